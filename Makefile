@@ -1,0 +1,135 @@
+# cache_notify: build, install, test.
+#
+#   make                   build the extension
+#   make install           install it into the server of PG_CONFIG
+#   make demo              watch it work on a throwaway server
+#   make test              build with assertions, install, run every test
+#   make test-unit         the same with pg_regress and pgTAP only
+#   make test-integration  the same with isolation specs and TAP only
+#   make benchmark         measure; SCENARIO=name picks what
+#   make clean             remove everything that was generated
+#
+# PG_CONFIG=/path/to/pg_config or PG_VERSION=15 picks the server.
+# CN_ASSERT=1 compiles the assertions in; WERROR= lets warnings pass.
+# TESTS="name ..." runs only the test files of these names.
+# demo, test* and benchmark install what is missing (tools/install-dependencies)
+# and never touch a server that is already running.
+
+ifdef PG_VERSION
+PG_CONFIG ?= /usr/lib/postgresql/$(PG_VERSION)/bin/pg_config
+endif
+PG_CONFIG ?= pg_config
+
+# ---------------------------------------------------------------- what to build
+
+EXTENSION  = cache_notify
+EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'.*/\1/p" $(EXTENSION).control)
+
+MODULE_big = $(EXTENSION)
+OBJS       = $(patsubst %.c,%.o,$(wildcard src/*.c))
+
+# The order matters: each part may use what an earlier one creates.
+SQL_PARTS  = prologue tables functions setup cascade views privileges
+SQL_FILES  = $(SQL_PARTS:%=sql/%.sql)
+SQL_BUILT  = $(EXTENSION)--$(EXTVERSION).sql
+
+DATA       = $(wildcard sql/upgrade/$(EXTENSION)--*--*.sql)
+DATA_built = $(SQL_BUILT)
+
+EXTRA_CLEAN = $(EXTENSION)--*.sql .build-flags test/output bench/results.json
+
+# ------------------------------------------------------------------------ flags
+
+WERROR     = -Werror
+# The server's headers decide the language from 19 on (C11); before that, C99.
+C_STANDARD = $(if $(filter 14 15 16 17 18,$(MAJORVERSION)),-std=gnu99)
+# What -Wextra says about the server's own headers and idioms is switched off.
+PG_CFLAGS  = $(C_STANDARD) -Wall -Wextra $(WERROR) \
+	-Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers
+
+ifeq ($(CN_ASSERT),1)
+PG_CPPFLAGS = -DUSE_ASSERT_CHECKING
+endif
+
+# Bitcode is for inlining C functions into compiled expressions. Triggers gain
+# nothing from it, and it would need the server's clang: only on request.
+ifneq ($(origin with_llvm),command line)
+override with_llvm := no
+endif
+
+# The default goal, and what only the recipes below need from PGXS.
+all: check-version check-sources
+
+PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
+
+ifneq ($(wildcard $(PGXS)),)
+
+# Scripts and sudo must see the same server, whatever their PATH says.
+override PG_CONFIG := $(shell command -v $(PG_CONFIG))
+include $(PGXS)
+
+# Objects of other flags, of another server or with other assertions are stale.
+build_flags = $(PG_CONFIG) $(VERSION) $(CC) $(CPPFLAGS) $(CFLAGS)
+$(OBJS): .build-flags $(wildcard src/*.h)
+.build-flags: FORCE
+	@echo '$(build_flags)' | cmp -s - $@ || echo '$(build_flags)' > $@
+
+else
+
+all install clean:
+	@echo "no server development files at PG_CONFIG=$(PG_CONFIG):" \
+	  "run tools/install-dependencies build, or set PG_CONFIG" >&2; exit 1
+
+endif
+
+export PG_CONFIG PG_VERSION TESTS
+
+$(SQL_BUILT): $(SQL_FILES) Makefile $(EXTENSION).control
+	cat $(SQL_FILES) > $@
+
+# ----------------------------------------------------------------------- checks
+
+# Everything that repeats the version number must repeat it correctly.
+check-version:
+	@tools/check-version $(EXTVERSION)
+
+# A file in sql/ that SQL_PARTS does not name would silently be left out.
+check-sources:
+	@$(foreach f,$(filter-out $(SQL_FILES),$(wildcard sql/*.sql)), \
+	  echo "$f is not in SQL_PARTS of the Makefile" >&2; exit 1;)
+
+# ------------------------------------------------------------------ test and run
+
+# Each target starts make anew once the dependencies are there, because only
+# then PGXS can be read.
+again = $(MAKE) --no-print-directory PG_CONFIG='$(PG_CONFIG)'
+
+ready-to-test:
+	@tools/install-dependencies build test
+	@$(again) CN_ASSERT=1 all
+	@tools/as-root $(again) CN_ASSERT=1 install
+
+test: ready-to-test
+	@tools/unprivileged --fetch test/output test/run regress pgtap isolation tap
+
+test-unit: ready-to-test
+	@tools/unprivileged --fetch test/output test/run regress pgtap
+
+test-integration: ready-to-test
+	@tools/unprivileged --fetch test/output test/run isolation tap
+
+demo:
+	@tools/install-dependencies build demo
+	@$(again) all
+	@tools/as-root $(again) install
+	@tools/unprivileged tools/with-server demo/run
+
+benchmark:
+	@tools/install-dependencies build benchmark
+	@$(again) all
+	@tools/as-root $(again) install
+	@tools/unprivileged --fetch bench/results.json bench/run $(SCENARIO)
+
+.PHONY: check-version check-sources ready-to-test FORCE \
+	test test-unit test-integration demo benchmark
+FORCE:

@@ -1,0 +1,63 @@
+-- ---------------------------------------------------------- C functions
+
+CREATE FUNCTION cache_notify.row_change() RETURNS trigger
+	AS 'MODULE_PATHNAME', 'cache_notify_row_change' LANGUAGE C;
+COMMENT ON FUNCTION cache_notify.row_change() IS
+'Row trigger of a watched table; setup_table_invalidation() creates it. Its arguments ("name=value") are the table''s configuration. Never fails a write.';
+
+CREATE FUNCTION cache_notify.statement_change() RETURNS trigger
+	AS 'MODULE_PATHNAME', 'cache_notify_statement_change' LANGUAGE C;
+COMMENT ON FUNCTION cache_notify.statement_change() IS
+'Statement trigger of a watched table, for TRUNCATE as well; setup_table_invalidation() creates it. Its arguments ("name=value") are the table''s configuration. Never fails a write.';
+
+CREATE FUNCTION cache_notify.version(domain text, tenant_id text DEFAULT NULL)
+	RETURNS bigint
+	AS 'MODULE_PATHNAME', 'cache_notify_version'
+	LANGUAGE C STABLE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION cache_notify.version(text, text) IS
+'The version of a domain as a tenant sees it: statements that changed the tenant''s part plus those that changed the domain for all tenants. Without tenant_id (NULL) only the latter. 0 if nothing ever changed, also for names never heard of. Answers for the snapshot of the query, plus what this transaction has changed itself. NULL if domain is NULL. Error if domain is empty or longer than 63 bytes.';
+
+CREATE FUNCTION cache_notify.invalidate(domain text, tenant_id text DEFAULT NULL)
+	RETURNS void
+	AS 'MODULE_PATHNAME', 'cache_notify_invalidate'
+	LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION cache_notify.invalidate(text, text) IS
+'Moves the version of a domain forward by hand, just as a statement that changes a watched table does: cascades, delivery and rollback included. Without tenant_id (NULL) for all tenants. A tenant_id over 255 bytes counts as all tenants. Error if domain is NULL, empty or longer than 63 bytes, or in a read-only transaction.';
+
+CREATE FUNCTION cache_notify.pending_changes(
+		OUT domain text, OUT tenant_id text, OUT n bigint)
+	RETURNS SETOF record
+	AS 'MODULE_PATHNAME', 'cache_notify_pending_changes'
+	LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 10;
+COMMENT ON FUNCTION cache_notify.pending_changes() IS
+'What the current transaction has changed and will add to the counters when it commits: statements (n) by domain and tenant (NULL: all tenants).';
+
+CREATE FUNCTION cache_notify.payload_formats() RETURNS text[]
+	AS 'MODULE_PATHNAME', 'cache_notify_payload_formats'
+	LANGUAGE C IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION cache_notify.payload_formats() IS
+'The payload formats that setup_table_invalidation() takes, the default first.';
+
+CREATE FUNCTION cache_notify.trigger_arguments(tgargs bytea) RETURNS text[]
+	AS 'MODULE_PATHNAME', 'cache_notify_trigger_arguments'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION cache_notify.trigger_arguments(bytea) IS
+'The arguments of a trigger, from pg_trigger.tgargs. NULL if it is NULL.';
+
+CREATE FUNCTION cache_notify.configuration_changed() RETURNS void
+	AS 'MODULE_PATHNAME', 'cache_notify_configuration_changed'
+	LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION cache_notify.configuration_changed() IS
+'Makes every session read the cascade rules and the watched tables'' channels again, once this transaction has committed. Called by the functions that change them.';
+
+CREATE FUNCTION cache_notify.rules_changed() RETURNS trigger
+	AS 'MODULE_PATHNAME', 'cache_notify_rules_changed' LANGUAGE C;
+COMMENT ON FUNCTION cache_notify.rules_changed() IS
+'Trigger of cascade_rules: makes every session read the rules again.';
+
+CREATE TRIGGER rules_changed
+	AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON cache_notify.cascade_rules
+	FOR EACH STATEMENT EXECUTE FUNCTION cache_notify.rules_changed();
+COMMENT ON TRIGGER rules_changed ON cache_notify.cascade_rules IS
+'Makes every session read the rules again.';
+

@@ -1,0 +1,16 @@
+-- ------------------------------------------------------------- privileges
+
+-- Writers of watched tables need no rights here: triggers fire regardless.
+-- PUBLIC may ask for a version that it can name, and set up its own tables.
+GRANT USAGE ON SCHEMA cache_notify TO PUBLIC;
+
+-- Anybody could invalidate everybody's caches; grant it to those who may.
+REVOKE EXECUTE ON FUNCTION cache_notify.invalidate(text, text) FROM PUBLIC;
+
+-- What is watched is in the catalogs for everybody to read.
+GRANT SELECT ON cache_notify.watching_trigger, cache_notify.v_invalidation_status TO PUBLIC;
+
+-- Listing tenants and what they did last is for those who operate the server.
+GRANT SELECT ON cache_notify.domain_version, cache_notify.v_domain_versions,
+	cache_notify.v_recent_invalidations, cache_notify.counter_total,
+	cache_notify.cascade_rules TO pg_monitor;

@@ -1,0 +1,302 @@
+-- -------------------------------------------- watching a table, and ceasing to
+
+CREATE FUNCTION cache_notify.argument(arguments text[], name text) RETURNS text
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+	RETURN (SELECT substr(a, length(name) + 2)
+			FROM unnest(arguments) WITH ORDINALITY AS u (a, i)
+			WHERE starts_with(a, name || '=')
+			ORDER BY i LIMIT 1);
+COMMENT ON FUNCTION cache_notify.argument(text[], text) IS
+'The value of the first "name=value" among a trigger''s arguments; NULL if there is none.';
+
+CREATE FUNCTION cache_notify.default_domain(table_name regclass) RETURNS text
+	LANGUAGE sql STABLE
+	SET search_path = pg_catalog, pg_temp
+	RETURN (SELECT coalesce(nullif(regexp_replace(relname, '^(tv|tb|v)_', ''), ''), relname)
+			FROM pg_class WHERE oid = table_name);
+COMMENT ON FUNCTION cache_notify.default_domain(regclass) IS
+'The domain of a table that is not given one: its name without a leading tv_, tb_ or v_. NULL if there is no such table.';
+
+CREATE FUNCTION cache_notify.trigger_name(kind text, domain text) RETURNS name
+	LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+	RETURN CASE
+		WHEN octet_length('cache_notify_' || kind || '_' || domain) <= 63
+		THEN 'cache_notify_' || kind || '_' || domain
+		ELSE 'cache_notify_' || kind || '_' || md5(domain)
+	END;
+COMMENT ON FUNCTION cache_notify.trigger_name(text, text) IS
+'The name of a watched table''s trigger: kind is "row" or "statement".';
+
+-- The triggers of this extension, with their configuration.
+CREATE VIEW cache_notify.watching_trigger AS
+	SELECT t.oid AS trigger_oid, t.tgrelid, t.tgname, t.tgenabled, t.tgparentid,
+		p.proname::text AS function,
+		a.arguments,
+		cache_notify.argument(a.arguments, 'domain') AS domain
+	FROM pg_catalog.pg_trigger t
+	JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid
+	CROSS JOIN LATERAL (SELECT cache_notify.trigger_arguments(t.tgargs)) AS a (arguments)
+	WHERE t.tgfoid IN ('cache_notify.row_change()'::pg_catalog.regprocedure,
+					   'cache_notify.statement_change()'::pg_catalog.regprocedure);
+COMMENT ON VIEW cache_notify.watching_trigger IS
+'The triggers of watched tables, partitions included, read from pg_trigger.';
+
+CREATE FUNCTION cache_notify.check_watchable(table_name regclass) RETURNS void
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	rel pg_class;
+BEGIN
+	SELECT * INTO rel FROM pg_class WHERE oid = table_name;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION USING ERRCODE = 'undefined_table',
+			MESSAGE = CASE WHEN table_name IS NULL THEN 'table_name must not be null'
+				ELSE format('there is no table with OID %s', table_name::oid) END,
+			HINT = 'Name an existing table, for example setup_table_invalidation(''tv_contract'').';
+	ELSIF rel.relkind IN ('v', 'm') THEN
+		RAISE EXCEPTION USING ERRCODE = 'wrong_object_type',
+			MESSAGE = format('cannot watch %s %s',
+				CASE rel.relkind WHEN 'v' THEN 'view' ELSE 'materialized view' END, table_name),
+			HINT = 'Watch the tables it reads, and carry their changes on with rows in cache_notify.cascade_rules.';
+	ELSIF rel.relkind NOT IN ('r', 'p', 'f') THEN
+		RAISE EXCEPTION USING ERRCODE = 'wrong_object_type',
+			MESSAGE = format('%s is not a table', table_name),
+			HINT = 'Only tables, partitioned tables and foreign tables can be watched.';
+	ELSIF rel.oid < 16384 OR rel.relnamespace IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace) THEN
+		RAISE EXCEPTION USING ERRCODE = 'wrong_object_type',
+			MESSAGE = format('cannot watch system catalog %s', table_name),
+			HINT = 'The server fires no triggers on its catalogs.';
+	ELSIF rel.relnamespace = 'cache_notify'::regnamespace THEN
+		RAISE EXCEPTION USING ERRCODE = 'wrong_object_type',
+			MESSAGE = format('cannot watch %s, which belongs to cache_notify', table_name),
+			HINT = 'Watch the tables whose rows are cached.';
+	ELSIF rel.relpersistence = 't' THEN
+		RAISE EXCEPTION USING ERRCODE = 'wrong_object_type',
+			MESSAGE = format('cannot watch temporary table %s', table_name),
+			HINT = 'No other session can see its rows, so nobody else can cache them.';
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION cache_notify.check_watchable(regclass) IS
+'Error, with a hint, unless the table can be watched: views, system catalogs and temporary tables cannot.';
+
+CREATE FUNCTION cache_notify.check_column(table_name regclass, column_name text) RETURNS void
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = table_name
+				   AND attname = column_name AND attnum > 0 AND NOT attisdropped) THEN
+		RAISE EXCEPTION USING ERRCODE = 'undefined_column',
+			MESSAGE = format('column %s of table %s does not exist',
+				coalesce(quote_ident(column_name), 'NULL'), table_name),
+			HINT = (SELECT 'The table has: ' || string_agg(quote_ident(attname), ', ' ORDER BY attnum) || '.'
+					FROM pg_attribute WHERE attrelid = table_name AND attnum > 0 AND NOT attisdropped);
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION cache_notify.check_column(regclass, text) IS
+'Error, with the table''s columns as a hint, unless the column exists.';
+
+-- What setup_table_invalidation() writes into the triggers, checked.
+CREATE FUNCTION cache_notify.watch_arguments(
+	table_name regclass, domain_name text, tenant_column text, channel text,
+	payload text, granularity text, tenant_setting text, columns text[])
+	RETURNS text[]
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	column_name text;
+BEGIN
+	IF domain_name = '' OR octet_length(domain_name) > 63 THEN
+		RAISE EXCEPTION USING ERRCODE = 'name_too_long',
+			MESSAGE = CASE domain_name WHEN '' THEN 'domain must not be empty'
+				ELSE format('domain "%s" is too long', domain_name) END,
+			HINT = 'A domain has 1 to 63 bytes.';
+	END IF;
+	IF channel = '' OR octet_length(channel) > 63 THEN
+		RAISE EXCEPTION USING ERRCODE = 'name_too_long',
+			MESSAGE = CASE channel WHEN '' THEN 'channel must not be empty'
+				ELSE format('channel "%s" is too long', channel) END,
+			HINT = 'A channel has 1 to 63 bytes.';
+	END IF;
+	IF payload <> ALL (cache_notify.payload_formats()) THEN
+		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+			MESSAGE = format('unknown payload format "%s"', payload),
+			HINT = format('Payload formats are: %s.', array_to_string(cache_notify.payload_formats(), ', '));
+	END IF;
+	IF granularity IS NULL OR granularity NOT IN ('row', 'statement') THEN
+		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+			MESSAGE = format('unknown granularity %s', coalesce(format('"%s"', granularity), 'NULL')),
+			HINT = 'Granularity is ''row'' or ''statement''.';
+	END IF;
+	IF tenant_setting IS NOT NULL THEN
+		IF tenant_column IS NOT NULL THEN
+			RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+				MESSAGE = 'tenant_column and tenant_setting exclude each other',
+				HINT = 'Take the tenant either from a column or from a setting.';
+		ELSIF tenant_setting !~ '^[A-Za-z_][A-Za-z0-9_$]*(\.[A-Za-z_][A-Za-z0-9_$]*)+$' THEN
+			RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+				MESSAGE = format('"%s" is not the name of a custom setting', tenant_setting),
+				HINT = 'It has a prefix and a name, such as ''app.tenant_id''.';
+		END IF;
+	END IF;
+	IF granularity = 'statement' THEN
+		IF tenant_column IS NOT NULL THEN
+			RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+				MESSAGE = 'granularity ''statement'' cannot take the tenant from a column',
+				HINT = 'A statement trigger sees no rows: use tenant_setting, or granularity ''row''.';
+		ELSIF columns IS NOT NULL THEN
+			RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+				MESSAGE = 'granularity ''statement'' cannot tell which columns changed',
+				HINT = 'A statement trigger sees no rows: leave out columns, or use granularity ''row''.';
+		END IF;
+	ELSIF tenant_column IS NOT NULL THEN
+		PERFORM cache_notify.check_column(table_name, tenant_column);
+	ELSIF tenant_setting IS NULL AND EXISTS (
+			SELECT FROM pg_attribute WHERE attrelid = table_name
+			AND attname = 'tenant_id' AND attnum > 0 AND NOT attisdropped) THEN
+		tenant_column := 'tenant_id';
+	END IF;
+	IF columns = '{}' THEN
+		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+			MESSAGE = 'columns must not be empty',
+			HINT = 'Leave out columns if every column counts.';
+	END IF;
+	FOREACH column_name IN ARRAY coalesce(columns, '{}') LOOP
+		PERFORM cache_notify.check_column(table_name, column_name);
+	END LOOP;
+
+	RETURN array_remove(ARRAY[
+		'domain=' || domain_name,
+		'tenant_column=' || tenant_column,
+		'tenant_setting=' || tenant_setting,
+		CASE granularity WHEN 'statement' THEN 'granularity=statement' END,
+		'channel=' || channel,
+		'payload=' || payload]
+		|| ARRAY(SELECT 'column=' || c FROM unnest(columns) AS u (c)), NULL);
+END
+$$;
+COMMENT ON FUNCTION cache_notify.watch_arguments(regclass, text, text, text, text, text, text, text[]) IS
+'Checks the options of setup_table_invalidation() and returns the trigger arguments that stand for them.';
+
+CREATE FUNCTION cache_notify.create_watching_trigger(
+	table_name regclass, kind text, domain_name text, arguments text[])
+	RETURNS void
+	LANGUAGE plpgsql VOLATILE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	truncatable boolean := current_setting('server_version_num')::int >= 160000
+		OR (SELECT relkind <> 'f' FROM pg_class WHERE oid = table_name);
+BEGIN
+	EXECUTE format('CREATE OR REPLACE TRIGGER %I AFTER INSERT OR UPDATE OR DELETE%s ON %s FOR EACH %s EXECUTE FUNCTION cache_notify.%I(%s)',
+		cache_notify.trigger_name(kind, domain_name),
+		CASE WHEN kind = 'statement' AND truncatable THEN ' OR TRUNCATE' ELSE '' END,
+		table_name, kind, kind || '_change',
+		(SELECT string_agg(quote_literal(a), ', ' ORDER BY i)
+		 FROM unnest(arguments) WITH ORDINALITY AS u (a, i)));
+END
+$$;
+COMMENT ON FUNCTION cache_notify.create_watching_trigger(regclass, text, text, text[]) IS
+'Creates or replaces one trigger of a watched table: kind is "row" or "statement". Foreign tables have no TRUNCATE triggers before PostgreSQL 16.';
+
+CREATE FUNCTION cache_notify.setup_table_invalidation(
+	table_name regclass,
+	domain_name text DEFAULT NULL,
+	tenant_column text DEFAULT NULL,
+	channel text DEFAULT NULL,
+	payload text DEFAULT NULL,
+	granularity text DEFAULT 'row',
+	tenant_setting text DEFAULT NULL,
+	columns text[] DEFAULT NULL)
+	RETURNS text
+	LANGUAGE plpgsql VOLATILE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	arguments text[];
+	relation regclass;
+BEGIN
+	PERFORM cache_notify.check_watchable(table_name);
+	domain_name := coalesce(domain_name, cache_notify.default_domain(table_name));
+	arguments := cache_notify.watch_arguments(table_name, domain_name, tenant_column,
+		channel, payload, granularity, tenant_setting, columns);
+
+	IF granularity = 'row' THEN
+		-- Cloned to the partitions by the server.
+		PERFORM cache_notify.create_watching_trigger(table_name, 'row', domain_name, arguments);
+	ELSIF EXISTS (SELECT FROM cache_notify.watching_trigger w
+				  WHERE w.tgrelid = table_name AND w.domain = domain_name AND w.function = 'row_change') THEN
+		EXECUTE format('DROP TRIGGER %I ON %s',
+			cache_notify.trigger_name('row', domain_name), table_name);
+	END IF;
+	-- A statement fires the statement triggers of the table that it names only.
+	FOR relation IN
+		SELECT table_name
+		UNION SELECT t.relid FROM pg_partition_tree(table_name) t
+	LOOP
+		PERFORM cache_notify.create_watching_trigger(relation, 'statement', domain_name, arguments);
+	END LOOP;
+
+	PERFORM cache_notify.configuration_changed();
+	RETURN domain_name;
+END
+$$;
+COMMENT ON FUNCTION cache_notify.setup_table_invalidation(regclass, text, text, text, text, text, text, text[]) IS
+'Watches a table: from now on each statement that changes it moves the version of its (tenant, domain) forward. Returns the domain.
+table_name: a table, partitioned table (with its partitions) or foreign table.
+domain_name: the domain that it feeds; NULL: the table''s name without a leading tv_, tb_ or v_.
+tenant_column: the column that holds the tenant, of any type; NULL: tenant_id if the table has it, else changes concern all tenants.
+channel: where to notify; NULL: cache_notify.channel.
+payload: the payload format; NULL: json. See payload_formats().
+granularity: ''row'', or ''statement'' to fire once per statement without looking at rows, which also counts statements that changed none.
+tenant_setting: a setting that holds the tenant, such as app.tenant_id, instead of a column.
+columns: an UPDATE counts only if one of these columns changed; NULL: any column.
+Calling it again for the same table and domain replaces what was there; another domain is added. Needs the right to create triggers on the table, and its ownership to change to granularity ''statement''. Error if the table cannot be watched, a column does not exist, or options contradict each other.';
+
+CREATE FUNCTION cache_notify.remove_table_invalidation(
+	table_name regclass, domain_name text DEFAULT NULL)
+	RETURNS void
+	LANGUAGE plpgsql VOLATILE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	doomed record;
+	found_any boolean := false;
+BEGIN
+	IF table_name IS NULL THEN
+		RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed',
+			MESSAGE = 'table_name must not be null';
+	END IF;
+	FOR doomed IN
+		SELECT w.tgrelid::regclass AS relation, w.tgname
+		FROM cache_notify.watching_trigger w
+		WHERE w.tgrelid IN (SELECT table_name UNION SELECT t.relid FROM pg_partition_tree(table_name) t)
+		AND w.tgparentid = 0
+		AND (remove_table_invalidation.domain_name IS NULL
+			 OR w.domain = remove_table_invalidation.domain_name)
+		-- A partition keeps what it is watched with by itself.
+		AND (w.tgrelid = table_name OR w.domain IN (
+			SELECT r.domain FROM cache_notify.watching_trigger r WHERE r.tgrelid = table_name))
+	LOOP
+		EXECUTE format('DROP TRIGGER %I ON %s', doomed.tgname, doomed.relation);
+		found_any := true;
+	END LOOP;
+	IF NOT found_any THEN
+		RAISE EXCEPTION USING ERRCODE = 'undefined_object',
+			MESSAGE = CASE WHEN domain_name IS NULL
+				THEN format('table %s is not watched', table_name)
+				ELSE format('table %s is not watched for domain "%s"', table_name, domain_name) END,
+			HINT = 'See cache_notify.v_invalidation_status.';
+	END IF;
+	PERFORM cache_notify.configuration_changed();
+END
+$$;
+COMMENT ON FUNCTION cache_notify.remove_table_invalidation(regclass, text) IS
+'Ceases to watch a table, for one domain or for all (domain_name NULL). Versions stay as they are. Needs ownership of the table. Error if the table is not watched.';
+

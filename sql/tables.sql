@@ -1,0 +1,62 @@
+-- ---------------------------------------------------------------- tables
+
+-- The columns of fixed width come first: counter.c changes them in place.
+-- Room on the pages keeps updates HOT, and dead versions are cleaned up as
+-- soon as a page is half full.  Collation "C" compares bytes, so an upgrade of
+-- the system's collations cannot corrupt the index.
+CREATE TABLE cache_notify.version_counter (
+	n bigint NOT NULL,
+	last_modified timestamptz NOT NULL,
+	domain text COLLATE "C" NOT NULL,
+	tenant_id text COLLATE "C"
+) USING heap WITH (
+	fillfactor = 50,
+	autovacuum_vacuum_scale_factor = 0.02,
+	autovacuum_vacuum_threshold = 1000,
+	autovacuum_vacuum_cost_delay = 0,
+	vacuum_truncate = off
+);
+CREATE INDEX version_counter_key ON cache_notify.version_counter
+	USING btree (domain, tenant_id);
+
+COMMENT ON TABLE cache_notify.version_counter IS
+'The counters that versions are made of. The version of a (domain, tenant_id) is the sum of its rows, plus that of the rows without a tenant (the shared counter); there are as many rows as there were transactions that moved it at the same time. Written by the extension only: changing it by hand makes versions go backwards.';
+COMMENT ON COLUMN cache_notify.version_counter.n IS 'statements counted in this row';
+COMMENT ON COLUMN cache_notify.version_counter.last_modified IS 'when the last transaction that added to this row was about to commit';
+COMMENT ON COLUMN cache_notify.version_counter.domain IS 'the domain, at most 63 bytes';
+COMMENT ON COLUMN cache_notify.version_counter.tenant_id IS 'the tenant by its text form, at most 255 bytes; NULL for the shared counter';
+COMMENT ON INDEX cache_notify.version_counter_key IS 'finds the rows of a key; not unique on purpose';
+
+CREATE TABLE cache_notify.owed_delivery (
+	domain text COLLATE "C",
+	tenant_id text COLLATE "C"
+) USING heap;
+
+COMMENT ON TABLE cache_notify.owed_delivery IS
+'Deliveries that a transaction could not make itself: of prepared transactions, until COMMIT PREPARED, and a reset (domain is NULL) for those that found the notification queue full. Whoever delivers next takes the rows over.';
+COMMENT ON COLUMN cache_notify.owed_delivery.domain IS 'the domain that has changed; NULL: listeners must drop everything';
+COMMENT ON COLUMN cache_notify.owed_delivery.tenant_id IS 'the tenant; NULL: a shared change';
+
+CREATE TABLE cache_notify.cascade_rules (
+	source_domain text COLLATE "C" NOT NULL,
+	target_domain text COLLATE "C" NOT NULL,
+	rule_type text NOT NULL DEFAULT 'invalidate',
+	PRIMARY KEY (source_domain, target_domain),
+	CONSTRAINT cascade_rules_not_to_itself CHECK (source_domain <> target_domain),
+	CONSTRAINT cascade_rules_domain_length CHECK (
+		octet_length(source_domain) BETWEEN 1 AND 63
+		AND octet_length(target_domain) BETWEEN 1 AND 63),
+	CONSTRAINT cascade_rules_rule_type CHECK (rule_type IN ('invalidate', 'notify'))
+);
+
+COMMENT ON TABLE cache_notify.cascade_rules IS
+'Which domains a change of a domain is carried on to. Rules are followed from target to target; cycles are allowed and end. A rule applies to statements that begin after it was committed.';
+COMMENT ON COLUMN cache_notify.cascade_rules.source_domain IS 'the domain that changes';
+COMMENT ON COLUMN cache_notify.cascade_rules.target_domain IS 'the domain that depends on it';
+COMMENT ON COLUMN cache_notify.cascade_rules.rule_type IS
+'''invalidate'': bump the target, deliver it and go on from it; ''notify'': deliver the target with its present version, go no further';
+
+SELECT pg_catalog.pg_extension_config_dump('cache_notify.version_counter', '');
+SELECT pg_catalog.pg_extension_config_dump('cache_notify.owed_delivery', '');
+SELECT pg_catalog.pg_extension_config_dump('cache_notify.cascade_rules', '');
+

@@ -1,0 +1,179 @@
+/*-------------------------------------------------------------------------
+ *
+ * cache_notify.h
+ *	  The private header: what the files of this extension share.
+ *
+ * Data goes one way:
+ *
+ *	  trigger.c -> change_set.c -> (pre-commit, commit.c) -> counter.c
+ *				-> delivery.c -> payload.c -> lane
+ *
+ * with cascade.c telling change_set.c which other domains a change reaches.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef CACHE_NOTIFY_H
+#define CACHE_NOTIFY_H
+
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "lib/stringinfo.h"
+#include "nodes/pg_list.h"
+#include "utils/relcache.h"
+#include "utils/snapshot.h"
+#include "utils/timestamp.h"
+
+#include "compat.h"
+
+#define EXTENSION_SCHEMA	"cache_notify"
+
+/* A tenant longer than this, in bytes, becomes a shared change. */
+#define MAX_TENANT_LEN		255
+
+/* Statements nested in triggers deeper than this share one frame. */
+#define MAX_FRAME_DEPTH		4
+
+/*
+ * A domain as this backend knows it.  Domains are interned: within one
+ * transaction a name has one Domain, so pointers may be compared and kept
+ * until the transaction ends.
+ */
+typedef struct Domain
+{
+	char		name[NAMEDATALEN];	/* hash key */
+	uint32		hash;			/* of the name */
+
+	/* cascade.c */
+	List	   *rules;			/* CascadeTarget *, as in cascade_rules */
+	uint64		targets_generation; /* graph that targets was made from */
+	List	   *targets;		/* CascadeTarget *, the closure */
+	int			mark;			/* used while the closure is computed */
+
+	/* delivery.c */
+	List	   *routes;			/* Route *; none means the default */
+} Domain;
+
+typedef struct CascadeTarget
+{
+	Domain	   *domain;
+	bool		bump;			/* false: rule_type 'notify', deliver only */
+} CascadeTarget;
+
+/*
+ * What this transaction did to one (domain, tenant).  Lives until the end of
+ * the transaction, also when a savepoint rollback has emptied it.
+ */
+typedef struct ChangeKey
+{
+	Domain	   *domain;
+	const char *tenant;			/* NULL for the shared key; zero-terminated */
+	int			tenant_len;
+	uint32		hash;
+
+	int64		bumps;			/* statements that changed it */
+	int64		notices;		/* statements that only have it delivered */
+	int64		direct;			/* those of bumps that no cascade caused */
+	uint64		stamp[MAX_FRAME_DEPTH]; /* frame that counted it last */
+	CommandId	command;		/* statement that bumped it as a whole */
+	int			journal;		/* newest journal record, or -1 */
+} ChangeKey;
+
+#define key_is_pending(key) ((key)->bumps > 0 || (key)->notices > 0)
+
+/* The counter table, opened. */
+typedef struct CounterTable
+{
+	Relation	heap;
+	Relation	index;
+	struct TupleTableSlot *slot;
+} CounterTable;
+
+/* One delivery: which key reached which version. */
+typedef struct Delivery
+{
+	const char *domain;
+	const char *tenant;			/* NULL: shared */
+	int64		version;
+} Delivery;
+
+/* Where the deliveries of a domain go, and in which format. */
+typedef struct Route
+{
+	const char *channel;		/* NULL: cache_notify.channel */
+	const struct PayloadFormat *format;
+} Route;
+
+typedef struct PayloadFormat
+{
+	const char *name;
+	void		(*write) (StringInfo buf, const Delivery *delivery);
+} PayloadFormat;
+
+/* cache_notify.c */
+extern int	max_keys;
+extern char *default_channel;
+extern int	delivery_lanes;
+extern Oid	extension_relation(const char *name);
+extern void check_domain_name(const char *name);
+
+/* trigger.c */
+extern const char *trigger_argument(char **args, int nargs, const char *name);
+
+/* change_set.c */
+extern ChangeKey *change_set_key(Domain *domain, const char *tenant,
+								 int tenant_len);
+extern void change_set_touch(ChangeKey *key, int depth);
+extern void change_set_bump(ChangeKey *key);
+extern void change_set_bump_statement(ChangeKey *key, CommandId command);
+extern bool change_set_touched(const ChangeKey *key, int depth);
+extern bool change_set_full(void);
+extern void change_set_close_statement(int depth);
+extern bool change_set_active(void);
+extern List *change_set_pending(void);
+extern int64 change_set_pending_bumps(const char *domain, const char *tenant);
+extern void change_set_recascade(void);
+extern void change_set_reset(void);
+extern void change_set_subcommit(int level);
+extern void change_set_subabort(int level);
+
+/* commit.c */
+extern void commit_init(void);
+
+/* cascade.c */
+extern void cascade_init(void);
+extern uint64 cascade_generation(void);
+extern uint64 cascade_load(void);
+extern Domain *domain_lookup(const char *name);
+extern List *cascade_targets(Domain *domain);
+extern MemoryContext cascade_context(void);
+extern void cascade_end_transaction(void);
+
+/* counter.c */
+extern bool counter_open(CounterTable *table, LOCKMODE lockmode);
+extern void counter_close(CounterTable *table, LOCKMODE lockmode);
+extern void counter_bump(CounterTable *table, const ChangeKey *key);
+extern int64 counter_sum(CounterTable *table, const char *domain,
+						 const char *tenant, Snapshot snapshot);
+extern int64 counter_version(CounterTable *table, const char *domain,
+							 const char *tenant, Snapshot snapshot);
+
+/* route.c */
+extern List *route_domain(Domain *domain);
+extern List *route_channels(void);
+
+/* owed.c */
+extern void owed_add(List *keys);
+extern void owed_add_reset(void);
+extern List *owed_take(bool *reset);
+
+/* delivery.c */
+extern void delivery_init(void);
+extern void delivery_pre_commit(CounterTable *table, List *keys);
+extern void delivery_pre_prepare(List *keys);
+
+/* payload.c */
+#define RESET_PAYLOAD "{\"reset\": true}"
+extern const PayloadFormat *payload_format(const char *name);
+
+#endif							/* CACHE_NOTIFY_H */

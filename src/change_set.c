@@ -1,0 +1,512 @@
+/*-------------------------------------------------------------------------
+ *
+ * change_set.c
+ *	  What this transaction has changed: the change set.
+ *
+ * Triggers note here, in backend memory only, which (domain, tenant) keys a
+ * statement changed.  commit.c turns the set into counter updates once, just
+ * before the transaction commits.
+ *
+ * One bump per statement.  A key carries a stamp, the number of the frame
+ * that counted it last.  A frame is one statement's time: it ends when the
+ * statement trigger closes it.  Touching a key whose stamp is the current
+ * frame does nothing, so ten thousand rows cost one bump.  A statement run
+ * inside a trigger has frames of its own, one series per trigger depth.
+ * A frame that nothing closes (logical replication fires row triggers only)
+ * merges with the next one: it still counts.
+ *
+ * Savepoints.  Changes made below the top level are journalled, and a
+ * rollback to a savepoint undoes the journal down to the level's mark.
+ * Committing a subtransaction only renames or drops a mark, so it costs the
+ * same however much changed.  (The server's async.c keeps a list per level
+ * instead; a journal needs no merge.)
+ *
+ * All memory lives in one context that goes with the transaction.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "cache_notify.h"
+
+#include "access/xact.h"
+#include "common/hashfn.h"
+#include "utils/memutils.h"
+
+typedef struct KeyEntry
+{
+	ChangeKey  *key;
+	uint32		hash;
+	char		status;
+} KeyEntry;
+
+#define SH_PREFIX key_table
+#define SH_ELEMENT_TYPE KeyEntry
+#define SH_KEY_TYPE ChangeKey *
+#define SH_KEY key
+#define SH_HASH_KEY(tb, k) ((k)->hash)
+#define SH_EQUAL(tb, a, b) keys_equal(a, b)
+#define SH_STORE_HASH
+#define SH_GET_HASH(tb, e) ((e)->hash)
+#define SH_SCOPE static inline
+#define SH_DECLARE
+#define SH_DEFINE
+
+static inline bool
+keys_equal(const ChangeKey *a, const ChangeKey *b)
+{
+	return a->domain == b->domain &&
+		a->tenant_len == b->tenant_len &&
+		(a->tenant == NULL) == (b->tenant == NULL) &&
+		(a->tenant == NULL || memcmp(a->tenant, b->tenant, a->tenant_len) == 0);
+}
+
+#include "lib/simplehash.h"
+
+/* How to undo what a subtransaction did to one key. */
+typedef struct JournalRecord
+{
+	ChangeKey  *key;
+	int			previous;		/* the key's journal field before */
+	int64		bumps;
+	int64		notices;
+	int64		direct;
+	uint64		stamp[MAX_FRAME_DEPTH];
+} JournalRecord;
+
+/* Where in the journal the records of a nest level begin. */
+typedef struct JournalMark
+{
+	int			level;
+	int			start;
+} JournalMark;
+
+typedef struct ChangeSet
+{
+	MemoryContext context;
+	key_table_hash *table;
+	List	   *keys;			/* every key, in the order of first touch */
+	int			ntenants;		/* keys that name a tenant */
+	uint64		generation;		/* cascade graph of the first touch */
+
+	JournalRecord *journal;
+	int			journal_len;
+	int			journal_size;
+	JournalMark *marks;
+	int			nmarks;
+	int			marks_size;
+} ChangeSet;
+
+/* NULL while the transaction has changed nothing. */
+static ChangeSet *change_set = NULL;
+
+/* Never reset, so that a frame number is used only once per backend. */
+static uint64 last_frame = 0;
+static uint64 frames[MAX_FRAME_DEPTH];
+
+static ChangeSet *
+create_change_set(void)
+{
+	MemoryContext context;
+	ChangeSet  *set;
+
+	context = AllocSetContextCreate(TopTransactionContext,
+									"cache_notify change set",
+									ALLOCSET_SMALL_SIZES);
+	set = MemoryContextAllocZero(context, sizeof(ChangeSet));
+	set->context = context;
+	set->table = key_table_create(context, 16, NULL);
+	set->generation = cascade_generation();
+	for (int depth = 0; depth < MAX_FRAME_DEPTH; depth++)
+		frames[depth] = ++last_frame;
+	return set;
+}
+
+static ChangeKey *
+add_key(const ChangeKey *probe)
+{
+	MemoryContext old = MemoryContextSwitchTo(change_set->context);
+	ChangeKey  *key = palloc0(sizeof(ChangeKey));
+	bool		found;
+
+	key->domain = probe->domain;
+	if (probe->tenant != NULL)
+	{
+		key->tenant = pnstrdup(probe->tenant, probe->tenant_len);
+		key->tenant_len = probe->tenant_len;
+		change_set->ntenants++;
+	}
+	key->hash = probe->hash;
+	key->command = InvalidCommandId;
+	key->journal = -1;
+
+	key_table_insert(change_set->table, key, &found)->key = key;
+	Assert(!found);
+	change_set->keys = lappend(change_set->keys, key);
+	MemoryContextSwitchTo(old);
+	return key;
+}
+
+/* Fill in what identifies a key, and look it up. */
+static KeyEntry *
+find_key(ChangeKey *probe, Domain *domain, const char *tenant, int tenant_len)
+{
+	probe->domain = domain;
+	probe->tenant = tenant;
+	probe->tenant_len = tenant ? tenant_len : 0;
+	probe->hash = domain->hash;
+	if (tenant != NULL)
+		probe->hash = hash_combine(probe->hash,
+								   hash_bytes((const unsigned char *) tenant,
+											  tenant_len));
+	return key_table_lookup(change_set->table, probe);
+}
+
+/*
+ * The key of a domain and tenant (NULL: shared), created if it is new.
+ *
+ * A tenant that is too long, or one too many, gets the domain's shared key:
+ * coarser, never an error.
+ */
+ChangeKey *
+change_set_key(Domain *domain, const char *tenant, int tenant_len)
+{
+	ChangeKey	probe;
+	KeyEntry   *entry;
+
+	if (change_set == NULL)
+		change_set = create_change_set();
+	if (tenant_len > MAX_TENANT_LEN)
+		tenant = NULL;
+
+	entry = find_key(&probe, domain, tenant, tenant_len);
+	if (entry != NULL)
+		return entry->key;
+	if (tenant != NULL && change_set_full())
+		return change_set_key(domain, NULL, 0);
+	return add_key(&probe);
+}
+
+/* Does a tenant that is not in the set yet become a shared change? */
+bool
+change_set_full(void)
+{
+	return change_set != NULL && change_set->ntenants >= max_keys;
+}
+
+bool
+change_set_active(void)
+{
+	return change_set != NULL;
+}
+
+static void
+push_mark(int level)
+{
+	if (change_set->nmarks == change_set->marks_size)
+	{
+		int			size = Max(8, change_set->marks_size * 2);
+
+		if (change_set->marks == NULL)
+			change_set->marks = MemoryContextAlloc(change_set->context,
+												   size * sizeof(JournalMark));
+		else
+			change_set->marks = repalloc(change_set->marks,
+										 size * sizeof(JournalMark));
+		change_set->marks_size = size;
+	}
+	change_set->marks[change_set->nmarks].level = level;
+	change_set->marks[change_set->nmarks].start = change_set->journal_len;
+	change_set->nmarks++;
+}
+
+/*
+ * Remember the state of a key before the current subtransaction changes it.
+ * At the top level there is nothing to undo: an abort drops the whole set.
+ */
+static void
+journal_key(ChangeKey *key)
+{
+	int			level = GetCurrentTransactionNestLevel();
+	JournalRecord *record;
+
+	if (level <= 1)
+		return;
+	if (change_set->nmarks == 0 ||
+		change_set->marks[change_set->nmarks - 1].level < level)
+		push_mark(level);
+	if (key->journal >= change_set->marks[change_set->nmarks - 1].start)
+		return;					/* this level has it already */
+
+	if (change_set->journal_len == change_set->journal_size)
+	{
+		int			size = Max(16, change_set->journal_size * 2);
+
+		if (change_set->journal == NULL)
+			change_set->journal =
+				MemoryContextAlloc(change_set->context,
+								   size * sizeof(JournalRecord));
+		else
+			change_set->journal =
+				repalloc_huge(change_set->journal,
+							  (Size) size * sizeof(JournalRecord));
+		change_set->journal_size = size;
+	}
+	record = &change_set->journal[change_set->journal_len];
+	record->key = key;
+	record->previous = key->journal;
+	record->bumps = key->bumps;
+	record->notices = key->notices;
+	record->direct = key->direct;
+	memcpy(record->stamp, key->stamp, sizeof(key->stamp));
+	key->journal = change_set->journal_len++;
+}
+
+/* Carry a change of a key on to what its domain's rules reach. */
+static void
+cascade_key(ChangeKey *key, int depth)
+{
+	ListCell   *lc;
+
+	foreach(lc, cascade_targets(key->domain))
+	{
+		CascadeTarget *target = lfirst(lc);
+		ChangeKey  *reached = change_set_key(target->domain, key->tenant,
+											 key->tenant_len);
+
+		if (depth >= 0)
+		{
+			if (reached->stamp[depth] == frames[depth])
+				continue;
+			journal_key(reached);
+			reached->stamp[depth] = frames[depth];
+		}
+		else
+			journal_key(reached);
+		if (target->bump)
+			reached->bumps++;
+		else
+			reached->notices++;
+	}
+}
+
+static int
+frame_index(int depth)
+{
+	return Min(depth, MAX_FRAME_DEPTH - 1);
+}
+
+/* Has the current statement at this trigger depth counted the key already? */
+bool
+change_set_touched(const ChangeKey *key, int depth)
+{
+	int			i = frame_index(depth);
+
+	return key->stamp[i] == frames[i];
+}
+
+/* A row changed: the current statement bumps the key, once. */
+void
+change_set_touch(ChangeKey *key, int depth)
+{
+	int			i = frame_index(depth);
+
+	if (key->stamp[i] == frames[i])
+		return;
+	journal_key(key);
+	key->stamp[i] = frames[i];
+	key->bumps++;
+	key->direct++;
+	cascade_key(key, i);
+}
+
+/* Bump a key unconditionally: invalidate(). */
+void
+change_set_bump(ChangeKey *key)
+{
+	journal_key(key);
+	key->bumps++;
+	key->direct++;
+	cascade_key(key, -1);
+}
+
+/*
+ * A statement changed the key as a whole.  One statement can fire its
+ * statement trigger for several events (INSERT ... ON CONFLICT, MERGE) and
+ * on several tables (TRUNCATE a, b); its command number tells them apart
+ * from the next statement.
+ */
+void
+change_set_bump_statement(ChangeKey *key, CommandId command)
+{
+	if (key->command == command)
+		return;
+	key->command = command;
+	change_set_bump(key);
+}
+
+/* The statement at this depth has ended: the next row begins a new one. */
+void
+change_set_close_statement(int depth)
+{
+	frames[frame_index(depth)] = ++last_frame;
+}
+
+/*
+ * The keys that the transaction will bump or deliver, in the order in which
+ * it touched them first.  The list is the caller's, the keys are not.
+ */
+List *
+change_set_pending(void)
+{
+	List	   *pending = NIL;
+	ListCell   *lc;
+
+	if (change_set == NULL)
+		return NIL;
+	foreach(lc, change_set->keys)
+	{
+		ChangeKey  *key = lfirst(lc);
+
+		if (key_is_pending(key))
+			pending = lappend(pending, key);
+	}
+	return pending;
+}
+
+/* Bumps of one key that this transaction has pending, 0 if it has none. */
+int64
+change_set_pending_bumps(const char *domain, const char *tenant)
+{
+	ChangeKey	probe;
+	KeyEntry   *entry;
+
+	if (change_set == NULL)
+		return 0;
+	entry = find_key(&probe, domain_lookup(domain), tenant,
+					 tenant ? strlen(tenant) : 0);
+	return entry ? entry->key->bumps : 0;
+}
+
+/*
+ * Rules may have changed, in another session, since the keys were touched:
+ * give every target of the rules as they are now at least one bump.
+ */
+void
+change_set_recascade(void)
+{
+	List	   *sources;
+	ListCell   *lc;
+
+	if (change_set->generation == cascade_generation())
+		return;
+	sources = change_set_pending();
+	foreach(lc, sources)
+	{
+		ChangeKey  *key = lfirst(lc);
+		ListCell   *lc2;
+
+		if (key->direct == 0)
+			continue;
+		foreach(lc2, cascade_targets(key->domain))
+		{
+			CascadeTarget *target = lfirst(lc2);
+			ChangeKey  *reached = change_set_key(target->domain, key->tenant,
+												 key->tenant_len);
+
+			if (target->bump && reached->bumps == 0)
+				reached->bumps = 1;
+			else if (!target->bump && !key_is_pending(reached))
+				reached->notices = 1;
+		}
+	}
+}
+
+/* The transaction has ended; its memory goes by itself. */
+void
+change_set_reset(void)
+{
+	change_set = NULL;
+}
+
+/*
+ * Make the newest mark's records part of the mark below.  A key that the
+ * mark below has a record of keeps only that one, so a loop of savepoints
+ * does not grow the journal.
+ */
+static void
+merge_marks(JournalMark *parent, JournalMark *child)
+{
+	int			kept = child->start;
+
+	for (int i = child->start; i < change_set->journal_len; i++)
+	{
+		JournalRecord *record = &change_set->journal[i];
+
+		if (record->previous >= parent->start)
+			record->key->journal = record->previous;
+		else
+		{
+			record->key->journal = kept;
+			change_set->journal[kept++] = *record;
+		}
+	}
+	change_set->journal_len = kept;
+	change_set->nmarks--;
+}
+
+/* The parent is the top level, which undoes nothing. */
+static void
+drop_journal(void)
+{
+	for (int i = 0; i < change_set->journal_len; i++)
+		change_set->journal[i].key->journal = -1;
+	change_set->journal_len = 0;
+	change_set->nmarks = 0;
+}
+
+/* A subtransaction at this nest level becomes part of its parent. */
+void
+change_set_subcommit(int level)
+{
+	JournalMark *mark;
+
+	if (change_set == NULL || change_set->nmarks == 0)
+		return;
+	mark = &change_set->marks[change_set->nmarks - 1];
+	if (mark->level < level)
+		return;
+	Assert(mark->level == level);
+
+	if (level == 2)
+		drop_journal();
+	else if (change_set->nmarks > 1 && mark[-1].level == level - 1)
+		merge_marks(mark - 1, mark);
+	else
+		mark->level = level - 1;
+}
+
+/* Undo what was done at this nest level and below. */
+void
+change_set_subabort(int level)
+{
+	if (change_set == NULL)
+		return;
+	while (change_set->nmarks > 0 &&
+		   change_set->marks[change_set->nmarks - 1].level >= level)
+	{
+		int			start = change_set->marks[change_set->nmarks - 1].start;
+
+		while (change_set->journal_len > start)
+		{
+			JournalRecord *record =
+				&change_set->journal[--change_set->journal_len];
+			ChangeKey  *key = record->key;
+
+			key->bumps = record->bumps;
+			key->notices = record->notices;
+			key->direct = record->direct;
+			memcpy(key->stamp, record->stamp, sizeof(key->stamp));
+			key->journal = record->previous;
+		}
+		change_set->nmarks--;
+	}
+}

@@ -1,0 +1,96 @@
+/*-------------------------------------------------------------------------
+ *
+ * commit.c
+ *	  Carry the change set through the end of the transaction.
+ *
+ * Before the commit: counters, then delivery.  The counter rows are ours only
+ * from here to the end of the commit, which is why they are not written when
+ * the statement runs.  Nothing here may refuse the user's commit for a reason
+ * of our own: every limit leads to a coarser invalidation.
+ *
+ * The callbacks are registered once per backend and do nothing in a
+ * transaction that changed no watched table.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "cache_notify.h"
+
+#include "access/xact.h"
+#include "utils/snapmgr.h"
+
+static void
+write_changes(bool prepare)
+{
+	CounterTable table;
+	List	   *keys;
+	ListCell   *lc;
+
+	if (!counter_open(&table, RowExclusiveLock))
+		return;					/* the extension has been dropped meanwhile */
+
+	/* Inserting index entries wants a snapshot to be there. */
+	PushActiveSnapshot(GetLatestSnapshot());
+	change_set_recascade();
+	keys = change_set_pending();
+	foreach(lc, keys)
+	{
+		ChangeKey  *key = lfirst(lc);
+
+		if (key->bumps > 0)
+			counter_bump(&table, key);
+	}
+	PopActiveSnapshot();
+
+	if (keys != NIL)
+	{
+		if (prepare)
+			delivery_pre_prepare(keys);
+		else
+			delivery_pre_commit(&table, keys);
+	}
+	counter_close(&table, NoLock);
+}
+
+static void
+xact_callback(XactEvent event, void *arg)
+{
+	if (!change_set_active())
+		return;
+
+	switch (event)
+	{
+		case XACT_EVENT_PRE_COMMIT:
+			write_changes(false);
+			break;
+		case XACT_EVENT_PRE_PREPARE:
+			write_changes(true);
+			break;
+		case XACT_EVENT_COMMIT:
+		case XACT_EVENT_PREPARE:
+		case XACT_EVENT_ABORT:
+			change_set_reset();
+			cascade_end_transaction();
+			break;
+		case XACT_EVENT_PARALLEL_PRE_COMMIT:
+		case XACT_EVENT_PARALLEL_COMMIT:
+		case XACT_EVENT_PARALLEL_ABORT:
+			break;				/* parallel workers change nothing */
+	}
+}
+
+static void
+subxact_callback(SubXactEvent event, SubTransactionId subid,
+				 SubTransactionId parent, void *arg)
+{
+	if (event == SUBXACT_EVENT_COMMIT_SUB)
+		change_set_subcommit(GetCurrentTransactionNestLevel());
+	else if (event == SUBXACT_EVENT_ABORT_SUB)
+		change_set_subabort(GetCurrentTransactionNestLevel());
+}
+
+void
+commit_init(void)
+{
+	RegisterXactCallback(xact_callback, NULL);
+	RegisterSubXactCallback(subxact_callback, NULL);
+}

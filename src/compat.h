@@ -1,0 +1,160 @@
+/*-------------------------------------------------------------------------
+ *
+ * compat.h
+ *	  Everything that differs between PostgreSQL 14 and 19.
+ *
+ * No other file tests PG_VERSION_NUM.  To support a new major version, build,
+ * read what the compiler says, and add the difference here.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef CACHE_NOTIFY_COMPAT_H
+#define CACHE_NOTIFY_COMPAT_H
+
+#include "access/genam.h"
+#include "access/heapam.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/index.h"
+#include "commands/async.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "storage/bufmgr.h"
+#include "utils/guc.h"
+#include "utils/rel.h"
+
+#if PG_VERSION_NUM < 140000
+#error "cache_notify needs PostgreSQL 14 or later"
+#endif
+
+/* 16: heap_update() reports which indexes need an entry. */
+static inline TM_Result
+compat_heap_update(Relation rel, ItemPointer otid, HeapTuple newtup,
+				   CommandId cid, TM_FailureData *tmfd)
+{
+	LockTupleMode lockmode;
+#if PG_VERSION_NUM >= 160000
+	TU_UpdateIndexes update_indexes;
+
+	return heap_update(rel, otid, newtup, cid, InvalidSnapshot,
+					   false /* never wait */ ,
+					   tmfd, &lockmode, &update_indexes);
+#else
+	return heap_update(rel, otid, newtup, cid, InvalidSnapshot,
+					   false /* never wait */ ,
+					   tmfd, &lockmode);
+#endif
+}
+
+/* True if the row is deleted now, false if another transaction has it. */
+static inline bool
+compat_heap_delete(Relation rel, ItemPointer tid)
+{
+	TM_FailureData failure;
+
+	return heap_delete(rel, tid, GetCurrentCommandId(true), InvalidSnapshot,
+					   false /* never wait */ ,
+					   &failure, false) == TM_Ok;
+}
+
+/* 19: pruning on access can set the visibility map as well. */
+static inline void
+compat_prune(Relation rel, Buffer buffer)
+{
+#if PG_VERSION_NUM >= 190000
+	heap_page_prune_opt(rel, buffer, NULL, false);
+#else
+	heap_page_prune_opt(rel, buffer);
+#endif
+}
+
+/* 18: index_beginscan() takes instrumentation. */
+static inline IndexScanDesc
+compat_index_beginscan(Relation heap, Relation index, Snapshot snapshot,
+					   int nkeys)
+{
+#if PG_VERSION_NUM >= 180000
+	return index_beginscan(heap, index, snapshot, NULL, nkeys, 0);
+#else
+	return index_beginscan(heap, index, snapshot, nkeys, 0);
+#endif
+}
+
+/* 16: RelFileNode became RelFileLocator. */
+static inline Oid
+compat_relation_file(Relation rel)
+{
+#if PG_VERSION_NUM >= 160000
+	return rel->rd_locator.relNumber;
+#else
+	return rel->rd_node.relNode;
+#endif
+}
+
+/* 15: a prefix is reserved rather than warned about. */
+static inline void
+compat_reserve_guc_prefix(const char *prefix)
+{
+#if PG_VERSION_NUM >= 150000
+	MarkGUCPrefixReserved(prefix);
+#else
+	EmitWarningsOnPlaceholders(prefix);
+#endif
+}
+
+/* 15 brought SetSingleFuncCall(), 16 renamed it. */
+static inline void
+compat_materialize_result(FunctionCallInfo fcinfo)
+{
+#if PG_VERSION_NUM >= 160000
+	InitMaterializedSRF(fcinfo, 0);
+#elif PG_VERSION_NUM >= 150000
+	SetSingleFuncCall(fcinfo, 0);
+#else
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	MemoryContext old;
+	TupleDesc	desc;
+
+	if (rsinfo == NULL || !IsA(rsinfo, ReturnSetInfo) ||
+		!(rsinfo->allowedModes & SFRM_Materialize))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("set-valued function called in context that cannot accept a set")));
+	old = MemoryContextSwitchTo(rsinfo->econtext->ecxt_per_query_memory);
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	rsinfo->returnMode = SFRM_Materialize;
+	rsinfo->setResult = tuplestore_begin_heap(true, false, work_mem);
+	rsinfo->setDesc = desc;
+	MemoryContextSwitchTo(old);
+#endif
+}
+
+/* 16: what a check hook hands on must come from the GUC allocator. */
+static inline void *
+compat_guc_alloc(Size size)
+{
+#if PG_VERSION_NUM >= 160000
+	return guc_malloc(ERROR, size);
+#else
+	void	   *result = malloc(size);
+
+	if (result == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
+	return result;
+#endif
+}
+
+/* 17: the size of the notification queue became a setting. */
+static inline uint64
+compat_notify_queue_bytes(void)
+{
+#if PG_VERSION_NUM >= 170000
+	return (uint64) max_notify_queue_pages * BLCKSZ;
+#else
+	return UINT64CONST(0x100000) * BLCKSZ;
+#endif
+}
+
+#endif							/* CACHE_NOTIFY_COMPAT_H */

@@ -1,0 +1,99 @@
+/*-------------------------------------------------------------------------
+ *
+ * version.c
+ *	  Versions as seen from SQL, and moving one by hand.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "cache_notify.h"
+
+#include "catalog/pg_type.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "tcop/utility.h"
+#include "utils/builtins.h"
+#include "utils/snapmgr.h"
+
+PG_FUNCTION_INFO_V1(cache_notify_version);
+PG_FUNCTION_INFO_V1(cache_notify_invalidate);
+PG_FUNCTION_INFO_V1(cache_notify_pending_changes);
+
+/* A text argument that may be NULL. */
+static char *
+text_argument(FunctionCallInfo fcinfo, int n)
+{
+	return PG_ARGISNULL(n) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(n));
+}
+
+/*
+ * version(domain text, tenant_id text) returns bigint
+ *
+ * The query's snapshot, plus what this transaction has changed itself and
+ * will write when it commits.
+ */
+Datum
+cache_notify_version(PG_FUNCTION_ARGS)
+{
+	char	   *domain = text_argument(fcinfo, 0);
+	char	   *tenant = text_argument(fcinfo, 1);
+	CounterTable table;
+	int64		version;
+
+	if (domain == NULL)
+		PG_RETURN_NULL();
+	check_domain_name(domain);
+	if (!counter_open(&table, AccessShareLock))
+		PG_RETURN_NULL();
+	version = counter_version(&table, domain, tenant, GetActiveSnapshot());
+	counter_close(&table, AccessShareLock);
+
+	version += change_set_pending_bumps(domain, NULL);
+	if (tenant != NULL)
+		version += change_set_pending_bumps(domain, tenant);
+	PG_RETURN_INT64(version);
+}
+
+/* invalidate(domain text, tenant_id text) returns void */
+Datum
+cache_notify_invalidate(PG_FUNCTION_ARGS)
+{
+	char	   *domain = text_argument(fcinfo, 0);
+	char	   *tenant = text_argument(fcinfo, 1);
+
+	if (domain == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("domain must not be null")));
+	check_domain_name(domain);
+	PreventCommandIfReadOnly("invalidate()");
+	PreventCommandIfParallelMode("invalidate()");
+	change_set_bump(change_set_key(domain_lookup(domain), tenant,
+								   tenant ? strlen(tenant) : 0));
+	PG_RETURN_VOID();
+}
+
+/* pending_changes() returns setof (domain, tenant_id, n) */
+Datum
+cache_notify_pending_changes(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	List	   *keys = change_set_pending();
+	ListCell   *lc;
+
+	compat_materialize_result(fcinfo);
+	foreach(lc, keys)
+	{
+		ChangeKey  *key = lfirst(lc);
+		Datum		values[3] = {0};
+		bool		nulls[3] = {false, key->tenant == NULL, false};
+
+		if (key->bumps == 0)
+			continue;
+		values[0] = CStringGetTextDatum(key->domain->name);
+		if (key->tenant != NULL)
+			values[1] = CStringGetTextDatum(key->tenant);
+		values[2] = Int64GetDatum(key->bumps);
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	}
+	return (Datum) 0;
+}
