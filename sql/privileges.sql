@@ -14,3 +14,7 @@ GRANT SELECT ON cache_notify.watching_trigger, cache_notify.v_invalidation_statu
 GRANT SELECT ON cache_notify.domain_version, cache_notify.v_domain_versions,
 	cache_notify.v_recent_invalidations, cache_notify.counter_total,
 	cache_notify.cascade_rules TO pg_monitor;
+
+REVOKE EXECUTE ON FUNCTION cache_notify.statistics(), cache_notify.reset_statistics() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cache_notify.statistics() TO pg_monitor;
+GRANT SELECT ON cache_notify.stats TO pg_monitor;

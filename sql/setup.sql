@@ -104,7 +104,7 @@ COMMENT ON FUNCTION cache_notify.check_column(regclass, text) IS
 -- What setup_table_invalidation() writes into the triggers, checked.
 CREATE FUNCTION cache_notify.watch_arguments(
 	table_name regclass, domain_name text, tenant_column text, channel text,
-	payload text, granularity text, tenant_setting text, columns text[])
+	payload text, granularity text, tenant_setting text, columns text[], fields text[])
 	RETURNS text[]
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
@@ -162,6 +162,11 @@ BEGIN
 			AND attname = 'tenant_id' AND attnum > 0 AND NOT attisdropped) THEN
 		tenant_column := 'tenant_id';
 	END IF;
+	IF NOT fields <@ '{lsn,xid,operations,keys}' THEN
+		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+			MESSAGE = format('unknown payload field in %L', fields),
+			HINT = 'Payload fields are: lsn, xid, operations, keys.';
+	END IF;
 	IF columns = '{}' THEN
 		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
 			MESSAGE = 'columns must not be empty',
@@ -178,10 +183,11 @@ BEGIN
 		CASE granularity WHEN 'statement' THEN 'granularity=statement' END,
 		'channel=' || channel,
 		'payload=' || payload]
-		|| ARRAY(SELECT 'column=' || c FROM unnest(columns) AS u (c)), NULL);
+		|| ARRAY(SELECT 'column=' || c FROM unnest(columns) AS u (c))
+		|| ARRAY(SELECT 'field=' || f FROM unnest(fields) AS u (f)), NULL);
 END
 $$;
-COMMENT ON FUNCTION cache_notify.watch_arguments(regclass, text, text, text, text, text, text, text[]) IS
+COMMENT ON FUNCTION cache_notify.watch_arguments(regclass, text, text, text, text, text, text, text[], text[]) IS
 'Checks the options of setup_table_invalidation() and returns the trigger arguments that stand for them.';
 
 CREATE FUNCTION cache_notify.create_watching_trigger(
@@ -213,7 +219,8 @@ CREATE FUNCTION cache_notify.setup_table_invalidation(
 	payload text DEFAULT NULL,
 	granularity text DEFAULT 'row',
 	tenant_setting text DEFAULT NULL,
-	columns text[] DEFAULT NULL)
+	columns text[] DEFAULT NULL,
+	fields text[] DEFAULT NULL)
 	RETURNS text
 	LANGUAGE plpgsql VOLATILE
 	SET search_path = pg_catalog, pg_temp
@@ -225,7 +232,7 @@ BEGIN
 	PERFORM cache_notify.check_watchable(table_name);
 	domain_name := coalesce(domain_name, cache_notify.default_domain(table_name));
 	arguments := cache_notify.watch_arguments(table_name, domain_name, tenant_column,
-		channel, payload, granularity, tenant_setting, columns);
+		channel, payload, granularity, tenant_setting, columns, fields);
 
 	IF granularity = 'row' THEN
 		-- Cloned to the partitions by the server.
@@ -247,16 +254,17 @@ BEGIN
 	RETURN domain_name;
 END
 $$;
-COMMENT ON FUNCTION cache_notify.setup_table_invalidation(regclass, text, text, text, text, text, text, text[]) IS
+COMMENT ON FUNCTION cache_notify.setup_table_invalidation(regclass, text, text, text, text, text, text, text[], text[]) IS
 'Watches a table: from now on each statement that changes it moves the version of its (tenant, domain) forward. Returns the domain.
 table_name: a table, partitioned table (with its partitions) or foreign table.
 domain_name: the domain that it feeds; NULL: the table''s name without a leading tv_, tb_ or v_.
 tenant_column: the column that holds the tenant, of any type; NULL: tenant_id if the table has it, else changes concern all tenants.
-channel: where to notify; NULL: cache_notify.channel.
+channel: where to notify; NULL: cache_notify.channel. May be a template such as cache:{domain}:{tenant}; shared changes have the tenant *, and a name over 63 bytes has its tenant, or else the whole, replaced by its MD5.
 payload: the payload format; NULL: json. See payload_formats().
 granularity: ''row'', or ''statement'' to fire once per statement without looking at rows, which also counts statements that changed none.
 tenant_setting: a setting that holds the tenant, such as app.tenant_id, instead of a column.
 columns: an UPDATE counts only if one of these columns changed; NULL: any column.
+fields: what the payload tells beside the version: lsn (a WAL position that a standby must have replayed to show the change; null in the commit lane), xid (the last transaction), operations (insert, update, delete, truncate), keys (primary keys of the changed rows; null for all, or too many).
 Calling it again for the same table and domain replaces what was there; another domain is added. Needs the right to create triggers on the table, and its ownership to change to granularity ''statement''. Error if the table cannot be watched, a column does not exist, or options contradict each other.';
 
 CREATE FUNCTION cache_notify.remove_table_invalidation(

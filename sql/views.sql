@@ -61,7 +61,9 @@ CREATE VIEW cache_notify.v_invalidation_status AS
 			cache_notify.argument(coalesce(arguments, row_arguments), 'channel') AS channel,
 			cache_notify.argument(coalesce(arguments, row_arguments), 'payload') AS payload,
 			ARRAY(SELECT substr(a, 8) FROM unnest(coalesce(arguments, row_arguments)) AS u (a)
-				  WHERE a LIKE 'column=%') AS columns
+				  WHERE a LIKE 'column=%') AS columns,
+			ARRAY(SELECT substr(a, 7) FROM unnest(coalesce(arguments, row_arguments)) AS u (a)
+				  WHERE a LIKE 'field=%') AS fields
 		FROM watch w
 		JOIN pg_catalog.pg_class c ON c.oid = w.tgrelid
 	), checked AS (
@@ -89,7 +91,8 @@ CREATE VIEW cache_notify.v_invalidation_status AS
 		nullif(columns, '{}') AS columns,
 		coalesce(channel, current_setting('cache_notify.channel', true)) AS channel,
 		coalesce(payload, (cache_notify.payload_formats())[1]) AS payload,
-		enabled, problem
+		enabled, problem,
+		nullif(fields, '{}') AS fields
 	FROM checked
 	-- A partition is shown only if it is watched by itself, or has a problem.
 	WHERE NOT relispartition OR problem IS NOT NULL OR NOT EXISTS (

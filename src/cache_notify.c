@@ -52,6 +52,8 @@ define_settings(void)
 							PGC_SIGHUP, 0,
 							NULL, NULL, NULL);
 	delivery_init();
+	worker_init();
+	shared_init();
 	compat_reserve_guc_prefix("cache_notify");
 }
 
@@ -61,6 +63,7 @@ _PG_init(void)
 	define_settings();
 	cascade_init();
 	commit_init();
+	utility_init();
 }
 
 /* A table or index of the extension, or InvalidOid if it is not there. */

@@ -6,7 +6,7 @@
  * Data goes one way:
  *
  *	  trigger.c -> change_set.c -> (pre-commit, commit.c) -> counter.c
- *				-> delivery.c -> payload.c -> lane
+ *				-> delivery.c -> lane -> notify.c -> payload.c
  *
  * with cascade.c telling change_set.c which other domains a change reaches.
  *
@@ -60,6 +60,30 @@ typedef struct CascadeTarget
 	bool		bump;			/* false: rule_type 'notify', deliver only */
 } CascadeTarget;
 
+/* What a payload can say beside the version, if a watched table asks for it. */
+#define FIELD_LSN			0x01
+#define FIELD_XID			0x02
+#define FIELD_OPERATIONS	0x04
+#define FIELD_KEYS			0x08
+
+#define OPERATION_INSERT	0x01
+#define OPERATION_UPDATE	0x02
+#define OPERATION_DELETE	0x04
+#define OPERATION_TRUNCATE	0x08
+
+/* Bytes of JSON that the keys of one payload may take. */
+#define MAX_KEYS_LEN		240
+
+typedef struct ExtraFields
+{
+	bool		wanted;			/* a trigger asks for operations or keys */
+	bool		all_keys;		/* not all keys are known, or they are too long */
+	uint8		operations;
+	uint16		keys_len;
+	uint64		xid;			/* of the last transaction, 0 if unknown */
+	char		keys[MAX_KEYS_LEN]; /* JSON values separated by commas */
+} ExtraFields;
+
 /*
  * What this transaction did to one (domain, tenant).  Lives until the end of
  * the transaction, also when a savepoint rollback has emptied it.
@@ -77,6 +101,9 @@ typedef struct ChangeKey
 	uint64		stamp[MAX_FRAME_DEPTH]; /* frame that counted it last */
 	CommandId	command;		/* statement that bumped it as a whole */
 	int			journal;		/* newest journal record, or -1 */
+
+	/* Not undone by a savepoint rollback: it may say too much. */
+	ExtraFields extra;
 } ChangeKey;
 
 #define key_is_pending(key) ((key)->bumps > 0 || (key)->notices > 0)
@@ -95,29 +122,52 @@ typedef struct Delivery
 	const char *domain;
 	const char *tenant;			/* NULL: shared */
 	int64		version;
+	int64		bumps;			/* 0: not told */
+	uint64		lsn;			/* 0: unknown */
+	const ExtraFields *extra;
 } Delivery;
 
 /* Where the deliveries of a domain go, and in which format. */
 typedef struct Route
 {
-	const char *channel;		/* NULL: cache_notify.channel */
+	const char *domain;
+	const char *channel;		/* may be a template; NULL: cache_notify.channel */
 	const struct PayloadFormat *format;
+	int			fields;			/* FIELD_* */
 } Route;
 
 typedef struct PayloadFormat
 {
 	const char *name;
-	void		(*write) (StringInfo buf, const Delivery *delivery);
+	void		(*write) (StringInfo buf, const Delivery *delivery, int fields);
 } PayloadFormat;
+
+/* What is counted, for each database; see stats.c. */
+typedef enum Statistic
+{
+	STAT_BUMPS,
+	STAT_ROWS,
+	STAT_DELIVERED,
+	STAT_COALESCED,
+	STAT_CYCLES,
+	STAT_OVERFLOWS,
+	STAT_WORKER_RESTARTS,
+	STAT_LAST_LAG_US,
+	STAT_MAX_LAG_US,
+	STAT_RESET_AT,
+	NUM_STATS
+} Statistic;
+
+typedef struct SharedDatabase SharedDatabase;
 
 /* cache_notify.c */
 extern int	max_keys;
 extern char *default_channel;
-extern int	delivery_lanes;
 extern Oid	extension_relation(const char *name);
 extern void check_domain_name(const char *name);
 
 /* trigger.c */
+extern int64 trigger_rows_seen;
 extern const char *trigger_argument(char **args, int nargs, const char *name);
 
 /* change_set.c */
@@ -159,8 +209,9 @@ extern int64 counter_version(CounterTable *table, const char *domain,
 							 const char *tenant, Snapshot snapshot);
 
 /* route.c */
+extern int	route_fields(char **args, int nargs);
 extern List *route_domain(Domain *domain);
-extern List *route_channels(void);
+extern List *route_all(void);
 
 /* owed.c */
 extern void owed_add(List *keys);
@@ -170,9 +221,40 @@ extern List *owed_take(bool *reset);
 /* delivery.c */
 extern void delivery_init(void);
 extern void delivery_pre_commit(CounterTable *table, List *keys);
-extern void delivery_pre_prepare(List *keys);
+extern void delivery_pre_prepare(CounterTable *table, List *keys);
+extern void delivery_owed_at_commit(void);
+extern bool delivery_due(void);
+extern void delivery_post_commit(void);
+extern void delivery_reset(void);
+
+/* notify.c */
+extern bool notify_keys(CounterTable *table, List *keys, bool reset,
+						bool take_owed, bool committing);
+extern void wal_write_keys(CounterTable *table, List *keys);
+
+/* shared.c */
+extern void shared_init(void);
+extern bool shared_available(void);
+extern SharedDatabase *shared_database(Oid database);
+extern SharedDatabase *shared_begin_commit(bool *start);
+extern bool shared_worker_not_started(SharedDatabase *db);
+extern bool shared_claim_start(SharedDatabase *db);
+extern void shared_end_commit(SharedDatabase *db);
+extern void shared_add_keys(SharedDatabase *db, List *keys, uint64 xid);
+extern void shared_add_owed(SharedDatabase *db);
+extern void shared_count(SharedDatabase *db, int64 bumps, int64 rows);
+extern bool shared_stop_worker(Oid database);
+
+/* worker.c */
+extern void worker_init(void);
+extern SharedDatabase *worker_begin_commit(void);
+
+/* utility.c */
+extern void utility_init(void);
 
 /* payload.c */
+extern void extra_add_key(ExtraFields *extra, const char *json);
+extern void extra_merge(ExtraFields *into, const ExtraFields *from);
 #define RESET_PAYLOAD "{\"reset\": true}"
 extern const PayloadFormat *payload_format(const char *name);
 

@@ -285,6 +285,7 @@ cascade_key(ChangeKey *key, int depth)
 			reached->bumps++;
 		else
 			reached->notices++;
+		reached->extra.all_keys = true;
 	}
 }
 
@@ -325,6 +326,7 @@ change_set_bump(ChangeKey *key)
 	journal_key(key);
 	key->bumps++;
 	key->direct++;
+	key->extra.all_keys = true;
 	cascade_key(key, -1);
 }
 
@@ -396,7 +398,7 @@ change_set_recascade(void)
 	List	   *sources;
 	ListCell   *lc;
 
-	if (change_set->generation == cascade_generation())
+	if (change_set == NULL || change_set->generation == cascade_generation())
 		return;
 	sources = change_set_pending();
 	foreach(lc, sources)

@@ -41,20 +41,17 @@ write_changes(bool prepare)
 	}
 	PopActiveSnapshot();
 
-	if (keys != NIL)
-	{
-		if (prepare)
-			delivery_pre_prepare(keys);
-		else
-			delivery_pre_commit(&table, keys);
-	}
+	if (keys != NIL && prepare)
+		delivery_pre_prepare(&table, keys);
+	else if (keys != NIL || delivery_due())
+		delivery_pre_commit(&table, keys);
 	counter_close(&table, NoLock);
 }
 
 static void
 xact_callback(XactEvent event, void *arg)
 {
-	if (!change_set_active())
+	if (!change_set_active() && !delivery_due())
 		return;
 
 	switch (event)
@@ -66,8 +63,13 @@ xact_callback(XactEvent event, void *arg)
 			write_changes(true);
 			break;
 		case XACT_EVENT_COMMIT:
+			delivery_post_commit();
+			change_set_reset();
+			cascade_end_transaction();
+			break;
 		case XACT_EVENT_PREPARE:
 		case XACT_EVENT_ABORT:
+			delivery_reset();
 			change_set_reset();
 			cascade_end_transaction();
 			break;

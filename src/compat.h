@@ -17,8 +17,10 @@
 #include "access/xact.h"
 #include "catalog/index.h"
 #include "commands/async.h"
+#include "common/md5.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "replication/message.h"
 #include "storage/bufmgr.h"
 #include "utils/guc.h"
 #include "utils/rel.h"
@@ -88,6 +90,33 @@ compat_relation_file(Relation rel)
 	return rel->rd_locator.relNumber;
 #else
 	return rel->rd_node.relNode;
+#endif
+}
+
+/* 15: shared memory is asked for in a hook of its own. */
+#define HAVE_SHMEM_REQUEST_HOOK (PG_VERSION_NUM >= 150000)
+
+/* 17: a logical message can be flushed at once. */
+static inline void
+compat_log_message(const char *prefix, const char *message, size_t size)
+{
+#if PG_VERSION_NUM >= 170000
+	LogLogicalMessage(prefix, message, size, true, false);
+#else
+	LogLogicalMessage(prefix, message, size, true);
+#endif
+}
+
+/* 15: says what went wrong. */
+static inline bool
+compat_md5(const void *data, size_t len, char *hex)
+{
+#if PG_VERSION_NUM >= 150000
+	const char *error;
+
+	return pg_md5_hash(data, len, hex, &error);
+#else
+	return pg_md5_hash(data, len, hex);
 #endif
 }
 

@@ -13,6 +13,7 @@
  *	  tenant_setting	setting that holds it instead
  *	  column			one for each column that counts; none: all do
  *	  granularity		'statement': bump for each statement, seen rows or not
+ *	  field				one for each extra payload field, see route.c
  *	  channel, payload	see route.c
  *
  * What is wrong with them at this point (a tenant column that is gone) makes
@@ -29,6 +30,7 @@
 
 #include "access/htup_details.h"
 #include "access/xact.h"
+#include "catalog/pg_index.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
@@ -37,10 +39,15 @@
 #include "utils/fmgroids.h"
 #include "utils/fmgrprotos.h"
 #include "utils/guc.h"
+#include "utils/json.h"
 #include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
 
 PG_FUNCTION_INFO_V1(cache_notify_row_change);
 PG_FUNCTION_INFO_V1(cache_notify_statement_change);
+
+int64		trigger_rows_seen = 0;
 
 typedef struct TriggerState
 {
@@ -59,6 +66,11 @@ typedef struct TriggerState
 
 	AttrNumber *columns;		/* those that count */
 	int			ncolumns;		/* 0: all */
+
+	/* operations and keys, if payloads are to tell them */
+	int			fields;
+	AttrNumber	key_columns[INDEX_MAX_KEYS];	/* of the primary key */
+	int			nkey_columns;	/* 0: there is none */
 
 	/* the tenant seen last */
 	ChangeKey  *last_key;
@@ -166,6 +178,25 @@ prepare_columns(TriggerState *state, Relation rel, Trigger *trigger)
 	}
 }
 
+/* The columns of the primary key, whose values payloads are to tell. */
+static void
+prepare_key_columns(TriggerState *state, Relation rel)
+{
+	HeapTuple	tuple;
+	Form_pg_index index;
+
+	list_free(RelationGetIndexList(rel));	/* sets rd_pkindex */
+	if (!OidIsValid(rel->rd_pkindex))
+		return;
+	tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(rel->rd_pkindex));
+	if (!HeapTupleIsValid(tuple))
+		return;
+	index = (Form_pg_index) GETSTRUCT(tuple);
+	for (int i = 0; i < index->indnkeyatts; i++)
+		state->key_columns[state->nkey_columns++] = index->indkey.values[i];
+	ReleaseSysCache(tuple);
+}
+
 static TriggerState *
 create_trigger_state(TriggerData *trigdata, MemoryContext context)
 {
@@ -189,6 +220,10 @@ create_trigger_state(TriggerData *trigdata, MemoryContext context)
 	if (state->tenant_setting == NULL && tenant_column != NULL)
 		prepare_tenant_column(state, trigdata->tg_relation, tenant_column);
 	prepare_columns(state, trigdata->tg_relation, trigger);
+	state->fields = route_fields(trigger->tgargs, trigger->tgnargs) &
+		(FIELD_OPERATIONS | FIELD_KEYS);
+	if (state->fields & FIELD_KEYS)
+		prepare_key_columns(state, trigdata->tg_relation);
 	MemoryContextSwitchTo(old);
 	return state;
 }
@@ -316,6 +351,27 @@ key_of_statement(TriggerState *state)
 	return state->last_key;
 }
 
+/*
+ * Is this the tenant seen last, bit for bit?  What datumIsEqual() does, without
+ * its calls: this runs twice for each updated row.
+ */
+static inline bool
+is_last_tenant(const TriggerState *state, Datum value)
+{
+	const char *a,
+			   *b;
+
+	if (state->tenant_byval)
+		return value == state->last_tenant;
+	a = DatumGetPointer(value);
+	b = DatumGetPointer(state->last_tenant);
+	if (state->tenant_len > 0)
+		return memcmp(a, b, state->tenant_len) == 0;
+	if (state->tenant_len == -2)
+		return strcmp(a, b) == 0;
+	return VARSIZE_ANY(a) == VARSIZE_ANY(b) && memcmp(a, b, VARSIZE_ANY(a)) == 0;
+}
+
 static ChangeKey *
 key_of_row(TriggerState *state, HeapTuple tuple, TupleDesc desc)
 {
@@ -328,9 +384,7 @@ key_of_row(TriggerState *state, HeapTuple tuple, TupleDesc desc)
 	value = heap_getattr(tuple, state->tenant_column, desc, &isnull);
 	if (isnull)
 		return change_set_key(state->domain, NULL, 0);
-	if (state->last_key != NULL &&
-		datumIsEqual(value, state->last_tenant, state->tenant_byval,
-					 state->tenant_len))
+	if (state->last_key != NULL && is_last_tenant(state, value))
 		return state->last_key;
 	key = key_of_tenant(state, value);
 	remember_tenant(state, key, value);
@@ -376,13 +430,62 @@ same_row(HeapTuple old, HeapTuple new)
 			   old->t_len - SizeofHeapTupleHeader) == 0;
 }
 
+/* The primary key of a row as JSON: a string, or an array of them. */
+static char *
+key_as_json(TriggerState *state, HeapTuple tuple, TupleDesc desc)
+{
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	if (state->nkey_columns > 1)
+		appendStringInfoChar(&buf, '[');
+	for (int i = 0; i < state->nkey_columns; i++)
+	{
+		char	   *value = SPI_getvalue(tuple, desc, state->key_columns[i]);
+
+		if (i > 0)
+			appendStringInfoString(&buf, ", ");
+		escape_json(&buf, value ? value : "");
+	}
+	if (state->nkey_columns > 1)
+		appendStringInfoChar(&buf, ']');
+	return buf.data;
+}
+
+/* Note what payloads are to tell beside the version. */
+static void
+note_extra(TriggerState *state, ChangeKey *key, HeapTuple tuple,
+		   TupleDesc desc, int operation)
+{
+	ExtraFields *extra = &key->extra;
+
+	extra->wanted = true;
+	extra->operations |= operation;
+	if (state->nkey_columns == 0)
+		extra->all_keys = true;
+	else if (!extra->all_keys)
+		extra_add_key(extra, key_as_json(state, tuple, desc));
+}
+
+static void
+touch_row(TriggerState *state, ChangeKey *key, HeapTuple tuple,
+		  TupleDesc desc, int operation)
+{
+	change_set_touch(key, state->depth);
+	if (state->fields == 0)
+		key->extra.all_keys = true;
+	else
+		note_extra(state, key, tuple, desc, operation);
+}
+
 static void
 update_change(TriggerState *state, HeapTuple old, HeapTuple new, TupleDesc desc)
 {
-	ChangeKey  *old_key = key_of_row(state, old, desc);
 	ChangeKey  *new_key = key_of_row(state, new, desc);
+	ChangeKey  *old_key = key_of_row(state, old, desc);
 
-	if (change_set_touched(old_key, state->depth) &&
+	if (state->fields == 0 &&
+		change_set_touched(old_key, state->depth) &&
 		change_set_touched(new_key, state->depth))
 		return;
 
@@ -391,8 +494,9 @@ update_change(TriggerState *state, HeapTuple old, HeapTuple new, TupleDesc desc)
 		(state->ncolumns > 0 ? same_columns(state, old, new, desc) :
 		 same_row(old, new)))
 		return;
-	change_set_touch(old_key, state->depth);
-	change_set_touch(new_key, state->depth);
+	touch_row(state, old_key, old, desc, OPERATION_UPDATE);
+	if (old_key != new_key || state->fields & FIELD_KEYS)
+		touch_row(state, new_key, new, desc, OPERATION_UPDATE);
 }
 
 /* AFTER INSERT OR UPDATE OR DELETE ... FOR EACH ROW */
@@ -403,6 +507,8 @@ cache_notify_row_change(PG_FUNCTION_ARGS)
 	TriggerData *trigdata = (TriggerData *) fcinfo->context;
 	TupleDesc	desc = RelationGetDescr(trigdata->tg_relation);
 
+	trigger_rows_seen++;
+
 	/* Too many tenants: the shared key speaks for all rows to come. */
 	if (state->overflow_key != NULL &&
 		change_set_touched(state->overflow_key, state->depth))
@@ -412,8 +518,10 @@ cache_notify_row_change(PG_FUNCTION_ARGS)
 		update_change(state, trigdata->tg_trigtuple, trigdata->tg_newtuple,
 					  desc);
 	else
-		change_set_touch(key_of_row(state, trigdata->tg_trigtuple, desc),
-						 state->depth);
+		touch_row(state, key_of_row(state, trigdata->tg_trigtuple, desc),
+				  trigdata->tg_trigtuple, desc,
+				  TRIGGER_FIRED_BY_INSERT(trigdata->tg_event) ?
+				  OPERATION_INSERT : OPERATION_DELETE);
 	return PointerGetDatum(NULL);
 }
 
@@ -429,8 +537,16 @@ cache_notify_statement_change(PG_FUNCTION_ARGS)
 											   "granularity");
 
 	if (TRIGGER_FIRED_BY_TRUNCATE(trigdata->tg_event))
-		change_set_bump_statement(change_set_key(state->domain, NULL, 0),
-								  GetCurrentCommandId(true));
+	{
+		ChangeKey  *key = change_set_key(state->domain, NULL, 0);
+
+		change_set_bump_statement(key, GetCurrentCommandId(true));
+		if (state->fields != 0)
+		{
+			key->extra.wanted = true;
+			key->extra.operations |= OPERATION_TRUNCATE;
+		}
+	}
 	else if (granularity != NULL && strcmp(granularity, "statement") == 0)
 		change_set_bump_statement(key_of_statement(state),
 								  GetCurrentCommandId(true));
