@@ -25,6 +25,9 @@ extra_add_key(ExtraFields *extra, const char *json)
 
 	if (extra->all_keys)
 		return;
+	if (extra->keys_len >= len &&
+		memcmp(extra->keys + extra->keys_len - len, json, len) == 0)
+		return;					/* an update adds the old and the new row */
 	if (extra->keys_len + len + 2 > MAX_KEYS_LEN)
 	{
 		extra->all_keys = true;
