@@ -16,6 +16,7 @@
 #include "cache_notify.h"
 
 #include "access/xact.h"
+#include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
 static void
@@ -24,9 +25,13 @@ write_changes(bool prepare)
 	CounterTable table;
 	List	   *keys;
 	ListCell   *lc;
+	MemoryContext old;
 
 	if (!counter_open(&table, RowExclusiveLock))
 		return;					/* the extension has been dropped meanwhile */
+
+	/* A procedure that commits would keep what is left in its own context. */
+	old = MemoryContextSwitchTo(TopTransactionContext);
 
 	/* Inserting index entries wants a snapshot to be there. */
 	PushActiveSnapshot(GetLatestSnapshot());
@@ -46,6 +51,7 @@ write_changes(bool prepare)
 	else if (keys != NIL || delivery_due())
 		delivery_pre_commit(&table, keys);
 	counter_close(&table, NoLock);
+	MemoryContextSwitchTo(old);
 }
 
 static void

@@ -134,7 +134,7 @@ delivery_pre_commit(CounterTable *table, List *keys)
 	pin_worker();
 	if ((keys != NIL || owed_at_commit) && commit_lane_needed())
 		(void) notify_keys(table, keys, false, true, true);
-	if (delivery_lanes & LANE_WAL)
+	if (keys != NIL && (delivery_lanes & LANE_WAL))
 		wal_write_keys(table, keys);
 	committed_keys = keys;
 	post_commit = true;

@@ -431,7 +431,11 @@ shared_add_keys(SharedDatabase *db, List *keys, uint64 xid)
 		return;
 	LWLockAcquire(state->lock, LW_SHARED);
 	if (db == NULL)
+	{
 		db = find_database(MyDatabaseId);
+		if (db != NULL && db->worker == WORKER_NONE)
+			db = NULL;			/* whoever starts one will see our commit */
+	}
 	done = db == NULL || all_pending(db->oid, keys);
 	if (done && db != NULL)
 		pg_atomic_fetch_add_u64(&db->stats[STAT_COALESCED], list_length(keys));

@@ -244,6 +244,7 @@ deliver(List *shared_keys, bool reset, bool owed, bool log_full)
 	else
 		AbortCurrentTransaction();
 	MemoryContextReset(cycle_context);
+	cascade_end_transaction();
 	pgstat_report_activity(STATE_IDLE, NULL);
 	return sent;
 }
