@@ -29,13 +29,19 @@
 #error "cache_notify needs PostgreSQL 14 or later"
 #endif
 
-/* 16: heap_update() reports which indexes need an entry. */
+/* 16: heap_update() reports which indexes need an entry.  19: has options. */
 static inline TM_Result
 compat_heap_update(Relation rel, ItemPointer otid, HeapTuple newtup,
 				   CommandId cid, TM_FailureData *tmfd)
 {
 	LockTupleMode lockmode;
-#if PG_VERSION_NUM >= 160000
+#if PG_VERSION_NUM >= 190000
+	TU_UpdateIndexes update_indexes;
+
+	return heap_update(rel, otid, newtup, cid, 0, InvalidSnapshot,
+					   false /* never wait */ ,
+					   tmfd, &lockmode, &update_indexes);
+#elif PG_VERSION_NUM >= 160000
 	TU_UpdateIndexes update_indexes;
 
 	return heap_update(rel, otid, newtup, cid, InvalidSnapshot,
@@ -48,15 +54,25 @@ compat_heap_update(Relation rel, ItemPointer otid, HeapTuple newtup,
 #endif
 }
 
-/* True if the row is deleted now, false if another transaction has it. */
+/*
+ * True if the row is deleted now, false if another transaction has it.
+ * 19: options, which say whether the row changes its partition.
+ */
 static inline bool
 compat_heap_delete(Relation rel, ItemPointer tid)
 {
 	TM_FailureData failure;
+	CommandId	cid = GetCurrentCommandId(true);
 
-	return heap_delete(rel, tid, GetCurrentCommandId(true), InvalidSnapshot,
+#if PG_VERSION_NUM >= 190000
+	return heap_delete(rel, tid, cid, 0, InvalidSnapshot,
+					   false /* never wait */ ,
+					   &failure) == TM_Ok;
+#else
+	return heap_delete(rel, tid, cid, InvalidSnapshot,
 					   false /* never wait */ ,
 					   &failure, false) == TM_Ok;
+#endif
 }
 
 /* 19: pruning on access can set the visibility map as well. */
@@ -64,21 +80,38 @@ static inline void
 compat_prune(Relation rel, Buffer buffer)
 {
 #if PG_VERSION_NUM >= 190000
-	heap_page_prune_opt(rel, buffer, NULL, false);
+	Buffer		vmbuffer = InvalidBuffer;
+
+	heap_page_prune_opt(rel, buffer, &vmbuffer, false);
+	if (BufferIsValid(vmbuffer))
+		ReleaseBuffer(vmbuffer);
 #else
 	heap_page_prune_opt(rel, buffer);
 #endif
 }
 
-/* 18: index_beginscan() takes instrumentation. */
+/* 18: index_beginscan() takes instrumentation.  19: flags. */
 static inline IndexScanDesc
 compat_index_beginscan(Relation heap, Relation index, Snapshot snapshot,
 					   int nkeys)
 {
-#if PG_VERSION_NUM >= 180000
+#if PG_VERSION_NUM >= 190000
+	return index_beginscan(heap, index, snapshot, NULL, nkeys, 0, SO_NONE);
+#elif PG_VERSION_NUM >= 180000
 	return index_beginscan(heap, index, snapshot, NULL, nkeys, 0);
 #else
 	return index_beginscan(heap, index, snapshot, nkeys, 0);
+#endif
+}
+
+/* 19: flags. */
+static inline TableScanDesc
+compat_table_beginscan(Relation rel, Snapshot snapshot)
+{
+#if PG_VERSION_NUM >= 190000
+	return table_beginscan(rel, snapshot, 0, NULL, SO_NONE);
+#else
+	return table_beginscan(rel, snapshot, 0, NULL);
 #endif
 }
 

@@ -94,7 +94,7 @@ scan_owed(Relation rel, bool take, List **keys)
 	if (RelationGetNumberOfBlocks(rel) == 0)
 		return false;
 	InitDirtySnapshot(dirty);
-	scan = table_beginscan(rel, &dirty, 0, NULL);
+	scan = compat_table_beginscan(rel, &dirty);
 	while ((take || !reset) &&
 		   (tuple = heap_getnext(scan, ForwardScanDirection)) != NULL)
 	{
