@@ -20,6 +20,7 @@
 #include "pgstat.h"
 #include "storage/latch.h"
 #include "tcop/utility.h"
+#include "utils/lsyscache.h"
 
 /* How long to wait for a worker to go, in ms. */
 #define STOP_TIMEOUT_MS	5000
