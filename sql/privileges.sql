@@ -7,6 +7,10 @@ GRANT USAGE ON SCHEMA cache_notify TO PUBLIC;
 -- Anybody could invalidate everybody's caches; grant it to those who may.
 REVOKE EXECUTE ON FUNCTION cache_notify.invalidate(text, text) FROM PUBLIC;
 
+-- Rules are for those who may read them.
+REVOKE EXECUTE ON FUNCTION cache_notify.cascade_closure(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cache_notify.cascade_closure(text) TO pg_monitor;
+
 -- What is watched is in the catalogs for everybody to read.
 GRANT SELECT ON cache_notify.watching_trigger, cache_notify.v_invalidation_status TO PUBLIC;
 

@@ -83,6 +83,27 @@ $$;
 COMMENT ON FUNCTION cache_notify.check_watchable(regclass) IS
 'Error, with a hint, unless the table can be watched: views, system catalogs and temporary tables cannot.';
 
+CREATE FUNCTION cache_notify.check_not_watched_through(table_name regclass, domain_name text) RETURNS void
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	parent regclass := (
+		SELECT a.relid FROM pg_partition_ancestors(table_name) AS a (relid)
+		JOIN cache_notify.watching_trigger w ON w.tgrelid = a.relid
+		WHERE a.relid <> table_name
+		AND w.domain = coalesce(check_not_watched_through.domain_name, w.domain) LIMIT 1);
+BEGIN
+	IF parent IS NOT NULL THEN
+		RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+			MESSAGE = format('partition %s is watched through %s', table_name, parent),
+			HINT = format('Call the function for %s, or with another domain.', parent);
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION cache_notify.check_not_watched_through(regclass, text) IS
+'Error, with a hint, if a table that this one is a partition of is watched for the domain; NULL: for any.';
+
 CREATE FUNCTION cache_notify.check_column(table_name regclass, column_name text) RETURNS void
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
@@ -95,6 +116,12 @@ BEGIN
 				coalesce(quote_ident(column_name), 'NULL'), table_name),
 			HINT = (SELECT 'The table has: ' || string_agg(quote_ident(attname), ', ' ORDER BY attnum) || '.'
 					FROM pg_attribute WHERE attrelid = table_name AND attnum > 0 AND NOT attisdropped);
+	END IF;
+	IF EXISTS (SELECT FROM pg_attribute WHERE attrelid = table_name
+			   AND attname = column_name AND attgenerated = 'v') THEN
+		RAISE EXCEPTION USING ERRCODE = 'feature_not_supported',
+			MESSAGE = format('column %I of table %s is a virtual generated column', column_name, table_name),
+			HINT = 'A trigger does not see its value: name the columns that it is computed from.';
 	END IF;
 END
 $$;
@@ -113,13 +140,15 @@ DECLARE
 	column_name text;
 BEGIN
 	IF domain_name = '' OR octet_length(domain_name) > 63 THEN
-		RAISE EXCEPTION USING ERRCODE = 'name_too_long',
+		RAISE EXCEPTION USING
+			ERRCODE = CASE domain_name WHEN '' THEN 'invalid_parameter_value' ELSE 'name_too_long' END,
 			MESSAGE = CASE domain_name WHEN '' THEN 'domain must not be empty'
 				ELSE format('domain "%s" is too long', domain_name) END,
 			HINT = 'A domain has 1 to 63 bytes.';
 	END IF;
 	IF channel = '' OR octet_length(channel) > 63 THEN
-		RAISE EXCEPTION USING ERRCODE = 'name_too_long',
+		RAISE EXCEPTION USING
+			ERRCODE = CASE channel WHEN '' THEN 'invalid_parameter_value' ELSE 'name_too_long' END,
 			MESSAGE = CASE channel WHEN '' THEN 'channel must not be empty'
 				ELSE format('channel "%s" is too long', channel) END,
 			HINT = 'A channel has 1 to 63 bytes.';
@@ -131,7 +160,7 @@ BEGIN
 	END IF;
 	IF granularity IS NULL OR granularity NOT IN ('row', 'statement') THEN
 		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
-			MESSAGE = format('unknown granularity %s', coalesce(format('"%s"', granularity), 'NULL')),
+			MESSAGE = format('unknown granularity %s', coalesce('"' || granularity || '"', 'NULL')),
 			HINT = 'Granularity is ''row'' or ''statement''.';
 	END IF;
 	IF tenant_setting IS NOT NULL THEN
@@ -227,20 +256,29 @@ CREATE FUNCTION cache_notify.setup_table_invalidation(
 AS $$
 DECLARE
 	arguments text[];
+	doomed record;
 	relation regclass;
 BEGIN
 	PERFORM cache_notify.check_watchable(table_name);
 	domain_name := coalesce(domain_name, cache_notify.default_domain(table_name));
+	PERFORM cache_notify.check_not_watched_through(table_name, domain_name);
 	arguments := cache_notify.watch_arguments(table_name, domain_name, tenant_column,
 		channel, payload, granularity, tenant_setting, columns, fields);
 
+	-- Row triggers that are not to be there, or that a partition has of its own.
+	FOR doomed IN
+		SELECT w.tgrelid::regclass AS relation, w.tgname
+		FROM cache_notify.watching_trigger w
+		WHERE w.domain = setup_table_invalidation.domain_name
+		AND w.function = 'row_change' AND w.tgparentid = 0
+		AND (w.tgrelid = table_name AND granularity = 'statement'
+			 OR w.tgrelid IN (SELECT t.relid FROM pg_partition_tree(table_name) t WHERE t.level > 0))
+	LOOP
+		EXECUTE format('DROP TRIGGER %I ON %s', doomed.tgname, doomed.relation);
+	END LOOP;
 	IF granularity = 'row' THEN
 		-- Cloned to the partitions by the server.
 		PERFORM cache_notify.create_watching_trigger(table_name, 'row', domain_name, arguments);
-	ELSIF EXISTS (SELECT FROM cache_notify.watching_trigger w
-				  WHERE w.tgrelid = table_name AND w.domain = domain_name AND w.function = 'row_change') THEN
-		EXECUTE format('DROP TRIGGER %I ON %s',
-			cache_notify.trigger_name('row', domain_name), table_name);
 	END IF;
 	-- A statement fires the statement triggers of the table that it names only.
 	FOR relation IN
@@ -281,6 +319,9 @@ BEGIN
 		RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed',
 			MESSAGE = 'table_name must not be null';
 	END IF;
+	IF domain_name IS NOT NULL THEN
+		PERFORM cache_notify.check_not_watched_through(table_name, domain_name);
+	END IF;
 	FOR doomed IN
 		SELECT w.tgrelid::regclass AS relation, w.tgname
 		FROM cache_notify.watching_trigger w
@@ -291,6 +332,11 @@ BEGIN
 		-- A partition keeps what it is watched with by itself.
 		AND (w.tgrelid = table_name OR w.domain IN (
 			SELECT r.domain FROM cache_notify.watching_trigger r WHERE r.tgrelid = table_name))
+		-- And what it has through a table above stays.
+		AND NOT EXISTS (
+			SELECT FROM pg_partition_ancestors(table_name) AS a (relid)
+			JOIN cache_notify.watching_trigger r ON r.tgrelid = a.relid
+			WHERE a.relid <> table_name AND r.domain = w.domain)
 	LOOP
 		EXECUTE format('DROP TRIGGER %I ON %s', doomed.tgname, doomed.relation);
 		found_any := true;

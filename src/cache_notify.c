@@ -7,6 +7,7 @@
  */
 #include "cache_notify.h"
 
+#include "access/relation.h"
 #include "catalog/namespace.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
@@ -73,6 +74,30 @@ extension_relation(const char *name)
 	Oid			schema = get_namespace_oid(EXTENSION_SCHEMA, true);
 
 	return OidIsValid(schema) ? get_relname_relid(name, schema) : InvalidOid;
+}
+
+/*
+ * Open a table or index of the extension; NULL if it is not there.  Another
+ * session may have dropped and created the extension since our catalog cache
+ * last heard: taking the lock takes that in, so look again.
+ */
+Relation
+extension_open(const char *name, LOCKMODE lockmode)
+{
+	Oid			tried = InvalidOid;
+
+	for (;;)
+	{
+		Oid			oid = extension_relation(name);
+		Relation	rel;
+
+		if (!OidIsValid(oid) || oid == tried)
+			return NULL;
+		rel = try_relation_open(oid, lockmode);
+		if (rel != NULL)
+			return rel;
+		tried = oid;
+	}
 }
 
 /* Complain about a domain that cannot exist. */

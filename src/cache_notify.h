@@ -20,6 +20,7 @@
 #include "fmgr.h"
 #include "lib/stringinfo.h"
 #include "nodes/pg_list.h"
+#include "storage/lockdefs.h"
 #include "utils/relcache.h"
 #include "utils/snapshot.h"
 #include "utils/timestamp.h"
@@ -48,7 +49,8 @@ typedef struct Domain
 	List	   *rules;			/* CascadeTarget *, as in cascade_rules */
 	uint64		targets_generation; /* graph that targets was made from */
 	List	   *targets;		/* CascadeTarget *, the closure */
-	int			mark;			/* used while the closure is computed */
+	int			mark;			/* both used while a closure is computed */
+	struct Domain *reached_from;
 
 	/* delivery.c */
 	List	   *routes;			/* Route *; none means the default */
@@ -97,14 +99,20 @@ typedef struct ChangeKey
 
 	int64		bumps;			/* statements that changed it */
 	int64		notices;		/* statements that only have it delivered */
-	int64		direct;			/* those of bumps that no cascade caused */
 	uint64		stamp[MAX_FRAME_DEPTH]; /* frame that counted it last */
-	CommandId	command;		/* statement that bumped it as a whole */
 	int			journal;		/* newest journal record, or -1 */
 
 	/* Not undone by a savepoint rollback: it may say too much. */
 	ExtraFields extra;
 } ChangeKey;
+
+/* A statement interrupted by one at the same depth; see change_set.c. */
+typedef struct Statement
+{
+	int			index;
+	uint64		frame;
+	bool		in_statement;
+} Statement;
 
 #define key_is_pending(key) ((key)->bumps > 0 || (key)->notices > 0)
 
@@ -164,10 +172,12 @@ typedef struct SharedDatabase SharedDatabase;
 extern int	max_keys;
 extern char *default_channel;
 extern Oid	extension_relation(const char *name);
+extern Relation extension_open(const char *name, LOCKMODE lockmode);
 extern void check_domain_name(const char *name);
 
 /* trigger.c */
 extern int64 trigger_rows_seen;
+extern int	trigger_depth(void);
 extern const char *trigger_argument(char **args, int nargs, const char *name);
 
 /* change_set.c */
@@ -175,7 +185,8 @@ extern ChangeKey *change_set_key(Domain *domain, const char *tenant,
 								 int tenant_len);
 extern void change_set_touch(ChangeKey *key, int depth);
 extern void change_set_bump(ChangeKey *key);
-extern void change_set_bump_statement(ChangeKey *key, CommandId command);
+extern Statement change_set_begin_statement(int depth);
+extern void change_set_end_statement(Statement outer);
 extern bool change_set_touched(const ChangeKey *key, int depth);
 extern bool change_set_full(void);
 extern void change_set_close_statement(int depth);

@@ -8,12 +8,14 @@
  * before the transaction commits.
  *
  * One bump per statement.  A key carries a stamp, the number of the frame
- * that counted it last.  A frame is one statement's time: it ends when the
- * statement trigger closes it.  Touching a key whose stamp is the current
- * frame does nothing, so ten thousand rows cost one bump.  A statement run
- * inside a trigger has frames of its own, one series per trigger depth.
- * A frame that nothing closes (logical replication fires row triggers only)
- * merges with the next one: it still counts.
+ * that counted it last.  A frame is one statement's time; touching a key whose
+ * stamp is the current frame does nothing, so ten thousand rows cost one bump.
+ * Frames begin and end in the hooks of utility.c, around the place where the
+ * server fires AFTER triggers.  A statement run inside a trigger has frames of
+ * its own, one series per trigger depth.  Where no hook is called (logical
+ * replication; the statement that loads the library), the statement trigger
+ * ends the frame, and without that the next statement's rows share it: they
+ * still count.
  *
  * Savepoints.  Changes made below the top level are journalled, and a
  * rollback to a savepoint undoes the journal down to the level's mark.
@@ -68,7 +70,6 @@ typedef struct JournalRecord
 	int			previous;		/* the key's journal field before */
 	int64		bumps;
 	int64		notices;
-	int64		direct;
 	uint64		stamp[MAX_FRAME_DEPTH];
 } JournalRecord;
 
@@ -99,8 +100,9 @@ typedef struct ChangeSet
 static ChangeSet *change_set = NULL;
 
 /* Never reset, so that a frame number is used only once per backend. */
-static uint64 last_frame = 0;
-static uint64 frames[MAX_FRAME_DEPTH];
+static uint64 last_frame = 1;
+static uint64 frames[MAX_FRAME_DEPTH] = {1, 1, 1, 1};
+static bool in_statement[MAX_FRAME_DEPTH];	/* a hook will end the frame */
 
 static ChangeSet *
 create_change_set(void)
@@ -115,8 +117,6 @@ create_change_set(void)
 	set->context = context;
 	set->table = key_table_create(context, 16, NULL);
 	set->generation = cascade_generation();
-	for (int depth = 0; depth < MAX_FRAME_DEPTH; depth++)
-		frames[depth] = ++last_frame;
 	return set;
 }
 
@@ -135,7 +135,6 @@ add_key(const ChangeKey *probe)
 		change_set->ntenants++;
 	}
 	key->hash = probe->hash;
-	key->command = InvalidCommandId;
 	key->journal = -1;
 
 	key_table_insert(change_set->table, key, &found)->key = key;
@@ -255,12 +254,15 @@ journal_key(ChangeKey *key)
 	record->previous = key->journal;
 	record->bumps = key->bumps;
 	record->notices = key->notices;
-	record->direct = key->direct;
 	memcpy(record->stamp, key->stamp, sizeof(key->stamp));
 	key->journal = change_set->journal_len++;
 }
 
-/* Carry a change of a key on to what its domain's rules reach. */
+/*
+ * Carry a change of a key on to what its domain's rules reach; frame is that
+ * of depth, or a negative depth for a change that no statement made.  A target
+ * that is only delivered gets no stamp: it may still change in this statement.
+ */
 static void
 cascade_key(ChangeKey *key, int depth)
 {
@@ -272,27 +274,26 @@ cascade_key(ChangeKey *key, int depth)
 		ChangeKey  *reached = change_set_key(target->domain, key->tenant,
 											 key->tenant_len);
 
-		if (depth >= 0)
-		{
-			if (reached->stamp[depth] == frames[depth])
-				continue;
-			journal_key(reached);
-			reached->stamp[depth] = frames[depth];
-		}
-		else
-			journal_key(reached);
+		if (depth >= 0 && reached->stamp[depth] == frames[depth])
+			continue;
+		journal_key(reached);
 		if (target->bump)
+		{
 			reached->bumps++;
+			if (depth >= 0)
+				reached->stamp[depth] = frames[depth];
+		}
 		else
 			reached->notices++;
 		reached->extra.all_keys = true;
 	}
 }
 
+/* Trigger depths begin at 1. */
 static int
 frame_index(int depth)
 {
-	return Min(depth, MAX_FRAME_DEPTH - 1);
+	return Min(Max(depth - 1, 0), MAX_FRAME_DEPTH - 1);
 }
 
 /* Has the current statement at this trigger depth counted the key already? */
@@ -315,7 +316,6 @@ change_set_touch(ChangeKey *key, int depth)
 	journal_key(key);
 	key->stamp[i] = frames[i];
 	key->bumps++;
-	key->direct++;
 	cascade_key(key, i);
 }
 
@@ -325,31 +325,41 @@ change_set_bump(ChangeKey *key)
 {
 	journal_key(key);
 	key->bumps++;
-	key->direct++;
 	key->extra.all_keys = true;
 	cascade_key(key, -1);
 }
 
 /*
- * A statement changed the key as a whole.  One statement can fire its
- * statement trigger for several events (INSERT ... ON CONFLICT, MERGE) and
- * on several tables (TRUNCATE a, b); its command number tells them apart
- * from the next statement.
+ * The server is about to fire the AFTER triggers of a statement, at this
+ * trigger depth.  Returns what change_set_end_statement() wants back.
  */
-void
-change_set_bump_statement(ChangeKey *key, CommandId command)
+Statement
+change_set_begin_statement(int depth)
 {
-	if (key->command == command)
-		return;
-	key->command = command;
-	change_set_bump(key);
+	int			i = frame_index(depth);
+	Statement	outer = {i, frames[i], in_statement[i]};
+
+	frames[i] = ++last_frame;
+	in_statement[i] = true;
+	return outer;
 }
 
-/* The statement at this depth has ended: the next row begins a new one. */
+/* They have fired, or failed. */
+void
+change_set_end_statement(Statement outer)
+{
+	in_statement[outer.index] = outer.in_statement;
+	frames[outer.index] = outer.in_statement ? outer.frame : ++last_frame;
+}
+
+/* The statement trigger at this depth has fired. */
 void
 change_set_close_statement(int depth)
 {
-	frames[frame_index(depth)] = ++last_frame;
+	int			i = frame_index(depth);
+
+	if (!in_statement[i])
+		frames[i] = ++last_frame;
 }
 
 /*
@@ -406,7 +416,7 @@ change_set_recascade(void)
 		ChangeKey  *key = lfirst(lc);
 		ListCell   *lc2;
 
-		if (key->direct == 0)
+		if (key->bumps == 0)
 			continue;
 		foreach(lc2, cascade_targets(key->domain))
 		{
@@ -505,7 +515,6 @@ change_set_subabort(int level)
 
 			key->bumps = record->bumps;
 			key->notices = record->notices;
-			key->direct = record->direct;
 			memcpy(key->stamp, record->stamp, sizeof(key->stamp));
 			key->journal = record->previous;
 		}

@@ -67,15 +67,10 @@ static Oid	row_hints_file = InvalidOid;	/* file that the hints point into */
 bool
 counter_open(CounterTable *table, LOCKMODE lockmode)
 {
-	Oid			heap_oid = extension_relation("version_counter");
-	Oid			index_oid = extension_relation("version_counter_key");
-
-	if (!OidIsValid(heap_oid) || !OidIsValid(index_oid))
-		return false;
-	table->heap = try_relation_open(heap_oid, lockmode);
+	table->heap = extension_open("version_counter", lockmode);
 	if (table->heap == NULL)
 		return false;
-	table->index = try_relation_open(index_oid, lockmode);
+	table->index = extension_open("version_counter_key", lockmode);
 	if (table->index == NULL)
 	{
 		relation_close(table->heap, lockmode);

@@ -35,9 +35,7 @@
 static Relation
 open_owed(void)
 {
-	Oid			oid = extension_relation("owed_delivery");
-
-	return OidIsValid(oid) ? try_relation_open(oid, RowExclusiveLock) : NULL;
+	return extension_open("owed_delivery", RowExclusiveLock);
 }
 
 static void

@@ -197,7 +197,7 @@ route_all(void)
 	return routes;
 }
 
-/* trigger_arguments(tgargs bytea, tgnargs int) returns text[] */
+/* trigger_arguments(tgargs bytea) returns text[] */
 Datum
 cache_notify_trigger_arguments(PG_FUNCTION_ARGS)
 {

@@ -30,13 +30,14 @@
 
 #include "access/htup_details.h"
 #include "access/xact.h"
+#include "catalog/pg_collation.h"
 #include "catalog/pg_index.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
+#include "parser/parse_coerce.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
-#include "utils/fmgroids.h"
 #include "utils/fmgrprotos.h"
 #include "utils/guc.h"
 #include "utils/json.h"
@@ -57,9 +58,9 @@ typedef struct TriggerState
 	/* where the tenant comes from; without either, changes are shared */
 	const char *tenant_setting;
 	AttrNumber	tenant_column;	/* 0: none */
-	Oid			tenant_output;	/* output function of its type */
-	FmgrInfo	tenant_output_info;
 	bool		tenant_is_text;
+	bool		tenant_cast;	/* its type has a cast function to text */
+	FmgrInfo	tenant_function;	/* that one, or else its output function */
 	bool		tenant_needs_settings;	/* the text depends on settings */
 	bool		tenant_byval;
 	int16		tenant_len;
@@ -94,8 +95,9 @@ trigger_argument(char **args, int nargs, const char *name)
 	return NULL;
 }
 
-static int
-current_trigger_depth(void)
+/* How many triggers deep are we?  1 in a trigger of a top-level statement. */
+int
+trigger_depth(void)
 {
 	LOCAL_FCINFO(fcinfo, 0);
 
@@ -104,32 +106,31 @@ current_trigger_depth(void)
 }
 
 /*
- * Types whose output is the same under every setting.  The text of any other
+ * Types whose text is the same under every setting.  The text of any other
  * value is made with fixed settings, as it names the tenant.
  */
 static bool
-output_is_stable(Oid output)
+text_is_stable(Oid type)
 {
-	switch (output)
+	switch (type)
 	{
-		case F_UUID_OUT:
-		case F_INT2OUT:
-		case F_INT4OUT:
-		case F_INT8OUT:
-		case F_OIDOUT:
-		case F_NUMERIC_OUT:
-		case F_BOOLOUT:
-		case F_ENUM_OUT:
-		case F_NAMEOUT:
-		case F_CHAROUT:
-		case F_TEXTOUT:
-		case F_BPCHAROUT:
-		case F_VARCHAROUT:
-		case F_INET_OUT:
-		case F_CIDR_OUT:
+		case UUIDOID:
+		case INT2OID:
+		case INT4OID:
+		case INT8OID:
+		case OIDOID:
+		case NUMERICOID:
+		case BOOLOID:
+		case NAMEOID:
+		case CHAROID:
+		case TEXTOID:
+		case BPCHAROID:
+		case VARCHAROID:
+		case INETOID:
+		case CIDROID:
 			return true;
 		default:
-			return false;
+			return type_is_enum(type);
 	}
 }
 
@@ -140,6 +141,7 @@ prepare_tenant_column(TriggerState *state, Relation rel, const char *name)
 	AttrNumber	attnum = SPI_fnumber(desc, name);
 	Form_pg_attribute attr;
 	Oid			type;
+	Oid			function;
 	bool		is_varlena;
 
 	if (attnum <= 0)
@@ -149,11 +151,21 @@ prepare_tenant_column(TriggerState *state, Relation rel, const char *name)
 	state->tenant_column = attnum;
 	state->tenant_byval = attr->attbyval;
 	state->tenant_len = attr->attlen;
-	state->tenant_is_text = type == TEXTOID || type == VARCHAROID;
-	getTypeOutputInfo(type, &state->tenant_output, &is_varlena);
-	state->tenant_needs_settings = !output_is_stable(state->tenant_output);
-	fmgr_info_cxt(state->tenant_output, &state->tenant_output_info,
-				  state->context);
+	state->tenant_needs_settings = !text_is_stable(type);
+	switch (find_coercion_pathway(TEXTOID, type, COERCION_EXPLICIT, &function))
+	{
+		case COERCION_PATH_RELABELTYPE:
+			state->tenant_is_text = true;
+			break;
+		case COERCION_PATH_FUNC:
+			state->tenant_cast = true;
+			fmgr_info_cxt(function, &state->tenant_function, state->context);
+			break;
+		default:
+			getTypeOutputInfo(type, &function, &is_varlena);
+			fmgr_info_cxt(function, &state->tenant_function, state->context);
+			break;
+	}
 }
 
 static void
@@ -214,7 +226,7 @@ create_trigger_state(TriggerData *trigdata, MemoryContext context)
 		domain = RelationGetRelationName(trigdata->tg_relation);
 	state->context = context;
 	state->domain = domain_lookup(domain);
-	state->depth = current_trigger_depth();
+	state->depth = trigger_depth();
 	state->tenant_setting = trigger_argument(trigger->tgargs, trigger->tgnargs,
 											 "tenant_setting");
 	if (state->tenant_setting == NULL && tenant_column != NULL)
@@ -228,20 +240,32 @@ create_trigger_state(TriggerData *trigdata, MemoryContext context)
 	return state;
 }
 
+/* Complain about a trigger that setup_table_invalidation() did not make. */
+static void
+check_called_well(FunctionCallInfo fcinfo, const char *function, bool for_row)
+{
+	TriggerData *trigdata = (TriggerData *) fcinfo->context;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) ||
+		!TRIGGER_FIRED_AFTER(trigdata->tg_event) ||
+		!TRIGGER_FIRED_FOR_ROW(trigdata->tg_event) == for_row)
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("%s() must be called as an AFTER trigger for each %s",
+						function, for_row ? "row" : "statement"),
+				 errhint("Use %s.setup_table_invalidation().",
+						 EXTENSION_SCHEMA)));
+}
+
 /* The prepared state of the trigger that called, once per statement. */
 static TriggerState *
-get_trigger_state(FunctionCallInfo fcinfo, const char *function)
+get_trigger_state(FunctionCallInfo fcinfo, const char *function, bool for_row)
 {
 	FmgrInfo   *flinfo = fcinfo->flinfo;
 
 	if (flinfo->fn_extra == NULL)
 	{
-		if (!CALLED_AS_TRIGGER(fcinfo))
-			ereport(ERROR,
-					(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-					 errmsg("%s() must be called as a trigger", function),
-					 errhint("Use %s.setup_table_invalidation().",
-							 EXTENSION_SCHEMA)));
+		check_called_well(fcinfo, function, for_row);
 		flinfo->fn_extra =
 			create_trigger_state((TriggerData *) fcinfo->context,
 								 flinfo->fn_mcxt);
@@ -249,28 +273,50 @@ get_trigger_state(FunctionCallInfo fcinfo, const char *function)
 	return flinfo->fn_extra;
 }
 
+/* The text form of a tenant, as a cast to text gives it. */
+static const char *
+tenant_text(TriggerState *state, Datum value, int *len)
+{
+	text	   *t;
+
+	if (!state->tenant_is_text && !state->tenant_cast)
+	{
+		char	   *string = OutputFunctionCall(&state->tenant_function, value);
+
+		*len = strlen(string);
+		return string;
+	}
+	t = state->tenant_is_text ? DatumGetTextPP(value) :
+		DatumGetTextPP(FunctionCall1Coll(&state->tenant_function,
+										 DEFAULT_COLLATION_OID, value));
+	*len = VARSIZE_ANY_EXHDR(t);
+	return VARDATA_ANY(t);
+}
+
 /*
  * The text of a tenant whose type is written differently under different
  * settings.  pg_dump and postgres_fdw fix the same ones.
  */
-static char *
-output_with_fixed_settings(FmgrInfo *output, Datum value)
+static const char *
+tenant_text_with_fixed_settings(TriggerState *state, Datum value, int *len)
 {
 	static const char *const settings[][2] = {
 		{"datestyle", "ISO, YMD"},
 		{"timezone", "UTC"},
 		{"intervalstyle", "postgres"},
 		{"extra_float_digits", "3"},
-		{"bytea_output", "hex"}
+		{"bytea_output", "hex"},
+		{"lc_monetary", "C"},
+		{"search_path", "pg_catalog"}
 	};
 	int			level = NewGUCNestLevel();
-	char	   *result;
+	const char *result;
 
 	for (int i = 0; i < lengthof(settings); i++)
 		(void) set_config_option(settings[i][0], settings[i][1],
 								 PGC_USERSET, PGC_S_SESSION,
 								 GUC_ACTION_SAVE, true, 0, false);
-	result = OutputFunctionCall(output, value);
+	result = tenant_text(state, value, len);
 	AtEOXact_GUC(true, level);
 	return result;
 }
@@ -279,29 +325,12 @@ output_with_fixed_settings(FmgrInfo *output, Datum value)
 static ChangeKey *
 key_of_tenant(TriggerState *state, Datum value)
 {
-	ChangeKey  *key;
-	const char *tenant;
 	int			len;
+	const char *tenant = state->tenant_needs_settings ?
+		tenant_text_with_fixed_settings(state, value, &len) :
+		tenant_text(state, value, &len);
+	ChangeKey  *key = change_set_key(state->domain, tenant, len);
 
-	if (state->tenant_is_text)
-	{
-		text	   *t = DatumGetTextPP(value);
-
-		tenant = VARDATA_ANY(t);
-		len = VARSIZE_ANY_EXHDR(t);
-	}
-	else
-	{
-		tenant = state->tenant_needs_settings ?
-			output_with_fixed_settings(&state->tenant_output_info, value) :
-			OutputFunctionCall(&state->tenant_output_info, value);
-		len = strlen(tenant);
-		if (state->tenant_output == F_BPCHAROUT)
-			while (len > 0 && tenant[len - 1] == ' ')
-				len--;			/* as the cast to text does */
-	}
-
-	key = change_set_key(state->domain, tenant, len);
 	if (key->tenant == NULL && change_set_full())
 		state->overflow_key = key;
 	return key;
@@ -478,6 +507,15 @@ touch_row(TriggerState *state, ChangeKey *key, HeapTuple tuple,
 		note_extra(state, key, tuple, desc, operation);
 }
 
+/* The statement changed rows that nobody has looked at. */
+static void
+touch_whole(TriggerState *state, ChangeKey *key)
+{
+	change_set_touch(key, state->depth);
+	key->extra.wanted |= state->fields != 0;
+	key->extra.all_keys = true;
+}
+
 static void
 update_change(TriggerState *state, HeapTuple old, HeapTuple new, TupleDesc desc)
 {
@@ -503,7 +541,7 @@ update_change(TriggerState *state, HeapTuple old, HeapTuple new, TupleDesc desc)
 Datum
 cache_notify_row_change(PG_FUNCTION_ARGS)
 {
-	TriggerState *state = get_trigger_state(fcinfo, "row_change");
+	TriggerState *state = get_trigger_state(fcinfo, "row_change", true);
 	TriggerData *trigdata = (TriggerData *) fcinfo->context;
 	TupleDesc	desc = RelationGetDescr(trigdata->tg_relation);
 
@@ -529,7 +567,7 @@ cache_notify_row_change(PG_FUNCTION_ARGS)
 Datum
 cache_notify_statement_change(PG_FUNCTION_ARGS)
 {
-	TriggerState *state = get_trigger_state(fcinfo, "statement_change");
+	TriggerState *state = get_trigger_state(fcinfo, "statement_change", false);
 	TriggerData *trigdata = (TriggerData *) fcinfo->context;
 	Trigger    *trigger = trigdata->tg_trigger;
 	const char *granularity = trigger_argument(trigger->tgargs,
@@ -540,16 +578,11 @@ cache_notify_statement_change(PG_FUNCTION_ARGS)
 	{
 		ChangeKey  *key = change_set_key(state->domain, NULL, 0);
 
-		change_set_bump_statement(key, GetCurrentCommandId(true));
-		if (state->fields != 0)
-		{
-			key->extra.wanted = true;
-			key->extra.operations |= OPERATION_TRUNCATE;
-		}
+		touch_whole(state, key);
+		key->extra.operations |= OPERATION_TRUNCATE;
 	}
 	else if (granularity != NULL && strcmp(granularity, "statement") == 0)
-		change_set_bump_statement(key_of_statement(state),
-								  GetCurrentCommandId(true));
+		touch_whole(state, key_of_statement(state));
 	change_set_close_statement(state->depth);
 	return PointerGetDatum(NULL);
 }
