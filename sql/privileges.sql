@@ -22,3 +22,5 @@ GRANT SELECT ON cache_notify.domain_version, cache_notify.v_domain_versions,
 REVOKE EXECUTE ON FUNCTION cache_notify.statistics(), cache_notify.reset_statistics() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION cache_notify.statistics() TO pg_monitor;
 GRANT SELECT ON cache_notify.stats TO pg_monitor;
+GRANT SELECT ON cache_notify.history TO pg_monitor;
+GRANT EXECUTE ON FUNCTION cache_notify.changes_since(text) TO pg_monitor;

@@ -65,6 +65,7 @@ _PG_init(void)
 	cascade_init();
 	commit_init();
 	utility_init();
+	epoch_init();
 }
 
 /* A table or index of the extension, or InvalidOid if it is not there. */

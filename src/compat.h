@@ -15,6 +15,10 @@
 #include "access/heapam.h"
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "access/xlog.h"
+#if PG_VERSION_NUM >= 150000
+#include "access/xlogrecovery.h"
+#endif
 #include "catalog/index.h"
 #include "commands/async.h"
 #include "common/md5.h"
@@ -151,6 +155,23 @@ compat_md5(const void *data, size_t len, char *hex)
 #else
 	return pg_md5_hash(data, len, hex);
 #endif
+}
+
+/* The timeline that this server writes or, on a standby, replays. */
+static inline TimeLineID
+compat_timeline(void)
+{
+	TimeLineID	timeline;
+
+	if (RecoveryInProgress())
+		(void) GetXLogReplayRecPtr(&timeline);
+	else
+#if PG_VERSION_NUM >= 150000
+		timeline = GetWALInsertionTimeLine();
+#else
+		timeline = ThisTimeLineID;
+#endif
+	return timeline;
 }
 
 /* 15: a prefix is reserved rather than warned about. */
