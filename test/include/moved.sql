@@ -7,7 +7,7 @@
 --              DISAGREE means that domain_version and version() differ.
 --   :triggers  lists the triggers of all watched tables with their arguments.
 --
--- Counters and rules start empty, so files do not depend on each other.
+-- The extension is created anew, so files do not depend on each other.
 -- What was seen is kept in a temporary table, so a rollback forgets that too.
 \pset format unaligned
 \pset tuples_only on
@@ -16,7 +16,8 @@
 \set SHOW_CONTEXT never
 SET client_min_messages = warning;
 
-TRUNCATE cache_notify.version_counter, cache_notify.cascade_rules;
+DROP EXTENSION cache_notify CASCADE;
+CREATE EXTENSION cache_notify;
 CREATE TEMP TABLE seen AS
 	SELECT domain, tenant_id, n FROM cache_notify.counter_total;
 
