@@ -62,6 +62,7 @@ _PG_init(void)
 {
 	define_settings();
 	cascade_init();
+	counter_init();
 	commit_init();
 	utility_init();
 }

@@ -108,12 +108,15 @@ typedef struct ChangeKey
 
 #define key_is_pending(key) ((key)->bumps > 0 || (key)->notices > 0)
 
-/* The counter table, opened. */
+/* The counter table, opened; what is NULL has not been needed so far. */
 typedef struct CounterTable
 {
 	Relation	heap;
+	LOCKMODE	lockmode;
 	Relation	index;
 	struct TupleTableSlot *slot;
+	struct IndexInfo *index_info;
+	bool		has_snapshot;	/* counter_bump() has pushed one */
 } CounterTable;
 
 /* One delivery: which key reached which version. */
@@ -200,6 +203,7 @@ extern MemoryContext cascade_context(void);
 extern void cascade_end_transaction(void);
 
 /* counter.c */
+extern void counter_init(void);
 extern bool counter_open(CounterTable *table, LOCKMODE lockmode);
 extern void counter_close(CounterTable *table, LOCKMODE lockmode);
 extern void counter_bump(CounterTable *table, const ChangeKey *key);

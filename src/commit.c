@@ -17,7 +17,6 @@
 
 #include "access/xact.h"
 #include "utils/memutils.h"
-#include "utils/snapmgr.h"
 
 static void
 write_changes(bool prepare)
@@ -33,8 +32,6 @@ write_changes(bool prepare)
 	/* A procedure that commits would keep what is left in its own context. */
 	old = MemoryContextSwitchTo(TopTransactionContext);
 
-	/* Inserting index entries wants a snapshot to be there. */
-	PushActiveSnapshot(GetLatestSnapshot());
 	change_set_recascade();
 	keys = change_set_pending();
 	foreach(lc, keys)
@@ -44,7 +41,6 @@ write_changes(bool prepare)
 		if (key->bumps > 0)
 			counter_bump(&table, key);
 	}
-	PopActiveSnapshot();
 
 	if (keys != NIL && prepare)
 		delivery_pre_prepare(&table, keys);
