@@ -61,6 +61,7 @@ void
 _PG_init(void)
 {
 	define_settings();
+	trigger_init();
 	cascade_init();
 	counter_init();
 	commit_init();

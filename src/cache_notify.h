@@ -171,6 +171,7 @@ extern void check_domain_name(const char *name);
 
 /* trigger.c */
 extern int64 trigger_rows_seen;
+extern void trigger_init(void);
 extern const char *trigger_argument(char **args, int nargs, const char *name);
 
 /* change_set.c */
@@ -200,6 +201,7 @@ extern uint64 cascade_load(void);
 extern Domain *domain_lookup(const char *name);
 extern List *cascade_targets(Domain *domain);
 extern MemoryContext cascade_context(void);
+extern uint64 cascade_domains_forgotten(void);
 extern void cascade_end_transaction(void);
 
 /* counter.c */

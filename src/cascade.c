@@ -43,6 +43,7 @@
 #define MARK_BUMP	2
 
 static HTAB *domains = NULL;
+static uint64 domains_forgotten = 0;	/* how often */
 static MemoryContext rules_context = NULL;	/* rules, closures, routes */
 
 static uint64 generation = 1;	/* counts invalidations */
@@ -274,4 +275,12 @@ cascade_end_transaction(void)
 	domains = NULL;
 	rules_context = NULL;
 	loaded_generation = 0;
+	domains_forgotten++;
+}
+
+/* Moves whenever the Domains of earlier transactions are gone. */
+uint64
+cascade_domains_forgotten(void)
+{
+	return domains_forgotten;
 }

@@ -19,10 +19,12 @@
  * What is wrong with them at this point (a tenant column that is gone) makes
  * a change coarser, never an error.
  *
- * The work per row is what counts here.  What a trigger needs is prepared
- * once per statement and kept in fn_extra, which lives as long as the
- * statement's executor state.  A row whose tenant is the one seen last, in a
- * key that the statement has touched, costs one comparison.
+ * The work per row is what counts for large statements, that per statement
+ * for small ones.  What follows from the trigger's arguments and the table's
+ * columns is prepared once per backend (TriggerConfig).  What a statement has
+ * seen so far is in fn_extra, which lives as long as the statement's executor
+ * state.  A row whose tenant is the one seen last, in a key that the statement
+ * has touched, costs one comparison.
  *
  *-------------------------------------------------------------------------
  */
@@ -39,8 +41,11 @@
 #include "utils/fmgroids.h"
 #include "utils/fmgrprotos.h"
 #include "utils/guc.h"
+#include "utils/hsearch.h"
+#include "utils/inval.h"
 #include "utils/json.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
 
@@ -49,10 +54,17 @@ PG_FUNCTION_INFO_V1(cache_notify_statement_change);
 
 int64		trigger_rows_seen = 0;
 
-typedef struct TriggerState
+/* What a trigger is to do. */
+typedef struct TriggerConfig
 {
+	struct TriggerConfig *next; /* in all_configs */
+	MemoryContext context;		/* that all of it lives in */
+	Oid			relid;
+	bool		valid;			/* false: the table or the trigger has changed */
+
 	Domain	   *domain;
-	int			depth;			/* trigger depth, see change_set.c */
+	uint64		domains_forgotten;	/* when domain was looked up */
+	bool		per_statement;	/* granularity */
 
 	/* where the tenant comes from; without either, changes are shared */
 	const char *tenant_setting;
@@ -71,6 +83,13 @@ typedef struct TriggerState
 	int			fields;
 	AttrNumber	key_columns[INDEX_MAX_KEYS];	/* of the primary key */
 	int			nkey_columns;	/* 0: there is none */
+} TriggerConfig;
+
+/* One execution of a trigger: by a statement, for all its rows. */
+typedef struct TriggerState
+{
+	TriggerConfig *config;
+	int			depth;			/* trigger depth, see change_set.c */
 
 	/* the tenant seen last */
 	ChangeKey  *last_key;
@@ -81,6 +100,32 @@ typedef struct TriggerState
 	/* set once tenants of the statement do not fit into the change set */
 	ChangeKey  *overflow_key;
 } TriggerState;
+
+typedef struct ConfigEntry
+{
+	Oid			trigger;		/* hash key */
+	TriggerConfig *config;		/* may be NULL */
+} ConfigEntry;
+
+/* More triggers than this are not remembered at the same time. */
+#define MAX_CONFIGS	4096
+
+static HTAB *configs = NULL;
+static TriggerConfig *all_configs = NULL;
+
+static void
+relcache_callback(Datum arg, Oid relid)
+{
+	for (TriggerConfig *config = all_configs; config; config = config->next)
+		if (relid == InvalidOid || relid == config->relid)
+			config->valid = false;
+}
+
+void
+trigger_init(void)
+{
+	CacheRegisterRelcacheCallback(relcache_callback, (Datum) 0);
+}
 
 /* The value of the first argument "name=value", or NULL. */
 const char *
@@ -134,7 +179,7 @@ output_is_stable(Oid output)
 }
 
 static void
-prepare_tenant_column(TriggerState *state, Relation rel, const char *name)
+prepare_tenant_column(TriggerConfig *config, Relation rel, const char *name)
 {
 	TupleDesc	desc = RelationGetDescr(rel);
 	AttrNumber	attnum = SPI_fnumber(desc, name);
@@ -146,22 +191,22 @@ prepare_tenant_column(TriggerState *state, Relation rel, const char *name)
 		return;					/* gone or renamed: changes are shared */
 	attr = TupleDescAttr(desc, attnum - 1);
 	type = getBaseType(attr->atttypid);
-	state->tenant_column = attnum;
-	state->tenant_byval = attr->attbyval;
-	state->tenant_len = attr->attlen;
-	state->tenant_is_text = type == TEXTOID || type == VARCHAROID;
-	getTypeOutputInfo(type, &state->tenant_output, &is_varlena);
-	state->tenant_needs_settings = !output_is_stable(state->tenant_output);
-	fmgr_info_cxt(state->tenant_output, &state->tenant_output_info,
-				  state->context);
+	config->tenant_column = attnum;
+	config->tenant_byval = attr->attbyval;
+	config->tenant_len = attr->attlen;
+	config->tenant_is_text = type == TEXTOID || type == VARCHAROID;
+	getTypeOutputInfo(type, &config->tenant_output, &is_varlena);
+	config->tenant_needs_settings = !output_is_stable(config->tenant_output);
+	fmgr_info_cxt(config->tenant_output, &config->tenant_output_info,
+				  config->context);
 }
 
 static void
-prepare_columns(TriggerState *state, Relation rel, Trigger *trigger)
+prepare_columns(TriggerConfig *config, Relation rel, Trigger *trigger)
 {
 	const size_t len = strlen("column=");
 
-	state->columns = palloc(Max(trigger->tgnargs, 1) * sizeof(AttrNumber));
+	config->columns = palloc(Max(trigger->tgnargs, 1) * sizeof(AttrNumber));
 	for (int i = 0; i < trigger->tgnargs; i++)
 	{
 		AttrNumber	attnum;
@@ -171,16 +216,16 @@ prepare_columns(TriggerState *state, Relation rel, Trigger *trigger)
 		attnum = SPI_fnumber(RelationGetDescr(rel), trigger->tgargs[i] + len);
 		if (attnum <= 0)
 		{
-			state->ncolumns = 0;	/* gone or renamed: every column counts */
+			config->ncolumns = 0;	/* gone or renamed: every column counts */
 			return;
 		}
-		state->columns[state->ncolumns++] = attnum;
+		config->columns[config->ncolumns++] = attnum;
 	}
 }
 
 /* The columns of the primary key, whose values payloads are to tell. */
 static void
-prepare_key_columns(TriggerState *state, Relation rel)
+prepare_key_columns(TriggerConfig *config, Relation rel)
 {
 	HeapTuple	tuple;
 	Form_pg_index index;
@@ -193,58 +238,137 @@ prepare_key_columns(TriggerState *state, Relation rel)
 		return;
 	index = (Form_pg_index) GETSTRUCT(tuple);
 	for (int i = 0; i < index->indnkeyatts; i++)
-		state->key_columns[state->nkey_columns++] = index->indkey.values[i];
+		config->key_columns[config->nkey_columns++] = index->indkey.values[i];
 	ReleaseSysCache(tuple);
 }
 
-static TriggerState *
-create_trigger_state(TriggerData *trigdata, MemoryContext context)
+/* The context is the configuration's own, so that it can go as a whole. */
+static TriggerConfig *
+create_config(TriggerData *trigdata)
 {
 	Trigger    *trigger = trigdata->tg_trigger;
+	Relation	rel = trigdata->tg_relation;
+	char	  **args = trigger->tgargs;
+	int			nargs = trigger->tgnargs;
+	const char *domain = trigger_argument(args, nargs, "domain");
+	const char *tenant_column = trigger_argument(args, nargs, "tenant_column");
+	const char *granularity = trigger_argument(args, nargs, "granularity");
+	const char *tenant_setting = trigger_argument(args, nargs, "tenant_setting");
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
+												  "cache_notify trigger",
+												  ALLOCSET_SMALL_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(context);
-	TriggerState *state = palloc0(sizeof(TriggerState));
-	const char *domain = trigger_argument(trigger->tgargs, trigger->tgnargs,
-										  "domain");
-	const char *tenant_column = trigger_argument(trigger->tgargs,
-												 trigger->tgnargs,
-												 "tenant_column");
+	TriggerConfig *config = palloc0(sizeof(TriggerConfig));
 
 	/* Only a trigger made by hand can lack a domain, or have too long a one. */
 	if (domain == NULL || strlen(domain) >= NAMEDATALEN)
-		domain = RelationGetRelationName(trigdata->tg_relation);
-	state->context = context;
-	state->domain = domain_lookup(domain);
-	state->depth = current_trigger_depth();
-	state->tenant_setting = trigger_argument(trigger->tgargs, trigger->tgnargs,
-											 "tenant_setting");
-	if (state->tenant_setting == NULL && tenant_column != NULL)
-		prepare_tenant_column(state, trigdata->tg_relation, tenant_column);
-	prepare_columns(state, trigdata->tg_relation, trigger);
-	state->fields = route_fields(trigger->tgargs, trigger->tgnargs) &
+		domain = RelationGetRelationName(rel);
+	config->context = context;
+	config->relid = RelationGetRelid(rel);
+	config->domain = domain_lookup(domain);
+	config->domains_forgotten = cascade_domains_forgotten();
+	config->per_statement = granularity != NULL &&
+		strcmp(granularity, "statement") == 0;
+	if (tenant_setting != NULL)
+		config->tenant_setting = pstrdup(tenant_setting);
+	else if (tenant_column != NULL)
+		prepare_tenant_column(config, rel, tenant_column);
+	prepare_columns(config, rel, trigger);
+	config->fields = route_fields(args, nargs) &
 		(FIELD_OPERATIONS | FIELD_KEYS);
-	if (state->fields & FIELD_KEYS)
-		prepare_key_columns(state, trigdata->tg_relation);
+	if (config->fields & FIELD_KEYS)
+		prepare_key_columns(config, rel);
+	config->valid = true;
 	MemoryContextSwitchTo(old);
-	return state;
+	return config;
 }
 
-/* The prepared state of the trigger that called, once per statement. */
-static TriggerState *
+/* A statement may be using it: it goes when the transaction ends. */
+static void
+drop_config(TriggerConfig *config)
+{
+	TriggerConfig **link = &all_configs;
+
+	while (*link != config)
+		link = &(*link)->next;
+	*link = config->next;
+	MemoryContextSetParent(config->context, TopTransactionContext);
+}
+
+static void
+drop_all_configs(void)
+{
+	while (all_configs != NULL)
+		drop_config(all_configs);
+	hash_destroy(configs);
+	configs = NULL;
+}
+
+static ConfigEntry *
+find_config_entry(Oid trigger)
+{
+	ConfigEntry *entry;
+	bool		found;
+
+	if (configs != NULL && hash_get_num_entries(configs) >= MAX_CONFIGS)
+		drop_all_configs();
+	if (configs == NULL)
+	{
+		HASHCTL		ctl = {
+			.keysize = sizeof(Oid),
+			.entrysize = sizeof(ConfigEntry),
+			.hcxt = TopMemoryContext
+		};
+
+		configs = hash_create("cache_notify triggers", 64, &ctl,
+							  HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	}
+	entry = hash_search(configs, &trigger, HASH_ENTER, &found);
+	if (!found)
+		entry->config = NULL;
+	return entry;
+}
+
+static TriggerConfig *
+get_config(TriggerData *trigdata)
+{
+	ConfigEntry *entry = find_config_entry(trigdata->tg_trigger->tgoid);
+	TriggerConfig *config = entry->config;
+
+	if (config != NULL && config->valid &&
+		config->domains_forgotten == cascade_domains_forgotten())
+		return config;
+
+	config = create_config(trigdata);
+	if (entry->config != NULL)
+		drop_config(entry->config);
+	MemoryContextSetParent(config->context, TopMemoryContext);
+	config->next = all_configs;
+	all_configs = entry->config = config;
+	return config;
+}
+
+/* The state of the trigger that called, which is new for each statement. */
+static inline TriggerState *
 get_trigger_state(FunctionCallInfo fcinfo, const char *function)
 {
 	FmgrInfo   *flinfo = fcinfo->flinfo;
 
 	if (flinfo->fn_extra == NULL)
 	{
+		TriggerState *state;
+
 		if (!CALLED_AS_TRIGGER(fcinfo))
 			ereport(ERROR,
 					(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 					 errmsg("%s() must be called as a trigger", function),
 					 errhint("Use %s.setup_table_invalidation().",
 							 EXTENSION_SCHEMA)));
-		flinfo->fn_extra =
-			create_trigger_state((TriggerData *) fcinfo->context,
-								 flinfo->fn_mcxt);
+		state = MemoryContextAllocZero(flinfo->fn_mcxt, sizeof(TriggerState));
+		state->config = get_config((TriggerData *) fcinfo->context);
+		state->depth = current_trigger_depth();
+		state->context = flinfo->fn_mcxt;
+		flinfo->fn_extra = state;
 	}
 	return flinfo->fn_extra;
 }
@@ -283,7 +407,7 @@ key_of_tenant(TriggerState *state, Datum value)
 	const char *tenant;
 	int			len;
 
-	if (state->tenant_is_text)
+	if (state->config->tenant_is_text)
 	{
 		text	   *t = DatumGetTextPP(value);
 
@@ -292,16 +416,16 @@ key_of_tenant(TriggerState *state, Datum value)
 	}
 	else
 	{
-		tenant = state->tenant_needs_settings ?
-			output_with_fixed_settings(&state->tenant_output_info, value) :
-			OutputFunctionCall(&state->tenant_output_info, value);
+		tenant = state->config->tenant_needs_settings ?
+			output_with_fixed_settings(&state->config->tenant_output_info, value) :
+			OutputFunctionCall(&state->config->tenant_output_info, value);
 		len = strlen(tenant);
-		if (state->tenant_output == F_BPCHAROUT)
+		if (state->config->tenant_output == F_BPCHAROUT)
 			while (len > 0 && tenant[len - 1] == ' ')
 				len--;			/* as the cast to text does */
 	}
 
-	key = change_set_key(state->domain, tenant, len);
+	key = change_set_key(state->config->domain, tenant, len);
 	if (key->tenant == NULL && change_set_full())
 		state->overflow_key = key;
 	return key;
@@ -312,11 +436,11 @@ static void
 remember_tenant(TriggerState *state, ChangeKey *key, Datum value)
 {
 	state->last_key = NULL;
-	if (state->tenant_byval)
+	if (state->config->tenant_byval)
 		state->last_tenant = value;
 	else
 	{
-		Size		size = datumGetSize(value, false, state->tenant_len);
+		Size		size = datumGetSize(value, false, state->config->tenant_len);
 
 		if (size > state->last_size)
 		{
@@ -339,13 +463,13 @@ key_of_statement(TriggerState *state)
 {
 	if (state->last_key == NULL)
 	{
-		const char *tenant = state->tenant_setting ?
-			GetConfigOption(state->tenant_setting, true, false) : NULL;
+		const char *tenant = state->config->tenant_setting ?
+			GetConfigOption(state->config->tenant_setting, true, false) : NULL;
 
 		/* SET LOCAL leaves an empty string behind: no tenant then. */
 		if (tenant != NULL && tenant[0] == '\0')
 			tenant = NULL;
-		state->last_key = change_set_key(state->domain, tenant,
+		state->last_key = change_set_key(state->config->domain, tenant,
 										 tenant ? strlen(tenant) : 0);
 	}
 	return state->last_key;
@@ -361,13 +485,13 @@ is_last_tenant(const TriggerState *state, Datum value)
 	const char *a,
 			   *b;
 
-	if (state->tenant_byval)
+	if (state->config->tenant_byval)
 		return value == state->last_tenant;
 	a = DatumGetPointer(value);
 	b = DatumGetPointer(state->last_tenant);
-	if (state->tenant_len > 0)
-		return memcmp(a, b, state->tenant_len) == 0;
-	if (state->tenant_len == -2)
+	if (state->config->tenant_len > 0)
+		return memcmp(a, b, state->config->tenant_len) == 0;
+	if (state->config->tenant_len == -2)
 		return strcmp(a, b) == 0;
 	return VARSIZE_ANY(a) == VARSIZE_ANY(b) && memcmp(a, b, VARSIZE_ANY(a)) == 0;
 }
@@ -379,11 +503,11 @@ key_of_row(TriggerState *state, HeapTuple tuple, TupleDesc desc)
 	Datum		value;
 	ChangeKey  *key;
 
-	if (state->tenant_column == 0)
+	if (state->config->tenant_column == 0)
 		return key_of_statement(state);
-	value = heap_getattr(tuple, state->tenant_column, desc, &isnull);
+	value = heap_getattr(tuple, state->config->tenant_column, desc, &isnull);
 	if (isnull)
-		return change_set_key(state->domain, NULL, 0);
+		return change_set_key(state->config->domain, NULL, 0);
 	if (state->last_key != NULL && is_last_tenant(state, value))
 		return state->last_key;
 	key = key_of_tenant(state, value);
@@ -395,16 +519,16 @@ key_of_row(TriggerState *state, HeapTuple tuple, TupleDesc desc)
 static bool
 same_columns(TriggerState *state, HeapTuple old, HeapTuple new, TupleDesc desc)
 {
-	for (int i = 0; i < state->ncolumns; i++)
+	for (int i = 0; i < state->config->ncolumns; i++)
 	{
-		Form_pg_attribute attr = TupleDescAttr(desc, state->columns[i] - 1);
+		Form_pg_attribute attr = TupleDescAttr(desc, state->config->columns[i] - 1);
 		bool		old_null,
 					new_null;
 		Datum		old_value,
 					new_value;
 
-		old_value = heap_getattr(old, state->columns[i], desc, &old_null);
-		new_value = heap_getattr(new, state->columns[i], desc, &new_null);
+		old_value = heap_getattr(old, state->config->columns[i], desc, &old_null);
+		new_value = heap_getattr(new, state->config->columns[i], desc, &new_null);
 		if (old_null != new_null)
 			return false;
 		if (!old_null &&
@@ -437,17 +561,17 @@ key_as_json(TriggerState *state, HeapTuple tuple, TupleDesc desc)
 	StringInfoData buf;
 
 	initStringInfo(&buf);
-	if (state->nkey_columns > 1)
+	if (state->config->nkey_columns > 1)
 		appendStringInfoChar(&buf, '[');
-	for (int i = 0; i < state->nkey_columns; i++)
+	for (int i = 0; i < state->config->nkey_columns; i++)
 	{
-		char	   *value = SPI_getvalue(tuple, desc, state->key_columns[i]);
+		char	   *value = SPI_getvalue(tuple, desc, state->config->key_columns[i]);
 
 		if (i > 0)
 			appendStringInfoString(&buf, ", ");
 		escape_json(&buf, value ? value : "");
 	}
-	if (state->nkey_columns > 1)
+	if (state->config->nkey_columns > 1)
 		appendStringInfoChar(&buf, ']');
 	return buf.data;
 }
@@ -461,7 +585,7 @@ note_extra(TriggerState *state, ChangeKey *key, HeapTuple tuple,
 
 	extra->wanted = true;
 	extra->operations |= operation;
-	if (state->nkey_columns == 0)
+	if (state->config->nkey_columns == 0)
 		extra->all_keys = true;
 	else if (!extra->all_keys)
 		extra_add_key(extra, key_as_json(state, tuple, desc));
@@ -472,7 +596,7 @@ touch_row(TriggerState *state, ChangeKey *key, HeapTuple tuple,
 		  TupleDesc desc, int operation)
 {
 	change_set_touch(key, state->depth);
-	if (state->fields == 0)
+	if (state->config->fields == 0)
 		key->extra.all_keys = true;
 	else
 		note_extra(state, key, tuple, desc, operation);
@@ -484,18 +608,18 @@ update_change(TriggerState *state, HeapTuple old, HeapTuple new, TupleDesc desc)
 	ChangeKey  *new_key = key_of_row(state, new, desc);
 	ChangeKey  *old_key = key_of_row(state, old, desc);
 
-	if (state->fields == 0 &&
+	if (state->config->fields == 0 &&
 		change_set_touched(old_key, state->depth) &&
 		change_set_touched(new_key, state->depth))
 		return;
 
 	/* A row that moves between tenants has changed, whatever columns count. */
 	if (old_key == new_key &&
-		(state->ncolumns > 0 ? same_columns(state, old, new, desc) :
+		(state->config->ncolumns > 0 ? same_columns(state, old, new, desc) :
 		 same_row(old, new)))
 		return;
 	touch_row(state, old_key, old, desc, OPERATION_UPDATE);
-	if (old_key != new_key || state->fields & FIELD_KEYS)
+	if (old_key != new_key || state->config->fields & FIELD_KEYS)
 		touch_row(state, new_key, new, desc, OPERATION_UPDATE);
 }
 
@@ -531,23 +655,19 @@ cache_notify_statement_change(PG_FUNCTION_ARGS)
 {
 	TriggerState *state = get_trigger_state(fcinfo, "statement_change");
 	TriggerData *trigdata = (TriggerData *) fcinfo->context;
-	Trigger    *trigger = trigdata->tg_trigger;
-	const char *granularity = trigger_argument(trigger->tgargs,
-											   trigger->tgnargs,
-											   "granularity");
 
 	if (TRIGGER_FIRED_BY_TRUNCATE(trigdata->tg_event))
 	{
-		ChangeKey  *key = change_set_key(state->domain, NULL, 0);
+		ChangeKey  *key = change_set_key(state->config->domain, NULL, 0);
 
 		change_set_bump_statement(key, GetCurrentCommandId(true));
-		if (state->fields != 0)
+		if (state->config->fields != 0)
 		{
 			key->extra.wanted = true;
 			key->extra.operations |= OPERATION_TRUNCATE;
 		}
 	}
-	else if (granularity != NULL && strcmp(granularity, "statement") == 0)
+	else if (state->config->per_statement)
 		change_set_bump_statement(key_of_statement(state),
 								  GetCurrentCommandId(true));
 	change_set_close_statement(state->depth);
