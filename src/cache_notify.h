@@ -182,7 +182,7 @@ extern void change_set_bump(ChangeKey *key);
 extern void change_set_bump_statement(ChangeKey *key, CommandId command);
 extern bool change_set_touched(const ChangeKey *key, int depth);
 extern bool change_set_full(void);
-extern void change_set_close_statement(int depth);
+extern void change_set_open_statement(int depth, MemoryContext context);
 extern bool change_set_active(void);
 extern List *change_set_pending(void);
 extern int64 change_set_pending_bumps(const char *domain, const char *tenant);

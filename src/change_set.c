@@ -8,12 +8,15 @@
  * before the transaction commits.
  *
  * One bump per statement.  A key carries a stamp, the number of the frame
- * that counted it last.  A frame is one statement's time: it ends when the
- * statement trigger closes it.  Touching a key whose stamp is the current
- * frame does nothing, so ten thousand rows cost one bump.  A statement run
- * inside a trigger has frames of its own, one series per trigger depth.
- * A frame that nothing closes (logical replication fires row triggers only)
- * merges with the next one: it still counts.
+ * that counted it last.  A frame is one statement's time.  Touching a key
+ * whose stamp is the current frame does nothing, so ten thousand rows cost one
+ * bump.  A statement run inside a trigger has frames of its own, one series
+ * per trigger depth.
+ *
+ * A statement is known by the memory context that its row triggers live in,
+ * which is one for all tables and partitions that it changes, and goes with
+ * it.  That saves a statement trigger, whose only work would be to say that
+ * the statement has ended and which costs more than the row trigger's own.
  *
  * Savepoints.  Changes made below the top level are journalled, and a
  * rollback to a savepoint undoes the journal down to the level's mark.
@@ -29,6 +32,7 @@
 
 #include "access/xact.h"
 #include "common/hashfn.h"
+#include "replication/logicalworker.h"
 #include "utils/memutils.h"
 
 typedef struct KeyEntry
@@ -101,6 +105,9 @@ static ChangeSet *change_set = NULL;
 /* Never reset, so that a frame number is used only once per backend. */
 static uint64 last_frame = 0;
 static uint64 frames[MAX_FRAME_DEPTH];
+
+/* The statement that a depth's frame belongs to, NULL once it has ended. */
+static MemoryContext frame_owners[MAX_FRAME_DEPTH];
 
 static ChangeSet *
 create_change_set(void)
@@ -345,11 +352,37 @@ change_set_bump_statement(ChangeKey *key, CommandId command)
 	change_set_bump(key);
 }
 
-/* The statement at this depth has ended: the next row begins a new one. */
-void
-change_set_close_statement(int depth)
+static void
+statement_ended(void *arg)
 {
-	frames[frame_index(depth)] = ++last_frame;
+	for (int i = 0; i < MAX_FRAME_DEPTH; i++)
+		if (frame_owners[i] == arg)
+			frame_owners[i] = NULL;
+}
+
+/*
+ * A row trigger runs for the first time in a statement, or in one of the
+ * tables that the statement changes.  Its memory context stands for the
+ * statement.
+ */
+void
+change_set_open_statement(int depth, MemoryContext context)
+{
+	int			i = frame_index(depth);
+	MemoryContextCallback *callback;
+
+	/* Applied changes come row by row, and count one per transaction. */
+	if (IsLogicalWorker())
+		context = TopTransactionContext;
+	if (frame_owners[i] == context)
+		return;
+
+	callback = MemoryContextAlloc(context, sizeof(MemoryContextCallback));
+	callback->func = statement_ended;
+	callback->arg = context;
+	MemoryContextRegisterResetCallback(context, callback);
+	frame_owners[i] = context;
+	frames[i] = ++last_frame;
 }
 
 /*

@@ -5,8 +5,8 @@
  *
  * A watched table has, for each domain it feeds, one AFTER ROW trigger
  * (row_change; not with granularity 'statement') and one AFTER STATEMENT
- * trigger (statement_change), which also has TRUNCATE.  Their arguments are
- * "name=value" strings that setup_table_invalidation() writes:
+ * trigger (statement_change), for TRUNCATE and, with granularity 'statement',
+ * for everything.  Their arguments are "name=value" strings that setup_table_invalidation() writes:
  *
  *	  domain			which domain the table feeds
  *	  tenant_column		column that holds the tenant; none: shared changes
@@ -368,6 +368,7 @@ get_trigger_state(FunctionCallInfo fcinfo, const char *function)
 		state->config = get_config((TriggerData *) fcinfo->context);
 		state->depth = current_trigger_depth();
 		state->context = flinfo->fn_mcxt;
+		change_set_open_statement(state->depth, flinfo->fn_mcxt);
 		flinfo->fn_extra = state;
 	}
 	return flinfo->fn_extra;
@@ -649,7 +650,7 @@ cache_notify_row_change(PG_FUNCTION_ARGS)
 	return PointerGetDatum(NULL);
 }
 
-/* AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ... FOR EACH STATEMENT */
+/* AFTER TRUNCATE [OR INSERT OR UPDATE OR DELETE] ... FOR EACH STATEMENT */
 Datum
 cache_notify_statement_change(PG_FUNCTION_ARGS)
 {
@@ -670,6 +671,5 @@ cache_notify_statement_change(PG_FUNCTION_ARGS)
 	else if (state->config->per_statement)
 		change_set_bump_statement(key_of_statement(state),
 								  GetCurrentCommandId(true));
-	change_set_close_statement(state->depth);
 	return PointerGetDatum(NULL);
 }
