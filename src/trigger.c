@@ -35,13 +35,13 @@
 #include "catalog/pg_index.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
+#include "common/hashfn.h"
 #include "executor/spi.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/fmgroids.h"
 #include "utils/fmgrprotos.h"
 #include "utils/guc.h"
-#include "utils/hsearch.h"
 #include "utils/inval.h"
 #include "utils/json.h"
 #include "utils/lsyscache.h"
@@ -105,12 +105,24 @@ typedef struct ConfigEntry
 {
 	Oid			trigger;		/* hash key */
 	TriggerConfig *config;		/* may be NULL */
+	char		status;
 } ConfigEntry;
+
+#define SH_PREFIX config_table
+#define SH_ELEMENT_TYPE ConfigEntry
+#define SH_KEY_TYPE Oid
+#define SH_KEY trigger
+#define SH_HASH_KEY(tb, key) murmurhash32(key)
+#define SH_EQUAL(tb, a, b) ((a) == (b))
+#define SH_SCOPE static inline
+#define SH_DECLARE
+#define SH_DEFINE
+#include "lib/simplehash.h"
 
 /* More triggers than this are not remembered at the same time. */
 #define MAX_CONFIGS	4096
 
-static HTAB *configs = NULL;
+static config_table_hash *configs = NULL;
 static TriggerConfig *all_configs = NULL;
 
 static void
@@ -300,7 +312,7 @@ drop_all_configs(void)
 {
 	while (all_configs != NULL)
 		drop_config(all_configs);
-	hash_destroy(configs);
+	config_table_destroy(configs);
 	configs = NULL;
 }
 
@@ -310,20 +322,11 @@ find_config_entry(Oid trigger)
 	ConfigEntry *entry;
 	bool		found;
 
-	if (configs != NULL && hash_get_num_entries(configs) >= MAX_CONFIGS)
+	if (configs != NULL && configs->members >= MAX_CONFIGS)
 		drop_all_configs();
 	if (configs == NULL)
-	{
-		HASHCTL		ctl = {
-			.keysize = sizeof(Oid),
-			.entrysize = sizeof(ConfigEntry),
-			.hcxt = TopMemoryContext
-		};
-
-		configs = hash_create("cache_notify triggers", 64, &ctl,
-							  HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	}
-	entry = hash_search(configs, &trigger, HASH_ENTER, &found);
+		configs = config_table_create(TopMemoryContext, 64, NULL);
+	entry = config_table_insert(configs, trigger, &found);
 	if (!found)
 		entry->config = NULL;
 	return entry;
