@@ -1,13 +1,17 @@
 """What a scenario is, and how its variants are run against each other."""
 
+import contextlib
 import dataclasses
 import glob
 import os
 import re
 import statistics
+import subprocess
 import tempfile
+import time
 import typing
 
+from beside import CHANNEL, Listeners, client, versions
 from server import BenchError, run
 
 
@@ -32,11 +36,13 @@ class Length:
 
 @dataclasses.dataclass(frozen=True)
 class Check:
-    """`sql` returns one or more counters: each must move by exactly `bumps` per
-    transaction that pgbench reports."""
+    """`sql`, if it is given, returns one or more counters: each must move by exactly `bumps` per
+    transaction that pgbench reports. `heard`, if it is given, returns JSON arrays
+    [tenant, domain, version]: what has moved must be what each listener heard last."""
 
-    sql: str
+    sql: typing.Optional[str] = None
     bumps: int = 1
+    heard: typing.Optional[str] = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,15 +53,20 @@ class Variant:
     setup: str = ""
     settings: dict = dataclasses.field(default_factory=dict)
     check: typing.Optional[Check] = None
+    # (server, database) -> context manager: what goes on during each run
+    beside: typing.Optional[typing.Callable] = None
 
 
 @dataclasses.dataclass(frozen=True)
 class Ratio:
-    """`variant` over `base`, round by round; the median of that is the ratio."""
+    """`variant` over `base`, round by round; the median of that is the ratio.
+    Without a base it is the value itself. `of` names another thing that was
+    measured than the scenario's main value."""
 
     name: str
     variant: str
-    base: str
+    base: typing.Optional[str] = None
+    of: str = "value"
     at_least: typing.Optional[float] = None
     at_most: typing.Optional[float] = None
 
@@ -82,6 +93,10 @@ class Run:
     value: float
     transactions: int
     wrong: tuple = ()  # what the variant's check found
+    more: dict = dataclasses.field(default_factory=dict)  # what else was measured
+
+    def measured(self, of):
+        return self.value if of == "value" else self.more[of]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,6 +113,8 @@ class Scenario:
     quick: Length
     full: Length
     settings: dict = dataclasses.field(default_factory=dict)  # of every variant
+    listeners: int = 1  # connected during every run
+    on_request: bool = False  # not among those that run by default
 
 
 # ---- ways to measure
@@ -123,11 +140,88 @@ def statement_time(server, database, scenario, length, seed):
     return Run(statistics.median(times), transactions(output))
 
 
-def pgbench(server, database, scenario, length, seed, options=()):
-    """Run the scenario's script; what pgbench reports."""
+def time_to_listener(statement, mark, pause_us):
+    """A way to measure the time from commit to listener, in milliseconds: a writer
+    of its own executes `statement` beside the load, and waits for the notification
+    that has `mark` in it. Counted from when COMMIT has returned; `write_*` is how
+    long the statement took with its commit, which is where a lane that makes
+    commits wait pays."""
+
+    def measure(server, database, scenario, length, seed):
+        # Let the worker start, and the load get going.
+        with load(server, database, scenario, length, seed) as running:
+            with client(server, "probe", database, CHANNEL, length.seconds - 0.5,
+                        pause_us, statement, mark) as probe:
+                pairs = [line.split() for line in probe.stdout]
+            output = running.finish() if running else None
+        if not pairs:
+            raise BenchError(f"no notification was heard in {scenario.name}")
+        writes = sorted(int(write) / 1000 for write, _ in pairs)
+        heard = sorted(int(late) / 1000 for _, late in pairs)
+        more = {
+            "p50": percentile(heard, 50),
+            "p99": percentile(heard, 99),
+            "highest": heard[-1],
+            "write_p50": percentile(writes, 50),
+            "write_p99": percentile(writes, 99),
+            "samples": len(heard),
+        }
+        if output:
+            more["load_tps"] = number(r"^tps = ([0-9.]+) \(without", output)
+        return Run(more["p50"], transactions(output) if output else 0, more=more)
+
+    return measure
+
+
+def percentile(ordered, percent):
+    return ordered[min(len(ordered) - 1, len(ordered) * percent // 100)]
+
+
+class Load:
+    """pgbench, running the scenario's script in the background."""
+
+    def __init__(self, server, database, scenario, length, seed):
+        self.process = subprocess.Popen(
+            pgbench_command(server, database, scenario, length, seed),
+            env=server.environment, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )
+        self.process.stdin.write(scenario.script)
+        self.process.stdin.close()
+        self.process.stdin = None
+
+    def finish(self):
+        """Wait for its end; what it reports."""
+        output, errors = self.process.communicate()
+        if self.process.returncode != 0:
+            raise BenchError(f"pgbench failed:\n{errors}")
+        return output
+
+
+@contextlib.contextmanager
+def load(server, database, scenario, length, seed):
+    """The scenario's clients in the background; None if it has none."""
+    if scenario.clients == 0:
+        yield None
+        return
+    running = Load(server, database, scenario, length, seed)
+    try:
+        time.sleep(0.3)
+        yield running
+    finally:
+        running.process.kill()
+        running.process.wait()
+
+
+def pgbench_command(server, database, scenario, length, seed, options=()):
     command = [server.program("pgbench"), "-n", "-M", "prepared", "-j", "2"]
     command += ["-c", str(scenario.clients), "--random-seed", str(seed), "-f", "-"]
-    command += [*length.pgbench_options(), *options, database]
+    return command + [*length.pgbench_options(), *options, database]
+
+
+def pgbench(server, database, scenario, length, seed, options=()):
+    """Run the scenario's script; what pgbench reports."""
+    command = pgbench_command(server, database, scenario, length, seed, options)
     try:
         output = run(command, server.environment, input=scenario.script)
     except BenchError as error:
@@ -204,10 +298,20 @@ def run_once(server, scenario, variant, database, length, seed):
     server.sql(VACUUM_USER_TABLES, database)
     check = variant.check
     before = counters(server, database, check)
-    measured = scenario.measure(server, database, scenario, length, seed)
-    after = counters(server, database, check)
-    wrong = []
-    if check:
+    heard_before = heard(server, database, check)
+    beside = variant.beside(server, database) if variant.beside else contextlib.nullcontext()
+    with Listeners(server, database, scenario.listeners) as listeners:
+        with beside:
+            cpu = server.cpu_seconds()
+            measured = scenario.measure(server, database, scenario, length, seed)
+            cpu = server.cpu_seconds() - cpu
+        after = counters(server, database, check)
+        moved = heard(server, database, check).items() - heard_before.items()
+        wrong = listeners.wrong(dict(moved)) if check and check.heard else []
+        more = {**measured.more, "notifications": listeners.notifications()}
+        if measured.transactions:
+            more["cpu_us"] = cpu * 1e6 / measured.transactions
+    if check and check.sql:
         due = measured.transactions * check.bumps
         if len(before) != len(after) or not after:
             wrong.append(f"{len(before)} counters before the run, {len(after)} after it")
@@ -216,19 +320,23 @@ def run_once(server, scenario, variant, database, length, seed):
             for old, new in zip(before, after)
             if new - old != due
         ]
-    return dataclasses.replace(measured, wrong=tuple(wrong))
+    return dataclasses.replace(measured, wrong=tuple(wrong), more=more)
+
+
+def heard(server, database, check):
+    return versions(server, database, check.heard) if check and check.heard else {}
 
 
 def counters(server, database, check):
-    return [int(n) for n in server.sql(check.sql, database).split()] if check else []
+    return [int(n) for n in server.sql(check.sql, database).split()] if check and check.sql else []
 
 
 def summary(scenario, length, runs):
-    values = {name: [r.value for r in of_variant] for name, of_variant in runs.items()}
     return {
         "name": scenario.name,
         "description": scenario.description,
         "clients": scenario.clients,
+        "listeners": scenario.listeners,
         "script": scenario.script,
         "settings": scenario.settings,
         "length": str(length),
@@ -237,26 +345,35 @@ def summary(scenario, length, runs):
             {
                 "name": variant.name,
                 "settings": variant.settings,
-                **spread(values[variant.name]),
+                **spread([r.value for r in runs[variant.name]]),
+                "more": {
+                    name: spread([r.more[name] for r in runs[variant.name]])
+                    for name in runs[variant.name][0].more
+                },
                 "transactions": [r.transactions for r in runs[variant.name]],
                 "checked": variant.check is not None,
                 "wrong": [text for r in runs[variant.name] for text in r.wrong],
             }
             for variant in scenario.variants
         ],
-        "ratios": [ratio_summary(ratio, values) for ratio in scenario.ratios],
+        "ratios": [ratio_summary(ratio, runs) for ratio in scenario.ratios],
     }
 
 
-def ratio_summary(ratio, values):
-    pairs = spread([v / b for v, b in zip(values[ratio.variant], values[ratio.base])])
+def ratio_summary(ratio, runs):
+    values = [r.measured(ratio.of) for r in runs[ratio.variant]]
+    if ratio.base:
+        bases = [r.measured(ratio.of) for r in runs[ratio.base]]
+        values = [v / b for v, b in zip(values, bases)]
+    ratios = spread(values)
     return {
         "name": ratio.name,
         "variant": ratio.variant,
         "base": ratio.base,
-        **pairs,
+        "of": ratio.of,
+        **ratios,
         "target": ratio.target(),
-        "met": ratio.met(pairs["median"]),
+        "met": ratio.met(ratios["median"]),
     }
 
 

@@ -74,9 +74,13 @@ def table(results):
         for r in result["ratios"]:
             numbers = [f"{r[key]:.3f}" for key in ("median", "min", "max")]
             met = {None: "", True: "met", False: "MISSED"}[r["met"]]
-            ratios.append([r["name"], f"{r['variant']} / {r['base']}", *numbers,
+            ratios.append([r["name"], what(r), *numbers,
                            r["target"] or "-", met])
     return aligned(rows) + "\n\n" + aligned(ratios)
+
+
+def what(ratio):
+    return ratio["variant"] + (f" / {ratio['base']}" if ratio["base"] else "")
 
 
 def failures(results):

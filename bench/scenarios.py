@@ -1,6 +1,17 @@
 """What is measured. A new scenario is an entry here."""
 
-from measure import Check, Length, Ratio, Scenario, Variant, statement_time, throughput
+import dataclasses
+
+from measure import (
+    Check,
+    Length,
+    Ratio,
+    Scenario,
+    Variant,
+    statement_time,
+    throughput,
+    time_to_listener,
+)
 
 QUICK = Length(rounds=3, seconds=1)
 FULL = Length(rounds=9, seconds=5)
@@ -38,10 +49,16 @@ UPDATE_ALL = "UPDATE item SET price = price + 1;\n"
 
 UNTRIGGERED = Variant("untriggered")
 
-ONE_VERSION = Check("SELECT cache_notify.version('item', 'tenant-0');")
+HEARD = """
+SELECT json_build_array(tenant_id, domain, version) FROM cache_notify.domain_version;
+"""
+
+ONE_VERSION = Check("SELECT cache_notify.version('item', 'tenant-0');", heard=HEARD)
 
 
 def watched(name, delivery, check=ONE_VERSION, options="", more=""):
+    if delivery == "off" and check:
+        check = dataclasses.replace(check, heard=None)
     return Variant(
         name,
         setup=f"""
@@ -55,6 +72,7 @@ SELECT cache_notify.setup_table_invalidation('item', 'item'{options});
 
 OFF = watched("off", "off")
 COMMIT = watched("commit", "commit")
+WORKER = watched("worker", "worker")
 
 # What one writes without an extension: a version per tenant, counted with an
 # upsert and told with pg_notify, once per statement.
@@ -85,7 +103,10 @@ CREATE TRIGGER obvious_bump AFTER UPDATE ON item
     REFERENCING NEW TABLE AS changed
     FOR EACH STATEMENT EXECUTE FUNCTION obvious_bump();
 """,
-    check=Check("SELECT coalesce(max(version), 0) FROM obvious_version;"),
+    check=Check(
+        "SELECT coalesce(max(version), 0) FROM obvious_version;",
+        heard="SELECT json_build_array(tenant_id, domain, version) FROM obvious_version;",
+    ),
 )
 
 
@@ -122,6 +143,9 @@ def single_rows(
         ratios=[
             Ratio(f"{name}_{v.name}", v.name, "untriggered", at_least=targets.get(v.name))
             for v in variants
+        ] + [
+            Ratio(f"{name}_{v.name}_cpu", v.name, "untriggered", of="cpu_us")
+            for v in variants if v.name in targets
         ],
         settings=settings or {},
         quick=quick,
@@ -129,7 +153,7 @@ def single_rows(
     )
 
 
-def hot(name, clients, variants=(OFF, COMMIT), targets=None, latency=False, quick=QUICK):
+def hot(name, clients, variants=(OFF, WORKER, COMMIT), targets=None, latency=False, quick=QUICK):
     """All clients change rows of one tenant: one hot (tenant, domain)."""
     writers = "1 client" if clients == 1 else f"{clients} clients"
     return single_rows(
@@ -147,7 +171,8 @@ def hot(name, clients, variants=(OFF, COMMIT), targets=None, latency=False, quic
 MORE_ROUNDS = Length(rounds=5, seconds=1)
 
 SUM_OF_TENANTS = Check(
-    "SELECT coalesce(sum(version), 0) FROM cache_notify.domain_version WHERE domain = 'item';"
+    "SELECT coalesce(sum(version), 0) FROM cache_notify.domain_version WHERE domain = 'item';",
+    heard=HEARD,
 )
 
 TEN_RULES = """
@@ -158,27 +183,82 @@ SELECT 'item', 'target' || n FROM generate_series(1, 10) AS n;
 ELEVEN_VERSIONS = Check("""
 SELECT cache_notify.version(domain, 'tenant-0')
 FROM (SELECT 'item' UNION ALL SELECT 'target' || n FROM generate_series(1, 10) AS n) AS d (domain);
-""")
+""", heard=HEARD)
 
 # After two updates of everything each page has the shape that it then keeps.
 STEADY = UPDATE_ALL + UPDATE_ALL
 
+# The measuring writer's own tenant, so that each of its commits is one version.
+PROBED = items() + """
+INSERT INTO item VALUES (0, 'probe', 'probe', 0, '');
+"""
+
+PROBE = "UPDATE item SET price = price + 1 WHERE id = 0"
+
+# What one writes to be told and nothing more.
+PG_NOTIFY = Variant(
+    "pg_notify",
+    setup="""
+CREATE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_notify('cache_invalidation',
+        json_build_object('tenant_id', NEW.tenant_id, 'domain', 'item')::text);
+    RETURN NULL;
+END $$;
+CREATE TRIGGER tell AFTER UPDATE ON item FOR EACH ROW EXECUTE FUNCTION tell();
+""",
+)
+
+
+def heard_after(name, clients, description, p50, p99, pause_us, quick, full):
+    """From a commit to when a listener has heard of it."""
+    return Scenario(
+        name=name,
+        description=f"commit to listener, {description}",
+        setup=PROBED,
+        script=UPDATE_ONE,
+        clients=clients,
+        measure=time_to_listener(PROBE, '"probe"', pause_us),
+        unit="ms",
+        variants=[
+            watched("worker", "worker", Check(heard=HEARD)),
+            watched("commit", "commit", Check(heard=HEARD)),
+            PG_NOTIFY,
+        ],
+        ratios=[
+            Ratio(f"{name}_p50_ms", "worker", of="p50", at_most=p50),
+            Ratio(f"{name}_p99_ms", "worker", of="p99", at_most=p99),
+            Ratio(f"{name}_pg_notify_p50_ms", "pg_notify", of="p50"),
+            Ratio(f"{name}_pg_notify_p99_ms", "pg_notify", of="p99"),
+            Ratio(f"{name}_write_p50_ms", "worker", of="write_p50"),
+            Ratio(f"{name}_pg_notify_write_p50_ms", "pg_notify", of="write_p50"),
+        ],
+        quick=quick,
+        full=full,
+    )
+
+
 SCENARIOS = [
-    hot("single", 1, quick=MORE_ROUNDS),
+    hot("single", 1, targets={"worker": 0.92}, quick=MORE_ROUNDS),
     hot("hot8", 8),
-    hot("hot32", 32, [OFF, COMMIT, OBVIOUS], {"off": 0.90}, quick=MORE_ROUNDS),
+    hot(
+        "hot32", 32, [OFF, WORKER, COMMIT, OBVIOUS], {"worker": 0.92},
+        quick=MORE_ROUNDS,
+    ),
     hot("single_latency", 1, latency=True),
     hot("hot8_latency", 8, latency=True),
     hot(
-        "hot32_latency", 32, [OFF, COMMIT, OBVIOUS], {"off": 0.95}, latency=True,
-        quick=MORE_ROUNDS,
+        "hot32_latency", 32, [OFF, WORKER, COMMIT, OBVIOUS], {"worker": 0.97},
+        latency=True, quick=MORE_ROUNDS,
     ),
+    hot("hot128_latency", 128, [WORKER], {"worker": 0.95}, latency=True),
     single_rows(
         "cascade10",
         8,
         "8 clients, one hot domain, each change reaches 10 more",
         [
             watched("off", "off", ELEVEN_VERSIONS, more=TEN_RULES),
+            watched("worker", "worker", ELEVEN_VERSIONS, more=TEN_RULES),
             watched("commit", "commit", ELEVEN_VERSIONS, more=TEN_RULES),
         ],
         {},
@@ -187,9 +267,21 @@ SCENARIOS = [
         "tenants32",
         32,
         "32 clients, 1,000 tenants",
-        [watched("off", "off", SUM_OF_TENANTS), watched("commit", "commit", SUM_OF_TENANTS)],
-        {},
+        [
+            watched("off", "off", SUM_OF_TENANTS),
+            watched("worker", "worker", SUM_OF_TENANTS),
+            watched("commit", "commit", SUM_OF_TENANTS),
+        ],
+        {"worker": 0.90},
         tenants=1000,
+    ),
+    heard_after(
+        "latency", 32, "32 clients at full speed", 3, 15, 5000,
+        Length(rounds=3, seconds=3), Length(rounds=5, seconds=15),
+    ),
+    heard_after(
+        "latency_idle", 0, "nothing else going on", 0.5, 2, 10000,
+        Length(rounds=3, seconds=2), Length(rounds=5, seconds=10),
     ),
     Scenario(
         name="bulk10k",
@@ -202,9 +294,9 @@ SCENARIOS = [
         variants=[
             UNTRIGGERED,
             empty_trigger("empty_row", "row"),
-            watched("row", "commit"),
+            watched("row", "worker"),
             empty_trigger("empty_statement", "statement"),
-            watched("statement", "commit", options=", granularity => 'statement'"),
+            watched("statement", "worker", options=", granularity => 'statement'"),
         ],
         ratios=[
             Ratio("row_floor", "row", "empty_row", at_most=1.10),

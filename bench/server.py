@@ -15,6 +15,8 @@ SETTINGS = {
     "fsync": "on",
     "synchronous_commit": "on",
     "autovacuum": "on",
+    # For all variants: it cannot come and go without a restart.
+    "shared_preload_libraries": "cache_notify",
     # Checkpoints happen where the runner asks for them, not in the middle of a run.
     "checkpoint_timeout": "1h",
     "min_wal_size": "1GB",
@@ -50,6 +52,7 @@ class Server:
         self.directory = None
         self.socket_directory = None
         self.applied = {}
+        self.client = None  # the program of client/, once `run` has built it
         # No PG* variable of the caller may lead to another server, no locale
         # may translate what is parsed, no surrounding make may hand on its flags.
         self.environment = {
@@ -172,6 +175,25 @@ class Server:
             self._pg_ctl("restart")
         self.applied = dict(settings)
 
+    def cpu_seconds(self):
+        """Processor time that the server's processes have used so far, the present
+        ones and those that are gone."""
+        with open(os.path.join(self.data, "postmaster.pid")) as file:
+            postmaster = int(file.readline())
+        ticks = 0
+        for name in os.listdir("/proc"):
+            try:
+                with open(f"/proc/{int(name)}/stat") as file:
+                    fields = file.read().rpartition(")")[2].split()
+            except (ValueError, OSError):
+                continue
+            # From the third field on: parent is 1, utime to cstime are 11 to 14.
+            if int(name) == postmaster:
+                ticks += sum(int(n) for n in fields[11:15])
+            elif int(fields[1]) == postmaster:
+                ticks += sum(int(n) for n in fields[11:13])
+        return ticks / os.sysconf("SC_CLK_TCK")
+
     def refused_settings(self, database, library=None):
         """What the server, with this library loaded, does not accept as it is applied."""
         load = f"LOAD '{library}';" if library else ""
@@ -182,7 +204,8 @@ class Server:
         )
 
     def build_module(self, source):
-        """Build the PGXS module in the directory `source`; its path for CREATE FUNCTION."""
+        """Build the directory `source`; the path of the program, or of the module for
+        CREATE FUNCTION."""
         name = os.path.basename(source)
         build = os.path.join(self.directory, name)
         shutil.copytree(source, build)

@@ -229,9 +229,12 @@ DECLARE
 	truncatable boolean := current_setting('server_version_num')::int >= 160000
 		OR (SELECT relkind <> 'f' FROM pg_class WHERE oid = table_name);
 BEGIN
-	EXECUTE format('CREATE OR REPLACE TRIGGER %I AFTER INSERT OR UPDATE OR DELETE%s ON %s FOR EACH %s EXECUTE FUNCTION cache_notify.%I(%s)',
+	EXECUTE format('CREATE OR REPLACE TRIGGER %I AFTER %s ON %s FOR EACH %s EXECUTE FUNCTION cache_notify.%I(%s)',
 		cache_notify.trigger_name(kind, domain_name),
-		CASE WHEN kind = 'statement' AND truncatable THEN ' OR TRUNCATE' ELSE '' END,
+		-- What the row trigger sees, the statement trigger need not.
+		CASE WHEN kind = 'row' OR NOT truncatable THEN 'INSERT OR UPDATE OR DELETE'
+			WHEN 'granularity=statement' = ANY (arguments) THEN 'INSERT OR UPDATE OR DELETE OR TRUNCATE'
+			ELSE 'TRUNCATE' END,
 		table_name, kind, kind || '_change',
 		(SELECT string_agg(quote_literal(a), ', ' ORDER BY i)
 		 FROM unnest(arguments) WITH ORDINALITY AS u (a, i)));

@@ -62,7 +62,9 @@ void
 _PG_init(void)
 {
 	define_settings();
+	trigger_init();
 	cascade_init();
+	counter_init();
 	commit_init();
 	utility_init();
 	epoch_init();

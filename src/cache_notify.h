@@ -116,14 +116,17 @@ typedef struct Statement
 
 #define key_is_pending(key) ((key)->bumps > 0 || (key)->notices > 0)
 
-/* The counter table, opened. */
+/* The counter table, opened; what is NULL has not been needed so far. */
 typedef struct CounterTable
 {
 	Relation	heap;
+	LOCKMODE	lockmode;
 	Relation	index;
 	struct TupleTableSlot *slot;
 	MemoryContext context;		/* where it was opened */
 	IndexScanDesc scan;			/* of counter_visit(), kept for the next key */
+	struct IndexInfo *index_info;
+	bool		has_snapshot;	/* counter_bump() has pushed one */
 } CounterTable;
 
 typedef void (*CounterVisitor) (HeapTuple tuple, void *arg);
@@ -198,6 +201,7 @@ extern void check_domain_name(const char *name);
 
 /* trigger.c */
 extern int64 trigger_rows_seen;
+extern void trigger_init(void);
 extern int	trigger_depth(void);
 extern const char *trigger_argument(char **args, int nargs, const char *name);
 
@@ -210,7 +214,6 @@ extern Statement change_set_begin_statement(int depth);
 extern void change_set_end_statement(Statement outer);
 extern bool change_set_touched(const ChangeKey *key, int depth);
 extern bool change_set_full(void);
-extern void change_set_close_statement(int depth);
 extern bool change_set_active(void);
 extern List *change_set_pending(void);
 extern int64 change_set_pending_bumps(const char *domain, const char *tenant);
@@ -229,9 +232,11 @@ extern uint64 cascade_load(void);
 extern Domain *domain_lookup(const char *name);
 extern List *cascade_targets(Domain *domain);
 extern MemoryContext cascade_context(void);
+extern uint64 cascade_domains_forgotten(void);
 extern void cascade_end_transaction(void);
 
 /* counter.c */
+extern void counter_init(void);
 extern bool counter_open(CounterTable *table, LOCKMODE lockmode);
 extern void counter_close(CounterTable *table, LOCKMODE lockmode);
 extern void counter_bump(CounterTable *table, const ChangeKey *key);
@@ -252,8 +257,7 @@ extern void epoch_init(void);
 extern void epoch_read(CounterTable *table, Snapshot snapshot,
 					   History *history);
 extern int64 epoch_origin(CounterTable *table, Snapshot snapshot);
-extern void epoch_before_bump(CounterTable *table, Snapshot snapshot,
-							  bool prepare);
+extern void epoch_before_bump(CounterTable *table, bool prepare);
 
 /* encoding.c */
 extern void encode_begin(StringInfo buf, uint8 kind);

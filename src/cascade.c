@@ -48,6 +48,7 @@ PG_FUNCTION_INFO_V1(cache_notify_cascade_closure);
 #define MARK_BUMP	2
 
 static HTAB *domains = NULL;
+static uint64 domains_forgotten = 0;	/* how often */
 static MemoryContext rules_context = NULL;	/* rules, closures, routes */
 
 static uint64 generation = 1;	/* counts invalidations */
@@ -307,6 +308,14 @@ cascade_end_transaction(void)
 	domains = NULL;
 	rules_context = NULL;
 	loaded_generation = 0;
+	domains_forgotten++;
+}
+
+/* Moves whenever the Domains of earlier transactions are gone. */
+uint64
+cascade_domains_forgotten(void)
+{
+	return domains_forgotten;
 }
 
 /* The path to a domain that reach() has reached, as text[]; sets its length. */

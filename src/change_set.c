@@ -13,9 +13,8 @@
  * Frames begin and end in the hooks of utility.c, around the place where the
  * server fires AFTER triggers.  A statement run inside a trigger has frames of
  * its own, one series per trigger depth.  Where no hook is called (logical
- * replication; the statement that loads the library), the statement trigger
- * ends the frame, and without that the next statement's rows share it: they
- * still count.
+ * replication; the statement that loads the library) the rows share the frame
+ * of what comes next: they still count, once.
  *
  * Savepoints.  Changes made below the top level are journalled, and a
  * rollback to a savepoint undoes the journal down to the level's mark.
@@ -23,7 +22,9 @@
  * same however much changed.  (The server's async.c keeps a list per level
  * instead; a journal needs no merge.)
  *
- * All memory lives in one context that goes with the transaction.
+ * All memory lives in one context that goes with the transaction.  Most
+ * transactions change few keys, which are found faster one after the other
+ * than in a hash table; that is made once there are more.
  *
  *-------------------------------------------------------------------------
  */
@@ -31,6 +32,7 @@
 
 #include "access/xact.h"
 #include "common/hashfn.h"
+#include "replication/logicalworker.h"
 #include "utils/memutils.h"
 
 typedef struct KeyEntry
@@ -63,6 +65,9 @@ keys_equal(const ChangeKey *a, const ChangeKey *b)
 
 #include "lib/simplehash.h"
 
+/* More keys than this are in a hash table. */
+#define MAX_LISTED_KEYS	8
+
 /* How to undo what a subtransaction did to one key. */
 typedef struct JournalRecord
 {
@@ -83,7 +88,7 @@ typedef struct JournalMark
 typedef struct ChangeSet
 {
 	MemoryContext context;
-	key_table_hash *table;
+	key_table_hash *table;		/* NULL while there are few keys */
 	List	   *keys;			/* every key, in the order of first touch */
 	int			ntenants;		/* keys that name a tenant */
 	uint64		generation;		/* cascade graph of the first touch */
@@ -115,9 +120,28 @@ create_change_set(void)
 									ALLOCSET_SMALL_SIZES);
 	set = MemoryContextAllocZero(context, sizeof(ChangeSet));
 	set->context = context;
-	set->table = key_table_create(context, 16, NULL);
 	set->generation = cascade_generation();
 	return set;
+}
+
+static void
+add_to_table(ChangeKey *key)
+{
+	bool		found;
+
+	key_table_insert(change_set->table, key, &found)->key = key;
+	Assert(!found);
+}
+
+static void
+create_table(void)
+{
+	ListCell   *lc;
+
+	change_set->table = key_table_create(change_set->context,
+										 4 * MAX_LISTED_KEYS, NULL);
+	foreach(lc, change_set->keys)
+		add_to_table(lfirst(lc));
 }
 
 static ChangeKey *
@@ -125,7 +149,6 @@ add_key(const ChangeKey *probe)
 {
 	MemoryContext old = MemoryContextSwitchTo(change_set->context);
 	ChangeKey  *key = palloc0(sizeof(ChangeKey));
-	bool		found;
 
 	key->domain = probe->domain;
 	if (probe->tenant != NULL)
@@ -137,17 +160,22 @@ add_key(const ChangeKey *probe)
 	key->hash = probe->hash;
 	key->journal = -1;
 
-	key_table_insert(change_set->table, key, &found)->key = key;
-	Assert(!found);
 	change_set->keys = lappend(change_set->keys, key);
+	if (change_set->table != NULL)
+		add_to_table(key);
+	else if (list_length(change_set->keys) > MAX_LISTED_KEYS)
+		create_table();
 	MemoryContextSwitchTo(old);
 	return key;
 }
 
 /* Fill in what identifies a key, and look it up. */
-static KeyEntry *
+static ChangeKey *
 find_key(ChangeKey *probe, Domain *domain, const char *tenant, int tenant_len)
 {
+	KeyEntry   *entry;
+	ListCell   *lc;
+
 	probe->domain = domain;
 	probe->tenant = tenant;
 	probe->tenant_len = tenant ? tenant_len : 0;
@@ -156,7 +184,19 @@ find_key(ChangeKey *probe, Domain *domain, const char *tenant, int tenant_len)
 		probe->hash = hash_combine(probe->hash,
 								   hash_bytes((const unsigned char *) tenant,
 											  tenant_len));
-	return key_table_lookup(change_set->table, probe);
+	if (change_set->table != NULL)
+	{
+		entry = key_table_lookup(change_set->table, probe);
+		return entry ? entry->key : NULL;
+	}
+	foreach(lc, change_set->keys)
+	{
+		ChangeKey  *key = lfirst(lc);
+
+		if (key->hash == probe->hash && keys_equal(key, probe))
+			return key;
+	}
+	return NULL;
 }
 
 /*
@@ -169,16 +209,16 @@ ChangeKey *
 change_set_key(Domain *domain, const char *tenant, int tenant_len)
 {
 	ChangeKey	probe;
-	KeyEntry   *entry;
+	ChangeKey  *key;
 
 	if (change_set == NULL)
 		change_set = create_change_set();
 	if (tenant_len > MAX_TENANT_LEN)
 		tenant = NULL;
 
-	entry = find_key(&probe, domain, tenant, tenant_len);
-	if (entry != NULL)
-		return entry->key;
+	key = find_key(&probe, domain, tenant, tenant_len);
+	if (key != NULL)
+		return key;
 	if (tenant != NULL && change_set_full())
 		return change_set_key(domain, NULL, 0);
 	return add_key(&probe);
@@ -352,16 +392,6 @@ change_set_end_statement(Statement outer)
 	frames[outer.index] = outer.in_statement ? outer.frame : ++last_frame;
 }
 
-/* The statement trigger at this depth has fired. */
-void
-change_set_close_statement(int depth)
-{
-	int			i = frame_index(depth);
-
-	if (!in_statement[i])
-		frames[i] = ++last_frame;
-}
-
 /*
  * The keys that the transaction will bump or deliver, in the order in which
  * it touched them first.  The list is the caller's, the keys are not.
@@ -389,13 +419,13 @@ int64
 change_set_pending_bumps(const char *domain, const char *tenant)
 {
 	ChangeKey	probe;
-	KeyEntry   *entry;
+	ChangeKey  *key;
 
 	if (change_set == NULL)
 		return 0;
-	entry = find_key(&probe, domain_lookup(domain), tenant,
-					 tenant ? strlen(tenant) : 0);
-	return entry ? entry->key->bumps : 0;
+	key = find_key(&probe, domain_lookup(domain), tenant,
+				   tenant ? strlen(tenant) : 0);
+	return key ? key->bumps : 0;
 }
 
 /*

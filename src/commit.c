@@ -17,7 +17,6 @@
 
 #include "access/xact.h"
 #include "utils/memutils.h"
-#include "utils/snapmgr.h"
 
 static void
 write_changes(bool prepare)
@@ -27,17 +26,17 @@ write_changes(bool prepare)
 	ListCell   *lc;
 	MemoryContext old;
 
-	if (!counter_open(&table, RowExclusiveLock))
-		return;					/* the extension has been dropped meanwhile */
-
 	/* A procedure that commits would keep what is left in its own context. */
 	old = MemoryContextSwitchTo(TopTransactionContext);
+	if (!counter_open(&table, RowExclusiveLock))
+	{
+		MemoryContextSwitchTo(old);
+		return;					/* the extension has been dropped meanwhile */
+	}
 
-	/* Inserting index entries wants a snapshot to be there. */
-	PushActiveSnapshot(GetLatestSnapshot());
 	change_set_recascade();
 	keys = change_set_pending();
-	epoch_before_bump(&table, GetActiveSnapshot(), prepare);
+	epoch_before_bump(&table, prepare);
 	foreach(lc, keys)
 	{
 		ChangeKey  *key = lfirst(lc);
@@ -45,7 +44,6 @@ write_changes(bool prepare)
 		if (key->bumps > 0)
 			counter_bump(&table, key);
 	}
-	PopActiveSnapshot();
 
 	if (keys != NIL && prepare)
 		delivery_pre_prepare(&table, keys);

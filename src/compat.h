@@ -130,6 +130,17 @@ compat_relation_file(Relation rel)
 #endif
 }
 
+/* Pin a block if it is still in this buffer. */
+static inline bool
+compat_read_recent_buffer(Relation rel, BlockNumber block, Buffer buffer)
+{
+#if PG_VERSION_NUM >= 160000
+	return ReadRecentBuffer(rel->rd_locator, MAIN_FORKNUM, block, buffer);
+#else
+	return ReadRecentBuffer(rel->rd_node, MAIN_FORKNUM, block, buffer);
+#endif
+}
+
 /* 15: shared memory is asked for in a hook of its own. */
 #define HAVE_SHMEM_REQUEST_HOOK (PG_VERSION_NUM >= 150000)
 

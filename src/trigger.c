@@ -5,24 +5,15 @@
  *
  * A watched table has, for each domain it feeds, one AFTER ROW trigger
  * (row_change; not with granularity 'statement') and one AFTER STATEMENT
- * trigger (statement_change), which also has TRUNCATE.  Their arguments are
- * "name=value" strings that setup_table_invalidation() writes:
+ * trigger (statement_change), for TRUNCATE and, with granularity 'statement',
+ * for everything.
  *
- *	  domain			which domain the table feeds
- *	  tenant_column		column that holds the tenant; none: shared changes
- *	  tenant_setting	setting that holds it instead
- *	  column			one for each column that counts; none: all do
- *	  granularity		'statement': bump for each statement, seen rows or not
- *	  field				one for each extra payload field, see route.c
- *	  channel, payload	see route.c
- *
- * What is wrong with them at this point (a tenant column that is gone) makes
- * a change coarser, never an error.
- *
- * The work per row is what counts here.  What a trigger needs is prepared
- * once per statement and kept in fn_extra, which lives as long as the
- * statement's executor state.  A row whose tenant is the one seen last, in a
- * key that the statement has touched, costs one comparison.
+ * The work per row is what counts for large statements, that per statement
+ * for small ones.  What a trigger is to do is prepared once per backend
+ * (trigger_config.c).  What a statement has seen so far is in fn_extra, which
+ * lives as long as the statement's executor state.  A row whose tenant is the
+ * one seen last, in a key that the statement has touched, costs one
+ * comparison.
  *
  *-------------------------------------------------------------------------
  */
@@ -31,47 +22,27 @@
 #include "access/htup_details.h"
 #include "access/xact.h"
 #include "catalog/pg_collation.h"
-#include "catalog/pg_index.h"
-#include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
-#include "parser/parse_coerce.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/fmgrprotos.h"
 #include "utils/guc.h"
 #include "utils/json.h"
-#include "utils/lsyscache.h"
 #include "utils/rel.h"
-#include "utils/syscache.h"
+
+#include "trigger_config.h"
 
 PG_FUNCTION_INFO_V1(cache_notify_row_change);
 PG_FUNCTION_INFO_V1(cache_notify_statement_change);
 
 int64		trigger_rows_seen = 0;
 
+/* One execution of a trigger: by a statement, for all its rows. */
 typedef struct TriggerState
 {
-	Domain	   *domain;
+	TriggerConfig *config;
 	int			depth;			/* trigger depth, see change_set.c */
-
-	/* where the tenant comes from; without either, changes are shared */
-	const char *tenant_setting;
-	AttrNumber	tenant_column;	/* 0: none */
-	bool		tenant_is_text;
-	bool		tenant_cast;	/* its type has a cast function to text */
-	FmgrInfo	tenant_function;	/* that one, or else its output function */
-	bool		tenant_needs_settings;	/* the text depends on settings */
-	bool		tenant_byval;
-	int16		tenant_len;
-
-	AttrNumber *columns;		/* those that count */
-	int			ncolumns;		/* 0: all */
-
-	/* operations and keys, if payloads are to tell them */
-	int			fields;
-	AttrNumber	key_columns[INDEX_MAX_KEYS];	/* of the primary key */
-	int			nkey_columns;	/* 0: there is none */
 
 	/* the tenant seen last */
 	ChangeKey  *last_key;
@@ -83,18 +54,6 @@ typedef struct TriggerState
 	ChangeKey  *overflow_key;
 } TriggerState;
 
-/* The value of the first argument "name=value", or NULL. */
-const char *
-trigger_argument(char **args, int nargs, const char *name)
-{
-	size_t		len = strlen(name);
-
-	for (int i = 0; i < nargs; i++)
-		if (strncmp(args[i], name, len) == 0 && args[i][len] == '=')
-			return args[i] + len + 1;
-	return NULL;
-}
-
 /* How many triggers deep are we?  1 in a trigger of a top-level statement. */
 int
 trigger_depth(void)
@@ -103,141 +62,6 @@ trigger_depth(void)
 
 	InitFunctionCallInfoData(*fcinfo, NULL, 0, InvalidOid, NULL, NULL);
 	return DatumGetInt32(pg_trigger_depth(fcinfo));
-}
-
-/*
- * Types whose text is the same under every setting.  The text of any other
- * value is made with fixed settings, as it names the tenant.
- */
-static bool
-text_is_stable(Oid type)
-{
-	switch (type)
-	{
-		case UUIDOID:
-		case INT2OID:
-		case INT4OID:
-		case INT8OID:
-		case OIDOID:
-		case NUMERICOID:
-		case BOOLOID:
-		case NAMEOID:
-		case CHAROID:
-		case TEXTOID:
-		case BPCHAROID:
-		case VARCHAROID:
-		case INETOID:
-		case CIDROID:
-			return true;
-		default:
-			return type_is_enum(type);
-	}
-}
-
-static void
-prepare_tenant_column(TriggerState *state, Relation rel, const char *name)
-{
-	TupleDesc	desc = RelationGetDescr(rel);
-	AttrNumber	attnum = SPI_fnumber(desc, name);
-	Form_pg_attribute attr;
-	Oid			type;
-	Oid			function;
-	bool		is_varlena;
-
-	if (attnum <= 0)
-		return;					/* gone or renamed: changes are shared */
-	attr = TupleDescAttr(desc, attnum - 1);
-	type = getBaseType(attr->atttypid);
-	state->tenant_column = attnum;
-	state->tenant_byval = attr->attbyval;
-	state->tenant_len = attr->attlen;
-	state->tenant_needs_settings = !text_is_stable(type);
-	switch (find_coercion_pathway(TEXTOID, type, COERCION_EXPLICIT, &function))
-	{
-		case COERCION_PATH_RELABELTYPE:
-			state->tenant_is_text = true;
-			break;
-		case COERCION_PATH_FUNC:
-			state->tenant_cast = true;
-			fmgr_info_cxt(function, &state->tenant_function, state->context);
-			break;
-		default:
-			getTypeOutputInfo(type, &function, &is_varlena);
-			fmgr_info_cxt(function, &state->tenant_function, state->context);
-			break;
-	}
-}
-
-static void
-prepare_columns(TriggerState *state, Relation rel, Trigger *trigger)
-{
-	const size_t len = strlen("column=");
-
-	state->columns = palloc(Max(trigger->tgnargs, 1) * sizeof(AttrNumber));
-	for (int i = 0; i < trigger->tgnargs; i++)
-	{
-		AttrNumber	attnum;
-
-		if (strncmp(trigger->tgargs[i], "column=", len) != 0)
-			continue;
-		attnum = SPI_fnumber(RelationGetDescr(rel), trigger->tgargs[i] + len);
-		if (attnum <= 0)
-		{
-			state->ncolumns = 0;	/* gone or renamed: every column counts */
-			return;
-		}
-		state->columns[state->ncolumns++] = attnum;
-	}
-}
-
-/* The columns of the primary key, whose values payloads are to tell. */
-static void
-prepare_key_columns(TriggerState *state, Relation rel)
-{
-	HeapTuple	tuple;
-	Form_pg_index index;
-
-	list_free(RelationGetIndexList(rel));	/* sets rd_pkindex */
-	if (!OidIsValid(rel->rd_pkindex))
-		return;
-	tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(rel->rd_pkindex));
-	if (!HeapTupleIsValid(tuple))
-		return;
-	index = (Form_pg_index) GETSTRUCT(tuple);
-	for (int i = 0; i < index->indnkeyatts; i++)
-		state->key_columns[state->nkey_columns++] = index->indkey.values[i];
-	ReleaseSysCache(tuple);
-}
-
-static TriggerState *
-create_trigger_state(TriggerData *trigdata, MemoryContext context)
-{
-	Trigger    *trigger = trigdata->tg_trigger;
-	MemoryContext old = MemoryContextSwitchTo(context);
-	TriggerState *state = palloc0(sizeof(TriggerState));
-	const char *domain = trigger_argument(trigger->tgargs, trigger->tgnargs,
-										  "domain");
-	const char *tenant_column = trigger_argument(trigger->tgargs,
-												 trigger->tgnargs,
-												 "tenant_column");
-
-	/* Only a trigger made by hand can lack a domain, or have too long a one. */
-	if (domain == NULL || strlen(domain) >= NAMEDATALEN)
-		domain = RelationGetRelationName(trigdata->tg_relation);
-	state->context = context;
-	state->domain = domain_lookup(domain);
-	state->depth = trigger_depth();
-	state->tenant_setting = trigger_argument(trigger->tgargs, trigger->tgnargs,
-											 "tenant_setting");
-	if (state->tenant_setting == NULL && tenant_column != NULL)
-		prepare_tenant_column(state, trigdata->tg_relation, tenant_column);
-	prepare_columns(state, trigdata->tg_relation, trigger);
-	state->fields = route_fields(trigger->tgargs, trigger->tgnargs) &
-		(FIELD_OPERATIONS | FIELD_KEYS);
-	if (state->fields & FIELD_KEYS)
-		prepare_key_columns(state, trigdata->tg_relation);
-	MemoryContextSwitchTo(old);
-	return state;
 }
 
 /* Complain about a trigger that setup_table_invalidation() did not make. */
@@ -257,18 +81,22 @@ check_called_well(FunctionCallInfo fcinfo, const char *function, bool for_row)
 						 EXTENSION_SCHEMA)));
 }
 
-/* The prepared state of the trigger that called, once per statement. */
-static TriggerState *
+/* The state of the trigger that called, which is new for each statement. */
+static inline TriggerState *
 get_trigger_state(FunctionCallInfo fcinfo, const char *function, bool for_row)
 {
 	FmgrInfo   *flinfo = fcinfo->flinfo;
 
 	if (flinfo->fn_extra == NULL)
 	{
+		TriggerState *state;
+
 		check_called_well(fcinfo, function, for_row);
-		flinfo->fn_extra =
-			create_trigger_state((TriggerData *) fcinfo->context,
-								 flinfo->fn_mcxt);
+		state = MemoryContextAllocZero(flinfo->fn_mcxt, sizeof(TriggerState));
+		state->config = trigger_config((TriggerData *) fcinfo->context);
+		state->depth = trigger_depth();
+		state->context = flinfo->fn_mcxt;
+		flinfo->fn_extra = state;
 	}
 	return flinfo->fn_extra;
 }
@@ -279,15 +107,15 @@ tenant_text(TriggerState *state, Datum value, int *len)
 {
 	text	   *t;
 
-	if (!state->tenant_is_text && !state->tenant_cast)
+	if (!state->config->tenant_is_text && !state->config->tenant_cast)
 	{
-		char	   *string = OutputFunctionCall(&state->tenant_function, value);
+		char	   *string = OutputFunctionCall(&state->config->tenant_function, value);
 
 		*len = strlen(string);
 		return string;
 	}
-	t = state->tenant_is_text ? DatumGetTextPP(value) :
-		DatumGetTextPP(FunctionCall1Coll(&state->tenant_function,
+	t = state->config->tenant_is_text ? DatumGetTextPP(value) :
+		DatumGetTextPP(FunctionCall1Coll(&state->config->tenant_function,
 										 DEFAULT_COLLATION_OID, value));
 	*len = VARSIZE_ANY_EXHDR(t);
 	return VARDATA_ANY(t);
@@ -326,10 +154,10 @@ static ChangeKey *
 key_of_tenant(TriggerState *state, Datum value)
 {
 	int			len;
-	const char *tenant = state->tenant_needs_settings ?
+	const char *tenant = state->config->tenant_needs_settings ?
 		tenant_text_with_fixed_settings(state, value, &len) :
 		tenant_text(state, value, &len);
-	ChangeKey  *key = change_set_key(state->domain, tenant, len);
+	ChangeKey  *key = change_set_key(state->config->domain, tenant, len);
 
 	if (key->tenant == NULL && change_set_full())
 		state->overflow_key = key;
@@ -341,11 +169,11 @@ static void
 remember_tenant(TriggerState *state, ChangeKey *key, Datum value)
 {
 	state->last_key = NULL;
-	if (state->tenant_byval)
+	if (state->config->tenant_byval)
 		state->last_tenant = value;
 	else
 	{
-		Size		size = datumGetSize(value, false, state->tenant_len);
+		Size		size = datumGetSize(value, false, state->config->tenant_len);
 
 		if (size > state->last_size)
 		{
@@ -368,13 +196,13 @@ key_of_statement(TriggerState *state)
 {
 	if (state->last_key == NULL)
 	{
-		const char *tenant = state->tenant_setting ?
-			GetConfigOption(state->tenant_setting, true, false) : NULL;
+		const char *tenant = state->config->tenant_setting ?
+			GetConfigOption(state->config->tenant_setting, true, false) : NULL;
 
 		/* SET LOCAL leaves an empty string behind: no tenant then. */
 		if (tenant != NULL && tenant[0] == '\0')
 			tenant = NULL;
-		state->last_key = change_set_key(state->domain, tenant,
+		state->last_key = change_set_key(state->config->domain, tenant,
 										 tenant ? strlen(tenant) : 0);
 	}
 	return state->last_key;
@@ -390,13 +218,13 @@ is_last_tenant(const TriggerState *state, Datum value)
 	const char *a,
 			   *b;
 
-	if (state->tenant_byval)
+	if (state->config->tenant_byval)
 		return value == state->last_tenant;
 	a = DatumGetPointer(value);
 	b = DatumGetPointer(state->last_tenant);
-	if (state->tenant_len > 0)
-		return memcmp(a, b, state->tenant_len) == 0;
-	if (state->tenant_len == -2)
+	if (state->config->tenant_len > 0)
+		return memcmp(a, b, state->config->tenant_len) == 0;
+	if (state->config->tenant_len == -2)
 		return strcmp(a, b) == 0;
 	return VARSIZE_ANY(a) == VARSIZE_ANY(b) && memcmp(a, b, VARSIZE_ANY(a)) == 0;
 }
@@ -408,11 +236,11 @@ key_of_row(TriggerState *state, HeapTuple tuple, TupleDesc desc)
 	Datum		value;
 	ChangeKey  *key;
 
-	if (state->tenant_column == 0)
+	if (state->config->tenant_column == 0)
 		return key_of_statement(state);
-	value = heap_getattr(tuple, state->tenant_column, desc, &isnull);
+	value = heap_getattr(tuple, state->config->tenant_column, desc, &isnull);
 	if (isnull)
-		return change_set_key(state->domain, NULL, 0);
+		return change_set_key(state->config->domain, NULL, 0);
 	if (state->last_key != NULL && is_last_tenant(state, value))
 		return state->last_key;
 	key = key_of_tenant(state, value);
@@ -424,16 +252,16 @@ key_of_row(TriggerState *state, HeapTuple tuple, TupleDesc desc)
 static bool
 same_columns(TriggerState *state, HeapTuple old, HeapTuple new, TupleDesc desc)
 {
-	for (int i = 0; i < state->ncolumns; i++)
+	for (int i = 0; i < state->config->ncolumns; i++)
 	{
-		Form_pg_attribute attr = TupleDescAttr(desc, state->columns[i] - 1);
+		Form_pg_attribute attr = TupleDescAttr(desc, state->config->columns[i] - 1);
 		bool		old_null,
 					new_null;
 		Datum		old_value,
 					new_value;
 
-		old_value = heap_getattr(old, state->columns[i], desc, &old_null);
-		new_value = heap_getattr(new, state->columns[i], desc, &new_null);
+		old_value = heap_getattr(old, state->config->columns[i], desc, &old_null);
+		new_value = heap_getattr(new, state->config->columns[i], desc, &new_null);
 		if (old_null != new_null)
 			return false;
 		if (!old_null &&
@@ -466,17 +294,17 @@ key_as_json(TriggerState *state, HeapTuple tuple, TupleDesc desc)
 	StringInfoData buf;
 
 	initStringInfo(&buf);
-	if (state->nkey_columns > 1)
+	if (state->config->nkey_columns > 1)
 		appendStringInfoChar(&buf, '[');
-	for (int i = 0; i < state->nkey_columns; i++)
+	for (int i = 0; i < state->config->nkey_columns; i++)
 	{
-		char	   *value = SPI_getvalue(tuple, desc, state->key_columns[i]);
+		char	   *value = SPI_getvalue(tuple, desc, state->config->key_columns[i]);
 
 		if (i > 0)
 			appendStringInfoString(&buf, ", ");
 		escape_json(&buf, value ? value : "");
 	}
-	if (state->nkey_columns > 1)
+	if (state->config->nkey_columns > 1)
 		appendStringInfoChar(&buf, ']');
 	return buf.data;
 }
@@ -490,7 +318,7 @@ note_extra(TriggerState *state, ChangeKey *key, HeapTuple tuple,
 
 	extra->wanted = true;
 	extra->operations |= operation;
-	if (state->nkey_columns == 0)
+	if (state->config->nkey_columns == 0)
 		extra->all_keys = true;
 	else if (!extra->all_keys)
 		extra_add_key(extra, key_as_json(state, tuple, desc));
@@ -501,7 +329,7 @@ touch_row(TriggerState *state, ChangeKey *key, HeapTuple tuple,
 		  TupleDesc desc, int operation)
 {
 	change_set_touch(key, state->depth);
-	if (state->fields == 0)
+	if (state->config->fields == 0)
 		key->extra.all_keys = true;
 	else
 		note_extra(state, key, tuple, desc, operation);
@@ -512,7 +340,7 @@ static void
 touch_whole(TriggerState *state, ChangeKey *key)
 {
 	change_set_touch(key, state->depth);
-	key->extra.wanted |= state->fields != 0;
+	key->extra.wanted |= state->config->fields != 0;
 	key->extra.all_keys = true;
 }
 
@@ -522,18 +350,18 @@ update_change(TriggerState *state, HeapTuple old, HeapTuple new, TupleDesc desc)
 	ChangeKey  *new_key = key_of_row(state, new, desc);
 	ChangeKey  *old_key = key_of_row(state, old, desc);
 
-	if (state->fields == 0 &&
+	if (state->config->fields == 0 &&
 		change_set_touched(old_key, state->depth) &&
 		change_set_touched(new_key, state->depth))
 		return;
 
 	/* A row that moves between tenants has changed, whatever columns count. */
 	if (old_key == new_key &&
-		(state->ncolumns > 0 ? same_columns(state, old, new, desc) :
+		(state->config->ncolumns > 0 ? same_columns(state, old, new, desc) :
 		 same_row(old, new)))
 		return;
 	touch_row(state, old_key, old, desc, OPERATION_UPDATE);
-	if (old_key != new_key || state->fields & FIELD_KEYS)
+	if (old_key != new_key || state->config->fields & FIELD_KEYS)
 		touch_row(state, new_key, new, desc, OPERATION_UPDATE);
 }
 
@@ -569,20 +397,15 @@ cache_notify_statement_change(PG_FUNCTION_ARGS)
 {
 	TriggerState *state = get_trigger_state(fcinfo, "statement_change", false);
 	TriggerData *trigdata = (TriggerData *) fcinfo->context;
-	Trigger    *trigger = trigdata->tg_trigger;
-	const char *granularity = trigger_argument(trigger->tgargs,
-											   trigger->tgnargs,
-											   "granularity");
 
 	if (TRIGGER_FIRED_BY_TRUNCATE(trigdata->tg_event))
 	{
-		ChangeKey  *key = change_set_key(state->domain, NULL, 0);
+		ChangeKey  *key = change_set_key(state->config->domain, NULL, 0);
 
 		touch_whole(state, key);
 		key->extra.operations |= OPERATION_TRUNCATE;
 	}
-	else if (granularity != NULL && strcmp(granularity, "statement") == 0)
+	else if (state->config->per_statement)
 		touch_whole(state, key_of_statement(state));
-	change_set_close_statement(state->depth);
 	return PointerGetDatum(NULL);
 }
