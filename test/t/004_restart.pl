@@ -31,7 +31,7 @@ $node->safe_psql('postgres', $_)
 my %expected = (
 	'contract/t' => 2, 'contract/u' => 1, 'report/t' => 2, 'report/u' => 1,
 	'mail/t' => 0, 'contract' => 0);
-my $odd = q{SELECT cache_notify.version(E'it''s \\\\ "odd"')};
+my $odd = q{SELECT cache_notify.version(E'it''s \\\\ "odd"') - cache_notify.version_origin()};
 
 # One more statement for tenant t.
 sub bump
@@ -96,6 +96,7 @@ for my $how ('immediate', 'kill')
 	versions_ok($node, $how, %expected, 'many/t' => $now);
 }
 bump();
+is(origin($node), 0, 'no commit can have been lost: still the same history');
 
 # -------------------------------------------------------------------- a standby
 
@@ -126,6 +127,7 @@ is($standby->safe_psql('postgres',
 $node->stop('immediate');
 $standby->promote;
 $node = $standby;
+cmp_ok(origin($node), '>', $expected{'contract/t'}, 'promoted: no old version can come again');
 versions_ok($node, 'promoted', %expected);
 $reader->query('UPDATE contract SET n = n + 1 WHERE id = 1');
 $expected{'contract/t'}++;
@@ -153,8 +155,9 @@ for my $format ('plain', 'custom')
 		"restore from $format");
 
 	my $q = sub { return $node->safe_psql($format, $_[0]) };
-	is($q->("SELECT cache_notify.version('contract', 't'), cache_notify.version('contract', 'u'),"
-			  . " cache_notify.version('report', 't'), cache_notify.version('mail', 't')"),
+	is($q->("SELECT cache_notify.version('contract', 't') - o, cache_notify.version('contract', 'u') - o,"
+			  . " cache_notify.version('report', 't') - o, cache_notify.version('mail', 't') - o"
+			  . " FROM cache_notify.version_origin() AS o"),
 		join('|', @expected{ 'contract/t', 'contract/u', 'report/t', 'mail/t' }),
 		"$format: the versions are restored and the restore has bumped nothing");
 	is($q->($odd), 1, "$format: the odd domain");
@@ -167,19 +170,21 @@ for my $format ('plain', 'custom')
 			'many|many|cache_invalidation|t|'),
 		"$format: the watched tables");
 
+	my $origin = origin($node, $format);
+	cmp_ok($origin, '>', origin($node), "$format: no version of the original can come again");
 	my $listener = session($node, db => $format);
 	$listener->query('LISTEN cache_invalidation; LISTEN "a ""channel"""');
 	$q->('UPDATE contract SET n = n + 1 WHERE id = 1');
 	is_deeply([ sort $listener->payloads ], [
 			sort map { sprintf '{"tenant_id": "%s", "domain": "%s", "version": %d}', @$_ } (
-				[ 't', 'contract', $expected{'contract/t'} + 1 ],
-				[ 't', 'report', $expected{'report/t'} + 1 ],
-				[ 't', 'mail', 0 ],
-				[ 'owed', 'mail', 0 ]) ],
+				[ 't', 'contract', $origin + $expected{'contract/t'} + 1 ],
+				[ 't', 'report', $origin + $expected{'report/t'} + 1 ],
+				[ 't', 'mail', $origin ],
+				[ 'owed', 'mail', $origin ]) ],
 		"$format: a change is counted, cascaded and delivered; what was owed, too");
 	$q->('INSERT INTO "Odd \'name" VALUES (1)');
 	is_deeply([ map { "$_->{channel}: $_->{payload}" } $listener->heard ],
-		[ 'a "channel": {"tenant_id": null, "domain": "it\'s \\\\ \\"odd\\"", "version": 2}' ],
+		[ sprintf 'a "channel": {"tenant_id": null, "domain": "it\'s \\\\ \\"odd\\"", "version": %d}', $origin + 2 ],
 		"$format: on its own channel");
 }
 versions_ok($node, 'the database that was dumped', %expected);
