@@ -125,7 +125,6 @@ typedef struct CounterTable
 	struct TupleTableSlot *slot;
 	MemoryContext context;		/* where it was opened */
 	IndexScanDesc scan;			/* of counter_visit(), kept for the next key */
-	struct IndexInfo *index_info;
 	bool		has_snapshot;	/* counter_bump() has pushed one */
 } CounterTable;
 
@@ -287,7 +286,7 @@ extern char *tenant_argument(FunctionCallInfo fcinfo, int n);
 
 /* route.c */
 extern int	route_fields(char **args, int nargs);
-extern List *route_domain(Domain *domain);
+extern void route_load(void);
 extern List *route_all(void);
 
 /* owed.c */
@@ -305,8 +304,9 @@ extern void delivery_post_commit(void);
 extern void delivery_reset(void);
 
 /* notify.c */
-extern bool notify_keys(CounterTable *table, List *keys, bool reset,
-						bool take_owed, bool committing);
+extern void notify_at_commit(CounterTable *table, List *keys);
+extern bool notify_committed(CounterTable *table, List *keys, bool reset,
+							 bool take_owed);
 extern void wal_write_keys(CounterTable *table, List *keys);
 
 /* shared.c */

@@ -164,8 +164,13 @@ read_triggers(Oid function)
 	table_close(pg_depend, AccessShareLock);
 }
 
-static void
-load_routes(void)
+/*
+ * Bring Domain.routes and route_all() up to date.  May read the catalogs, and
+ * wait for a lock on them; what it leaves stays valid until the next call of
+ * this or of cascade_load().
+ */
+void
+route_load(void)
 {
 	uint64		reading = cascade_load();
 	Oid			function;
@@ -181,19 +186,10 @@ load_routes(void)
 	loaded_generation = reading;
 }
 
-/* The Routes of a domain; NIL stands for the default one. */
-List *
-route_domain(Domain *domain)
-{
-	load_routes();
-	return domain->routes;
-}
-
 /* Every Route. */
 List *
 route_all(void)
 {
-	load_routes();
 	return routes;
 }
 
