@@ -61,6 +61,7 @@ _PG_init(void)
 	define_settings();
 	cascade_init();
 	commit_init();
+	counter_init();
 	epoch_init();
 }
 

@@ -88,7 +88,11 @@ typedef struct CounterTable
 	Relation	index;
 	struct TupleTableSlot *slot;
 	MemoryContext context;		/* where it was opened */
-	IndexScanDesc scan;			/* of counter_visit(), kept for the next key */
+
+	/* counter_visit() keeps its scan for the next key. */
+	IndexScanDesc scan;
+	ScanKeyData shared_keys[2];
+	ScanKeyData tenant_keys[2];
 } CounterTable;
 
 typedef void (*CounterVisitor) (HeapTuple tuple, void *arg);
@@ -171,6 +175,7 @@ extern MemoryContext cascade_context(void);
 extern void cascade_end_transaction(void);
 
 /* counter.c */
+extern void counter_init(void);
 extern bool counter_open(CounterTable *table, LOCKMODE lockmode);
 extern void counter_close(CounterTable *table, LOCKMODE lockmode);
 extern void counter_bump(CounterTable *table, const ChangeKey *key);

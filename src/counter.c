@@ -29,6 +29,7 @@
 #include "storage/bufmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
+#include "utils/inval.h"
 #include "utils/snapmgr.h"
 
 /* Columns of cache_notify.version_counter. */
@@ -60,16 +61,27 @@ typedef struct RowHint
 static RowHint row_hints[NUM_ROW_HINTS];
 static Oid	row_hints_file = InvalidOid;	/* file that the hints point into */
 
-/*
- * Open the counter table and its index.  False if the extension is not there
- * (any more), and then nothing is open.
- */
-bool
-counter_open(CounterTable *table, LOCKMODE lockmode)
-{
-	Oid			heap_oid = extension_relation("version_counter");
-	Oid			index_oid = extension_relation("version_counter_key");
+/* Where the table was found last; forgotten when the relation changes. */
+static Oid	known_heap = InvalidOid;
+static Oid	known_index = InvalidOid;
 
+static void
+relcache_callback(Datum arg, Oid relid)
+{
+	if (relid == InvalidOid || relid == known_heap || relid == known_index)
+		known_heap = known_index = InvalidOid;
+}
+
+void
+counter_init(void)
+{
+	CacheRegisterRelcacheCallback(relcache_callback, (Datum) 0);
+}
+
+static bool
+open_relations(CounterTable *table, Oid heap_oid, Oid index_oid,
+			   LOCKMODE lockmode)
+{
 	if (!OidIsValid(heap_oid) || !OidIsValid(index_oid))
 		return false;
 	table->heap = try_relation_open(heap_oid, lockmode);
@@ -80,6 +92,26 @@ counter_open(CounterTable *table, LOCKMODE lockmode)
 	{
 		relation_close(table->heap, lockmode);
 		return false;
+	}
+	return true;
+}
+
+/*
+ * Open the counter table and its index.  False if the extension is not there
+ * (any more), and then nothing is open.
+ */
+bool
+counter_open(CounterTable *table, LOCKMODE lockmode)
+{
+	if (!open_relations(table, known_heap, known_index, lockmode))
+	{
+		Oid			heap_oid = extension_relation("version_counter");
+		Oid			index_oid = extension_relation("version_counter_key");
+
+		if (!open_relations(table, heap_oid, index_oid, lockmode))
+			return false;
+		known_heap = heap_oid;
+		known_index = index_oid;
 	}
 	table->slot = table_slot_create(table->heap, NULL);
 	table->context = CurrentMemoryContext;
@@ -320,20 +352,31 @@ counter_key(HeapTuple tuple, TupleDesc desc, char **domain, char **tenant)
 }
 
 /*
- * Begin to read the rows of a key.  The scan stays for the next key and ends
- * with the table, and so must the memory that it allocates as it goes.
+ * Begin to read the rows of a key.  The scan and its keys stay for the next
+ * key and end with the table, and so must the memory that it allocates as it
+ * goes.
  */
 static IndexScanDesc
-begin_reading(CounterTable *table, Snapshot snapshot, ScanKeyData keys[2])
+begin_reading(CounterTable *table, text *domain, text *tenant,
+			  Snapshot snapshot)
 {
+	ScanKey		keys = tenant ? table->tenant_keys : table->shared_keys;
+
 	if (table->scan != NULL && table->scan->xs_snapshot != snapshot)
 	{
 		index_endscan(table->scan);
 		table->scan = NULL;
 	}
 	if (table->scan == NULL)
+	{
 		table->scan = compat_index_beginscan(table->heap, table->index,
 											 snapshot, 2);
+		make_scan_keys(table, "", NULL, table->shared_keys);
+		make_scan_keys(table, "", "", table->tenant_keys);
+	}
+	keys[0].sk_argument = PointerGetDatum(domain);
+	if (tenant != NULL)
+		keys[1].sk_argument = PointerGetDatum(tenant);
 	index_rescan(table->scan, keys, 2, NULL, 0);
 	return table->scan;
 }
@@ -350,13 +393,12 @@ counter_visit(CounterTable *table, const char *domain, const char *tenant,
 			  Snapshot snapshot, CounterVisitor visit, void *arg)
 {
 	bool		by_hand = IsolationIsSerializable();
-	ScanKeyData keys[2];
-	IndexScanDesc scan;
-	MemoryContext old;
+	text	   *domain_text = cstring_to_text(domain);
+	text	   *tenant_text = tenant ? cstring_to_text(tenant) : NULL;
+	MemoryContext old = MemoryContextSwitchTo(table->context);
+	IndexScanDesc scan = begin_reading(table, domain_text, tenant_text,
+									   by_hand ? SnapshotAny : snapshot);
 
-	make_scan_keys(table, domain, tenant, keys);
-	old = MemoryContextSwitchTo(table->context);
-	scan = begin_reading(table, by_hand ? SnapshotAny : snapshot, keys);
 	while (index_getnext_slot(scan, ForwardScanDirection, table->slot))
 	{
 		HeapTuple	tuple = ExecFetchSlotHeapTuple(table->slot, false, NULL);
@@ -376,6 +418,9 @@ counter_visit(CounterTable *table, const char *domain, const char *tenant,
 	}
 	ExecClearTuple(table->slot);
 	MemoryContextSwitchTo(old);
+	pfree(domain_text);
+	if (tenant != NULL)
+		pfree(tenant_text);
 }
 
 static void
