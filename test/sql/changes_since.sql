@@ -61,6 +61,19 @@ SELECT invalidate('many', 'tenant ' || i) FROM generate_series(1, 3000, 1000) AS
 SELECT * FROM since(:'position');
 SELECT count(*) FROM since(:'second') WHERE domain = 'many';
 
+-- A prepared transaction wrote its counters before the checkpoint that this
+-- session goes by.
+BEGIN;
+SELECT invalidate('many', 'tenant 2500');
+PREPARE TRANSACTION 'cache_notify_changes';
+CHECKPOINT;
+\c
+SET search_path = cache_notify, public;
+SELECT current_position() AS while_prepared \gset
+SELECT * FROM since(:'while_prepared');
+COMMIT PREPARED 'cache_notify_changes';
+SELECT * FROM since(:'while_prepared');
+
 -- Freezing, rewriting and moving the table hide nothing and add nothing.
 VACUUM (FREEZE) version_counter;
 SELECT * FROM since(:'position');
