@@ -36,6 +36,9 @@
 /* This part of the notification queue is left to others. */
 #define QUEUE_RESERVE	(1.0 / 32)
 
+/* Listeners are told to drop everything rather than fill so much of it. */
+#define MAX_QUEUE_SHARE	0.5
+
 /* Stands for the tenant of a shared change in a channel's name. */
 #define SHARED_CHANNEL_TENANT "*"
 
@@ -183,15 +186,10 @@ reset_messages(void)
 	return messages;
 }
 
-/*
- * Is there room in the notification queue?  The lock on "database 0" must be
- * held: then nobody else can add to the queue, and the answer stays true.
- */
-static bool
-queue_has_room(List *messages)
+/* How much of the queue these messages may take, from 0 to 1 and beyond. */
+static double
+queue_share(List *messages)
 {
-	LOCAL_FCINFO(fcinfo, 0);
-	double		usage;
 	Size		bytes = 0;
 	ListCell   *lc;
 
@@ -205,9 +203,22 @@ queue_has_room(List *messages)
 
 	/* A notification does not cross a page, so up to half may be lost. */
 	bytes = 2 * bytes + 2 * BLCKSZ;
+	return (double) bytes / compat_notify_queue_bytes();
+}
+
+/*
+ * Is there room in the notification queue?  The lock on "database 0" must be
+ * held: then nobody else can add to the queue, and the answer stays true.
+ */
+static bool
+queue_has_room(List *messages)
+{
+	LOCAL_FCINFO(fcinfo, 0);
+	double		usage;
+
 	InitFunctionCallInfoData(*fcinfo, NULL, 0, InvalidOid, NULL, NULL);
 	usage = DatumGetFloat8(pg_notification_queue_usage(fcinfo));
-	return (1.0 - usage - QUEUE_RESERVE) * compat_notify_queue_bytes() > bytes;
+	return queue_share(messages) < 1.0 - usage - QUEUE_RESERVE;
 }
 
 static void
@@ -231,11 +242,16 @@ notify_keys(CounterTable *table, List *keys, bool reset, bool take_owed,
 			bool committing)
 {
 	List	   *messages;
-	bool		sent = true;
+	ListCell   *lc;
 	bool		owed_reset = false;
 
 	if (committing)
+	{
 		lock_queue();
+		foreach(lc, keys)
+			((ChangeKey *) lfirst(lc))->extra.xid =
+				U64FromFullTransactionId(GetTopFullTransactionIdIfAny());
+	}
 	if (take_owed)
 		keys = list_concat_copy(keys, owed_take(&owed_reset));
 
@@ -249,9 +265,12 @@ notify_keys(CounterTable *table, List *keys, bool reset, bool take_owed,
 	lock_queue();
 	if (!queue_has_room(messages))
 	{
-		if (!committing)
+		/* Do not wait for room that there may never be. */
+		if (!committing && queue_share(messages) < MAX_QUEUE_SHARE)
 			return false;
 		messages = reset_messages();
+		if (!committing && !queue_has_room(messages))
+			return false;
 		if (!queue_has_room(messages))
 		{
 			messages = NIL;
@@ -264,7 +283,7 @@ notify_keys(CounterTable *table, List *keys, bool reset, bool take_owed,
 
 		Async_Notify(message->channel, message->payload);
 	}
-	return sent;
+	return true;
 }
 
 /*

@@ -84,6 +84,7 @@ initialize_state(void)
 	for (int i = 0; i < shared_keys; i++)
 	{
 		state->keys[i].next = i + 1 < shared_keys ? i + 1 : NO_KEY;
+		pg_atomic_init_u64(&state->keys[i].last_xid, 0);
 		shared_buckets(state)[i] = NO_KEY;
 	}
 	state->first_free = 0;
@@ -374,9 +375,12 @@ make_pending(SharedDatabase *db, SharedKey *k)
 	db->first_pending = k - state->keys;
 }
 
-/* Are all keys pending, with nothing more to say of any of them? */
+/*
+ * Are all keys pending, with nothing more to say of any of them than who
+ * changed it last?
+ */
 static bool
-all_pending(Oid database, List *keys)
+all_pending(Oid database, List *keys, uint64 xid)
 {
 	ListCell   *lc;
 
@@ -391,6 +395,7 @@ all_pending(Oid database, List *keys)
 		if (k == NULL || !k->pending || key->extra.wanted ||
 			(k->extra.wanted && !k->extra.all_keys))
 			return false;
+		pg_atomic_write_u64(&k->last_xid, xid);
 	}
 	return true;
 }
@@ -414,7 +419,7 @@ add_key(SharedDatabase *db, const ChangeKey *key, uint64 xid)
 	else
 		make_pending(db, k);
 	extra_merge(&k->extra, &key->extra);
-	k->extra.xid = xid;
+	pg_atomic_write_u64(&k->last_xid, xid);
 }
 
 /* Wake the worker if it is asleep; only the first one after it lay down does. */
@@ -462,7 +467,7 @@ shared_add_keys(SharedDatabase *db, List *keys, uint64 xid)
 	LWLockAcquire(state->lock, LW_SHARED);
 	if (!pinned)
 		db = database_with_worker();
-	done = db == NULL || all_pending(db->oid, keys);
+	done = db == NULL || all_pending(db->oid, keys, xid);
 	if (done && db != NULL)
 		pg_atomic_fetch_add_u64(&db->stats[STAT_COALESCED], list_length(keys));
 	LWLockRelease(state->lock);
@@ -570,6 +575,7 @@ shared_take(SharedDatabase *db, bool *reset, bool *owed)
 		k->taken = true;
 		k->taken_since = k->pending_since;
 		k->taken_extra = k->extra;
+		k->taken_extra.xid = pg_atomic_read_u64(&k->last_xid);
 		k->next_taken = k->next_pending;
 	}
 	LWLockRelease(state->lock);
@@ -593,10 +599,16 @@ shared_finish(SharedDatabase *db, bool put_back)
 
 		next = k->next_taken;
 		k->taken = false;
-		if (put_back && !k->pending)
-			make_pending(db, k);
 		if (put_back)
+		{
+			if (!k->pending)
+			{
+				make_pending(db, k);
+				pg_atomic_write_u64(&k->last_xid, k->taken_extra.xid);
+			}
+			k->pending_since = k->taken_since;
 			extra_merge(&k->extra, &k->taken_extra);
+		}
 		if (!k->pending)
 			free_key(k);
 	}

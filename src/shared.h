@@ -45,7 +45,8 @@ typedef struct SharedKey
 	uint16		tenant_len;
 	TimestampTz pending_since;	/* commit of the first that waits */
 	TimestampTz taken_since;	/* the same when it was taken */
-	ExtraFields extra;
+	pg_atomic_uint64 last_xid;	/* of the last that waits */
+	ExtraFields extra;			/* but for xid */
 	ExtraFields taken_extra;
 	char		domain[NAMEDATALEN];
 	char		tenant[MAX_TENANT_LEN + 1];

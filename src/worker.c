@@ -248,31 +248,35 @@ deliver(List *shared_keys, bool reset, bool owed, bool log_full)
 		AbortCurrentTransaction();
 	MemoryContextReset(cycle_context);
 	cascade_end_transaction();
+	pgstat_report_stat(false);
 	pgstat_report_activity(STATE_IDLE, NULL);
 	return sent;
 }
 
-static void
-count_delivered(List *keys)
+/* When the first of these SharedKeys was committed. */
+static TimestampTz
+oldest_change(List *keys)
 {
-	TimestampTz now = GetCurrentTimestamp();
-	TimestampTz oldest = now;
+	TimestampTz oldest = GetCurrentTimestamp();
 	ListCell   *lc;
 
-	if (keys == NIL)
-		return;
 	foreach(lc, keys)
 	{
 		SharedKey  *k = lfirst(lc);
 
 		oldest = Min(oldest, k->taken_since);
 	}
-	pg_atomic_fetch_add_u64(&my_database->stats[STAT_DELIVERED],
-							list_length(keys));
+	return oldest;
+}
+
+static void
+count_delivered(int nkeys, uint64 lag_us)
+{
+	pg_atomic_fetch_add_u64(&my_database->stats[STAT_DELIVERED], nkeys);
 	pg_atomic_fetch_add_u64(&my_database->stats[STAT_CYCLES], 1);
-	pg_atomic_write_u64(&my_database->stats[STAT_LAST_LAG_US], now - oldest);
-	if (now - oldest > pg_atomic_read_u64(&my_database->stats[STAT_MAX_LAG_US]))
-		pg_atomic_write_u64(&my_database->stats[STAT_MAX_LAG_US], now - oldest);
+	pg_atomic_write_u64(&my_database->stats[STAT_LAST_LAG_US], lag_us);
+	if (lag_us > pg_atomic_read_u64(&my_database->stats[STAT_MAX_LAG_US]))
+		pg_atomic_write_u64(&my_database->stats[STAT_MAX_LAG_US], lag_us);
 }
 
 /* Take what is pending and deliver it.  False if there was nothing. */
@@ -281,6 +285,8 @@ run_cycle(void)
 {
 	static TimestampTz last_log = 0;
 	List	   *keys;
+	int			nkeys;
+	uint64		lag_us;
 	bool		reset,
 				owed,
 				log_full;
@@ -293,9 +299,14 @@ run_cycle(void)
 
 	log_full = TimestampDifferenceExceeds(last_log, GetCurrentTimestamp(),
 										  QUEUE_FULL_LOG_MS);
-	count_delivered(keys);
+	nkeys = list_length(keys);
+	lag_us = GetCurrentTimestamp() - oldest_change(keys);
 	if (deliver(keys, reset, owed, log_full))
+	{
 		shared_finish(my_database, false);
+		if (nkeys > 0)
+			count_delivered(nkeys, lag_us);
+	}
 	else
 	{
 		if (log_full)
@@ -337,8 +348,7 @@ work(void)
 			continue;
 		}
 
-		wait_until(TimestampTzPlusMilliseconds(last_begin,
-											   Max(MIN_CYCLE_MS, coalesce_ms)));
+		wait_until(TimestampTzPlusMilliseconds(last_begin, MIN_CYCLE_MS));
 		if (coalesce_ms > 0)
 			wait_until(TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
 												   coalesce_ms));

@@ -22,13 +22,13 @@ our @EXPORT = qw(
 # What a listener must hear within this many seconds, on however slow a machine.
 my $patience = 30;
 
-# A running server that has the library preloaded.
+# A running server that has the library preloaded, in the lane of its choice.
 sub worker_server
 {
 	my ($name, $settings, %params) = @_;
 
 	return start_server($name,
-		"shared_preload_libraries = 'cache_notify'\n" . ($settings // ''), %params);
+		"shared_preload_libraries = 'cache_notify'\ncache_notify.delivery = auto\n" . ($settings // ''), %params);
 }
 
 # The process id of a database's worker, or ''.
