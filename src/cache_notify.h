@@ -293,6 +293,7 @@ extern List *owed_take(bool *reset);
 
 /* delivery.c */
 extern void delivery_init(void);
+extern bool delivery_by_worker(void);
 extern void delivery_pre_commit(CounterTable *table, List *keys);
 extern void delivery_pre_prepare(CounterTable *table, List *keys);
 extern void delivery_owed_at_commit(void);

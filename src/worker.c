@@ -318,7 +318,10 @@ run_cycle(void)
 	return true;
 }
 
-/* Cycle after cycle, until there is nothing to do for long, or a stop. */
+/*
+ * Cycle after cycle, until there is nothing to do for long, or another lane has
+ * taken over, or a command wants the database to itself.
+ */
 static void
 work(void)
 {
@@ -342,7 +345,8 @@ work(void)
 			long		left = IDLE_EXIT_MS -
 				TimestampDifferenceMilliseconds(idle_since, GetCurrentTimestamp());
 
-			if (left <= 0 && shared_worker_may_exit(my_database))
+			if ((left <= 0 || !delivery_by_worker()) &&
+				shared_worker_may_exit(my_database))
 				return;
 			wait_ms(Max(left, 1));
 			continue;
