@@ -296,6 +296,7 @@ extern List *owed_take(bool *reset);
 
 /* delivery.c */
 extern void delivery_init(void);
+extern bool delivery_by_worker(void);
 extern void delivery_pre_commit(CounterTable *table, List *keys);
 extern void delivery_pre_prepare(CounterTable *table, List *keys);
 extern void delivery_owed_at_commit(void);
@@ -313,18 +314,19 @@ extern void wal_write_keys(CounterTable *table, List *keys);
 extern void shared_init(void);
 extern bool shared_available(void);
 extern SharedDatabase *shared_database(Oid database);
-extern SharedDatabase *shared_begin_commit(bool *start);
-extern bool shared_worker_not_started(SharedDatabase *db);
-extern bool shared_claim_start(SharedDatabase *db);
+extern SharedDatabase *shared_begin_commit(bool (*start) (Oid), bool *refused);
 extern void shared_end_commit(SharedDatabase *db);
 extern void shared_add_keys(SharedDatabase *db, List *keys, uint64 xid);
 extern void shared_add_owed(SharedDatabase *db);
 extern void shared_count(SharedDatabase *db, int64 bumps, int64 rows);
 extern bool shared_stop_worker(Oid database);
+extern void shared_resume_worker(Oid database, bool (*start) (Oid));
+extern void shared_forget_database(Oid database);
 
 /* worker.c */
 extern void worker_init(void);
 extern SharedDatabase *worker_begin_commit(void);
+extern bool worker_register(Oid database);
 
 /* utility.c */
 extern void utility_init(void);

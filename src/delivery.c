@@ -108,12 +108,19 @@ delivery_init(void)
 							   check_delivery, assign_delivery, NULL);
 }
 
+/* Is delivering up to the worker, by the setting? */
+bool
+delivery_by_worker(void)
+{
+	return (delivery_lanes & LANE_WORKER) != 0;
+}
+
 /* A worker to leave the keys to, if it is to deliver them and can be had. */
 static void
 pin_worker(void)
 {
 	Assert(pinned_database == NULL);
-	if (delivery_lanes & LANE_WORKER)
+	if (delivery_by_worker())
 		pinned_database = worker_begin_commit();
 }
 

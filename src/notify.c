@@ -37,6 +37,9 @@
 /* This part of the notification queue is left to others. */
 #define QUEUE_RESERVE	(1.0 / 32)
 
+/* Listeners are told to drop everything rather than fill so much of it. */
+#define MAX_QUEUE_SHARE	0.5
+
 /* Stands for the tenant of a shared change in a channel's name. */
 #define SHARED_CHANNEL_TENANT "*"
 
@@ -184,15 +187,10 @@ reset_messages(void)
 	return messages;
 }
 
-/*
- * Is there room in the notification queue?  The lock on "database 0" must be
- * held: then nobody else can add to the queue, and the answer stays true.
- */
-static bool
-queue_has_room(List *messages)
+/* How much of the queue these messages may take, from 0 to 1 and beyond. */
+static double
+queue_share(List *messages)
 {
-	LOCAL_FCINFO(fcinfo, 0);
-	double		usage;
 	Size		bytes = 0;
 	ListCell   *lc;
 
@@ -206,9 +204,22 @@ queue_has_room(List *messages)
 
 	/* A notification does not cross a page, so up to half may be lost. */
 	bytes = 2 * bytes + 2 * BLCKSZ;
+	return (double) bytes / compat_notify_queue_bytes();
+}
+
+/*
+ * Is there room in the notification queue?  The lock on "database 0" must be
+ * held: then nobody else can add to the queue, and the answer stays true.
+ */
+static bool
+queue_has_room(List *messages)
+{
+	LOCAL_FCINFO(fcinfo, 0);
+	double		usage;
+
 	InitFunctionCallInfoData(*fcinfo, NULL, 0, InvalidOid, NULL, NULL);
 	usage = DatumGetFloat8(pg_notification_queue_usage(fcinfo));
-	return (1.0 - usage - QUEUE_RESERVE) * compat_notify_queue_bytes() > bytes;
+	return queue_share(messages) < 1.0 - usage - QUEUE_RESERVE;
 }
 
 /*
@@ -280,10 +291,14 @@ notify_at_commit(CounterTable *table, List *keys)
 {
 	bool		reset;
 	List	   *messages;
+	ListCell   *lc;
 
 	/* Just for what others owe, nobody waits: the next one will see to it. */
 	if (keys == NIL && !lock_queue(false))
 		return;
+	foreach(lc, keys)
+		((ChangeKey *) lfirst(lc))->extra.xid =
+			U64FromFullTransactionId(GetTopFullTransactionIdIfAny());
 	keys = list_concat_copy(keys, owed_take(&reset));
 	route_load();
 	(void) lock_queue(true);
@@ -319,7 +334,14 @@ notify_committed(CounterTable *table, List *keys, bool reset, bool take_owed)
 								GetXLogInsertRecPtr());
 	(void) lock_queue(true);
 	if (!queue_has_room(messages))
-		return false;
+	{
+		/* Do not wait for room that there may never be. */
+		if (queue_share(messages) < MAX_QUEUE_SHARE)
+			return false;
+		messages = reset_messages();
+		if (!queue_has_room(messages))
+			return false;
+	}
 	send_messages(messages);
 	return true;
 }

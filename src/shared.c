@@ -84,6 +84,7 @@ initialize_state(void)
 	for (int i = 0; i < shared_keys; i++)
 	{
 		state->keys[i].next = i + 1 < shared_keys ? i + 1 : NO_KEY;
+		pg_atomic_init_u64(&state->keys[i].last_xid, 0);
 		shared_buckets(state)[i] = NO_KEY;
 	}
 	state->first_free = 0;
@@ -191,6 +192,8 @@ make_database(Oid database)
 		db->oid = database;
 		db->owed = true;		/* nobody knows: the worker will look */
 		db->failures = 0;
+		db->refused_at = 0;
+		db->complained = false;
 		for (int n = 0; n < NUM_STATS; n++)
 			pg_atomic_write_u64(&db->stats[n], 0);
 	}
@@ -211,18 +214,50 @@ shared_database(Oid database)
 	return db;
 }
 
+/* Is the worker there, or on its way and not overdue?  The lock is held. */
+static bool
+worker_is_expected(SharedDatabase *db)
+{
+	return db->worker == WORKER_RUNNING ||
+		(db->worker == WORKER_STARTING &&
+		 !TimestampDifferenceExceeds(db->starting_since, GetCurrentTimestamp(),
+									 WORKER_START_TIMEOUT));
+}
+
+/*
+ * Start a worker if there is none.  Registering it under our lock leaves
+ * nobody the time to rely on a worker that then cannot be started.  The lock
+ * is held exclusively.
+ */
+static void
+start_worker(SharedDatabase *db, bool (*start) (Oid))
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (db->worker != WORKER_NONE ||
+		!TimestampDifferenceExceeds(db->refused_at, now, WORKER_RETRY_MS))
+		return;
+	if (start(db->oid))
+	{
+		db->worker = WORKER_STARTING;
+		db->starting_since = now;
+		db->stop = false;
+	}
+	else
+		db->refused_at = now;
+}
+
 /*
  * Before the commit: make sure that this database's worker will be there
  * after it.  Returns the slot, pinned until shared_end_commit(), or NULL if
- * there is none to be had.  *start is set if the caller has to start the
- * worker, and to report with shared_worker_not_started() if it could not.
+ * there is no worker to be had; *refused says whether that is news to tell.
  */
 SharedDatabase *
-shared_begin_commit(bool *start)
+shared_begin_commit(bool (*start) (Oid), bool *refused)
 {
 	SharedDatabase *db;
 
-	*start = false;
+	*refused = false;
 	if (state == NULL)
 		return NULL;
 	LWLockAcquire(state->lock, LW_SHARED);
@@ -233,48 +268,31 @@ shared_begin_commit(bool *start)
 		LWLockRelease(state->lock);
 		return db;
 	}
+	if (db != NULL && db->worker == WORKER_NONE &&
+		!TimestampDifferenceExceeds(db->refused_at, GetCurrentTimestamp(),
+									WORKER_RETRY_MS))
+	{
+		LWLockRelease(state->lock);
+		return NULL;
+	}
 	LWLockRelease(state->lock);
 
 	LWLockAcquire(state->lock, LW_EXCLUSIVE);
 	db = make_database(MyDatabaseId);
 	if (db != NULL)
 	{
-		pg_atomic_fetch_add_u32(&db->committing, 1);
-		*start = shared_claim_start(db);
+		start_worker(db, start);
+		if (worker_is_expected(db))
+			pg_atomic_fetch_add_u32(&db->committing, 1);
+		else
+		{
+			*refused = db->worker == WORKER_NONE && !db->complained;
+			db->complained |= *refused;
+			db = NULL;
+		}
 	}
 	LWLockRelease(state->lock);
 	return db;
-}
-
-/* Should the caller start a worker?  The lock is held exclusively. */
-bool
-shared_claim_start(SharedDatabase *db)
-{
-	TimestampTz now = GetCurrentTimestamp();
-
-	if (db->worker == WORKER_RUNNING ||
-		(db->worker == WORKER_STARTING &&
-		 !TimestampDifferenceExceeds(db->starting_since, now,
-									 WORKER_START_TIMEOUT)))
-		return false;
-	db->worker = WORKER_STARTING;
-	db->starting_since = now;
-	return true;
-}
-
-/* No worker slot was free.  Returns whether to say so: once. */
-bool
-shared_worker_not_started(SharedDatabase *db)
-{
-	bool		first;
-
-	LWLockAcquire(state->lock, LW_EXCLUSIVE);
-	if (db->worker == WORKER_STARTING)
-		db->worker = WORKER_NONE;
-	first = !db->complained;
-	db->complained = true;
-	LWLockRelease(state->lock);
-	return first;
 }
 
 void
@@ -357,9 +375,12 @@ make_pending(SharedDatabase *db, SharedKey *k)
 	db->first_pending = k - state->keys;
 }
 
-/* Are all keys pending, with nothing more to say of any of them? */
+/*
+ * Are all keys pending, with nothing more to say of any of them than who
+ * changed it last?
+ */
 static bool
-all_pending(Oid database, List *keys)
+all_pending(Oid database, List *keys, uint64 xid)
 {
 	ListCell   *lc;
 
@@ -374,6 +395,7 @@ all_pending(Oid database, List *keys)
 		if (k == NULL || !k->pending || key->extra.wanted ||
 			(k->extra.wanted && !k->extra.all_keys))
 			return false;
+		pg_atomic_write_u64(&k->last_xid, xid);
 	}
 	return true;
 }
@@ -397,7 +419,7 @@ add_key(SharedDatabase *db, const ChangeKey *key, uint64 xid)
 	else
 		make_pending(db, k);
 	extra_merge(&k->extra, &key->extra);
-	k->extra.xid = xid;
+	pg_atomic_write_u64(&k->last_xid, xid);
 }
 
 /* Wake the worker if it is asleep; only the first one after it lay down does. */
@@ -415,6 +437,18 @@ wake_worker(SharedDatabase *db)
 }
 
 /*
+ * This database's slot if it has a worker; the lock is held.  Without one there
+ * is nothing to leave to it: a worker that is started later sees our commit.
+ */
+static SharedDatabase *
+database_with_worker(void)
+{
+	SharedDatabase *db = find_database(MyDatabaseId);
+
+	return db != NULL && db->worker != WORKER_NONE ? db : NULL;
+}
+
+/*
  * After the commit: these ChangeKeys wait for the worker.  Also called by
  * transactions of the commit lane, with db NULL: if a worker is there, its
  * database may hear of two lanes at the same time (the setting has just been
@@ -425,18 +459,15 @@ void
 shared_add_keys(SharedDatabase *db, List *keys, uint64 xid)
 {
 	ListCell   *lc;
+	bool		pinned = db != NULL;
 	bool		done;
 
 	if (state == NULL)
 		return;
 	LWLockAcquire(state->lock, LW_SHARED);
-	if (db == NULL)
-	{
-		db = find_database(MyDatabaseId);
-		if (db != NULL && db->worker == WORKER_NONE)
-			db = NULL;			/* whoever starts one will see our commit */
-	}
-	done = db == NULL || all_pending(db->oid, keys);
+	if (!pinned)
+		db = database_with_worker();
+	done = db == NULL || all_pending(db->oid, keys, xid);
 	if (done && db != NULL)
 		pg_atomic_fetch_add_u64(&db->stats[STAT_COALESCED], list_length(keys));
 	LWLockRelease(state->lock);
@@ -444,15 +475,18 @@ shared_add_keys(SharedDatabase *db, List *keys, uint64 xid)
 		return;
 
 	LWLockAcquire(state->lock, LW_EXCLUSIVE);
+	if (!pinned)
+		db = database_with_worker();	/* the slot may have changed hands */
 	foreach(lc, keys)
 	{
 		ChangeKey  *key = lfirst(lc);
 
-		if (key_is_pending(key))
+		if (db != NULL && key_is_pending(key))
 			add_key(db, key, xid);
 	}
 	LWLockRelease(state->lock);
-	wake_worker(db);
+	if (db != NULL)
+		wake_worker(db);
 }
 
 /* Count what a committed transaction did. */
@@ -541,6 +575,7 @@ shared_take(SharedDatabase *db, bool *reset, bool *owed)
 		k->taken = true;
 		k->taken_since = k->pending_since;
 		k->taken_extra = k->extra;
+		k->taken_extra.xid = pg_atomic_read_u64(&k->last_xid);
 		k->next_taken = k->next_pending;
 	}
 	LWLockRelease(state->lock);
@@ -564,10 +599,16 @@ shared_finish(SharedDatabase *db, bool put_back)
 
 		next = k->next_taken;
 		k->taken = false;
-		if (put_back && !k->pending)
-			make_pending(db, k);
 		if (put_back)
+		{
+			if (!k->pending)
+			{
+				make_pending(db, k);
+				pg_atomic_write_u64(&k->last_xid, k->taken_extra.xid);
+			}
+			k->pending_since = k->taken_since;
 			extra_merge(&k->extra, &k->taken_extra);
+		}
 		if (!k->pending)
 			free_key(k);
 	}
@@ -581,6 +622,24 @@ shared_finish(SharedDatabase *db, bool put_back)
 	LWLockRelease(state->lock);
 }
 
+/*
+ * A worker begins.  False if nobody waits for it: another one is there, or
+ * its database has been dropped.  *failures tells how many died before it.
+ */
+bool
+shared_worker_awaited(Oid database, int *failures)
+{
+	SharedDatabase *db;
+	bool		awaited;
+
+	LWLockAcquire(state->lock, LW_SHARED);
+	db = find_database(database);
+	awaited = db != NULL && db->worker == WORKER_STARTING;
+	*failures = awaited ? db->failures : 0;
+	LWLockRelease(state->lock);
+	return awaited;
+}
+
 /* The worker is there, with this latch. */
 SharedDatabase *
 shared_worker_started(Oid database, Latch *latch)
@@ -588,8 +647,8 @@ shared_worker_started(Oid database, Latch *latch)
 	SharedDatabase *db;
 
 	LWLockAcquire(state->lock, LW_EXCLUSIVE);
-	db = make_database(database);
-	if (db != NULL && db->worker == WORKER_RUNNING)
+	db = find_database(database);
+	if (db != NULL && db->worker != WORKER_STARTING)
 		db = NULL;				/* another one was faster */
 	if (db != NULL)
 	{
@@ -597,15 +656,16 @@ shared_worker_started(Oid database, Latch *latch)
 		db->worker_pid = MyProcPid;
 		db->latch = latch;
 		db->owed = true;		/* prepared before a restart, perhaps */
-		db->stop = false;
+		db->complained = false;
 	}
 	LWLockRelease(state->lock);
 	return db;
 }
 
 /*
- * The worker wants to go, as it has nothing to do.  False if work has come in
- * or is about to: then it must stay.
+ * The worker wants to go, as it has nothing to do or was asked to.  False if
+ * a transaction relies on it or, unless it was asked, work has come in: then
+ * it must stay.
  */
 bool
 shared_worker_may_exit(SharedDatabase *db)
@@ -613,8 +673,8 @@ shared_worker_may_exit(SharedDatabase *db)
 	bool		may_exit;
 
 	LWLockAcquire(state->lock, LW_EXCLUSIVE);
-	may_exit = db->stop ||
-		(!has_work(db) && pg_atomic_read_u32(&db->committing) == 0);
+	may_exit = (db->stop || !has_work(db)) &&
+		pg_atomic_read_u32(&db->committing) == 0;
 	if (may_exit)
 	{
 		db->worker = WORKER_NONE;
@@ -626,54 +686,65 @@ shared_worker_may_exit(SharedDatabase *db)
 }
 
 /*
- * The worker dies.  Returns whether a successor has to be started, which is
- * so if it died at its work; the caller has then claimed the start.
+ * The worker dies, before or after it has started to work.  The postmaster
+ * will start it again, and keys can wait for that.
  */
-bool
-shared_worker_died(SharedDatabase *db)
+void
+shared_worker_died(Oid database, bool started)
 {
-	bool		successor = false;
+	SharedDatabase *db;
 
-	shared_finish(db, true);
 	LWLockAcquire(state->lock, LW_EXCLUSIVE);
-	if (db->worker == WORKER_RUNNING && db->worker_pid == MyProcPid)
+	db = find_database(database);
+	if (db != NULL && db->worker == (started ? WORKER_RUNNING : WORKER_STARTING))
 	{
-		db->worker = WORKER_NONE;
+		db->worker = WORKER_STARTING;
+		db->starting_since = GetCurrentTimestamp();
 		db->worker_pid = 0;
 		db->latch = NULL;
 		db->failures++;
-		if (!db->stop)
-			successor = shared_claim_start(db);
+		if (started)
+			pg_atomic_fetch_add_u64(&db->stats[STAT_WORKER_RESTARTS], 1);
 	}
 	LWLockRelease(state->lock);
-	if (successor)
-		pg_atomic_fetch_add_u64(&db->stats[STAT_WORKER_RESTARTS], 1);
-	return successor;
+}
+
+/* Let go of a database's pending keys; the lock is held exclusively. */
+static void
+free_pending(SharedDatabase *db)
+{
+	int			next;
+
+	for (int i = db->first_pending; i != NO_KEY; i = next)
+	{
+		SharedKey  *k = &state->keys[i];
+
+		next = k->next_pending;
+		k->pending = false;
+		if (!k->taken)
+			free_key(k);
+	}
+	db->first_pending = NO_KEY;
 }
 
 /*
- * A worker could not connect to its database.  Most likely that is gone, and
- * its keys with it; if not, a reset stands for them.
+ * No worker can connect to this database, however often the postmaster tries.
+ * A reset stands for its keys, should there ever be one that can.
  */
 void
-shared_worker_not_connected(Oid database)
+shared_give_up(Oid database)
 {
 	SharedDatabase *db;
-	int			next;
 
 	LWLockAcquire(state->lock, LW_EXCLUSIVE);
 	db = find_database(database);
 	if (db != NULL && db->worker == WORKER_STARTING)
 	{
-		for (int i = db->first_pending; i != NO_KEY; i = next)
-		{
-			next = state->keys[i].next_pending;
-			free_key(&state->keys[i]);
-		}
-		db->first_pending = NO_KEY;
+		free_pending(db);
 		db->reset = true;
 		db->worker = WORKER_NONE;
-		db->oid = database;
+		db->refused_at = GetCurrentTimestamp();
+		db->failures = 0;
 	}
 	LWLockRelease(state->lock);
 }
@@ -698,4 +769,46 @@ shared_stop_worker(Oid database)
 	}
 	LWLockRelease(state->lock);
 	return running;
+}
+
+/*
+ * The command for which the worker was asked to go is over.  What came in
+ * meanwhile, or could not be delivered, needs a worker again.
+ */
+void
+shared_resume_worker(Oid database, bool (*start) (Oid))
+{
+	SharedDatabase *db;
+
+	if (state == NULL)
+		return;
+	LWLockAcquire(state->lock, LW_EXCLUSIVE);
+	db = find_database(database);
+	if (db != NULL)
+	{
+		db->stop = false;
+		if (db->first_pending != NO_KEY || db->reset)
+			start_worker(db, start);
+	}
+	LWLockRelease(state->lock);
+}
+
+/* A database has been dropped. */
+void
+shared_forget_database(Oid database)
+{
+	SharedDatabase *db;
+
+	if (state == NULL)
+		return;
+	LWLockAcquire(state->lock, LW_EXCLUSIVE);
+	db = find_database(database);
+	if (db != NULL)
+	{
+		free_pending(db);
+		db->reset = db->owed = false;
+		db->worker = WORKER_NONE;
+		db->oid = InvalidOid;
+	}
+	LWLockRelease(state->lock);
 }

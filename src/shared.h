@@ -15,8 +15,11 @@
 /* Databases that can have a worker at the same time. */
 #define MAX_DATABASES	64
 
-/* A worker that has not come up after this many ms is started again. */
+/* A worker that has not come up after this many ms is not waited for. */
 #define WORKER_START_TIMEOUT 10000
+
+/* When no worker could be started, try again after this many ms. */
+#define WORKER_RETRY_MS	1000
 
 /* The end of a list of keys. */
 #define NO_KEY			(-1)
@@ -42,7 +45,8 @@ typedef struct SharedKey
 	uint16		tenant_len;
 	TimestampTz pending_since;	/* commit of the first that waits */
 	TimestampTz taken_since;	/* the same when it was taken */
-	ExtraFields extra;
+	pg_atomic_uint64 last_xid;	/* of the last that waits */
+	ExtraFields extra;			/* but for xid */
 	ExtraFields taken_extra;
 	char		domain[NAMEDATALEN];
 	char		tenant[MAX_TENANT_LEN + 1];
@@ -54,9 +58,10 @@ struct SharedDatabase
 	WorkerState worker;
 	int			worker_pid;
 	TimestampTz starting_since;
+	TimestampTz refused_at;		/* when no worker could be started */
 	Latch	   *latch;			/* the worker's, while it runs */
 	int			failures;		/* of workers in a row */
-	bool		stop;			/* the worker must go */
+	bool		stop;			/* the worker must go, for a command */
 	bool		complained;		/* that no worker could be started */
 
 	int			first_pending;
@@ -88,8 +93,9 @@ extern bool shared_lie_down(SharedDatabase *db);
 extern List *shared_take(SharedDatabase *db, bool *reset, bool *owed);
 extern void shared_finish(SharedDatabase *db, bool put_back);
 extern bool shared_worker_may_exit(SharedDatabase *db);
-extern bool shared_worker_died(SharedDatabase *db);
-extern void shared_worker_not_connected(Oid database);
+extern void shared_worker_died(Oid database, bool started);
+extern bool shared_worker_awaited(Oid database, int *failures);
+extern void shared_give_up(Oid database);
 extern int	shared_pending(SharedDatabase *db);
 extern LWLock *shared_lock(void);
 

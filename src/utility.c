@@ -36,31 +36,43 @@
 static ProcessUtility_hook_type previous_hook = NULL;
 static ExecutorFinish_hook_type previous_finish_hook = NULL;
 
+static DefElem *
+find_option(List *options, const char *name)
+{
+	ListCell   *lc;
+
+	foreach(lc, options)
+	{
+		DefElem    *option = lfirst(lc);
+
+		if (strcmp(option->defname, name) == 0)
+			return option;
+	}
+	return NULL;
+}
+
 /* The database that a command needs to itself, or NULL. */
 static const char *
 exclusive_database(Node *command)
 {
-	ListCell   *lc;
+	DefElem    *option;
 
 	switch (nodeTag(command))
 	{
 		case T_DropdbStmt:
 			return ((DropdbStmt *) command)->dbname;
 		case T_AlterDatabaseStmt:
-			return ((AlterDatabaseStmt *) command)->dbname;
+			option = find_option(((AlterDatabaseStmt *) command)->options,
+								 "tablespace");
+			return option ? ((AlterDatabaseStmt *) command)->dbname : NULL;
 		case T_RenameStmt:
 			return ((RenameStmt *) command)->renameType == OBJECT_DATABASE ?
 				((RenameStmt *) command)->subname : NULL;
 		case T_CreatedbStmt:
-			foreach(lc, ((CreatedbStmt *) command)->options)
-			{
-				DefElem    *option = lfirst(lc);
-
-				if (strcmp(option->defname, "template") == 0 &&
-					option->arg != NULL && IsA(option->arg, String))
-					return strVal(option->arg);
-			}
-			return NULL;
+			option = find_option(((CreatedbStmt *) command)->options,
+								 "template");
+			return option && option->arg && IsA(option->arg, String) ?
+				strVal(option->arg) : "template1";
 		default:
 			return NULL;
 	}
@@ -68,12 +80,10 @@ exclusive_database(Node *command)
 
 /* Wait for the database's worker to go; if it does not, the command fails. */
 static void
-stop_worker(const char *database)
+stop_worker(Oid database)
 {
-	Oid			oid = get_database_oid(database, true);
-
 	for (int waited = 0;
-		 OidIsValid(oid) && waited < STOP_TIMEOUT_MS && shared_stop_worker(oid);
+		 waited < STOP_TIMEOUT_MS && shared_stop_worker(database);
 		 waited += STOP_POLL_MS)
 	{
 		(void) WaitLatch(MyLatch,
@@ -105,6 +115,31 @@ run_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 								environment, dest, completion);
 }
 
+/* A command that needs this database without connections. */
+static void
+run_alone(Oid database, PlannedStmt *pstmt, const char *query,
+		  bool read_only_tree, ProcessUtilityContext context,
+		  ParamListInfo params, QueryEnvironment *environment,
+		  DestReceiver *dest, QueryCompletion *completion)
+{
+	PG_TRY();
+	{
+		stop_worker(database);
+		run_utility(pstmt, query, read_only_tree, context, params,
+					environment, dest, completion);
+	}
+	PG_CATCH();
+	{
+		shared_resume_worker(database, worker_register);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	if (IsA(pstmt->utilityStmt, DropdbStmt))
+		shared_forget_database(database);
+	else
+		shared_resume_worker(database, worker_register);
+}
+
 static void
 process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 				ProcessUtilityContext context, ParamListInfo params,
@@ -112,10 +147,16 @@ process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 				QueryCompletion *completion)
 {
 	Node	   *command = pstmt->utilityStmt;
-	const char *database = exclusive_database(command);
+	const char *name = exclusive_database(command);
+	Oid			database = name != NULL && shared_available() ?
+		get_database_oid(name, true) : InvalidOid;
 
-	if (database != NULL && shared_available())
-		stop_worker(database);
+	if (OidIsValid(database))
+	{
+		run_alone(database, pstmt, query, read_only_tree, context, params,
+				  environment, dest, completion);
+		return;
+	}
 	if (IsA(command, CopyStmt) || IsA(command, TruncateStmt))
 	{
 		Statement	outer = change_set_begin_statement(trigger_depth() + 1);

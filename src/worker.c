@@ -19,9 +19,10 @@
  * costs about as much as a small transaction, and on a busy machine it takes
  * that time from a writer.
  *
- * The worker is never restarted by the postmaster, which would try for ever
- * to reach a database that has been dropped.  If it dies at its work it
- * registers its own successor (die_gracefully).
+ * If the worker dies, whenever and of whatever, the postmaster starts it
+ * again in the same slot, so its keys do not depend on a slot being free.  It
+ * goes for good with exit code 0: when it is idle, asked to, or nobody waits
+ * for it (the database has been dropped).
  *
  *-------------------------------------------------------------------------
  */
@@ -56,16 +57,22 @@
 /* How often to say so. */
 #define QUEUE_FULL_LOG_MS	10000
 
-/* A worker whose predecessors failed waits this long for each, up to a limit. */
+/* When asked to go: how often to look whether a transaction relies on us. */
+#define STOP_POLL_MS		10
+
+/*
+ * A worker that is started again is not delayed, but each time after that it
+ * waits so much longer, up to a limit, and gives up if it cannot even connect.
+ */
 #define FAILURE_WAIT_MS		500
-#define MAX_FAILURE_WAIT_MS 10000
+#define MAX_FAILURE_WAIT_MS 5000
+#define MAX_FAILURES		20
 
 PGDLLEXPORT void cache_notify_worker_main(Datum database);
 
 static int	coalesce_ms = 0;
 
 static SharedDatabase *my_database = NULL;
-static bool connected = false;
 static MemoryContext cycle_context;
 
 void
@@ -80,8 +87,9 @@ worker_init(void)
 							NULL, NULL, NULL);
 }
 
-static bool
-register_worker(Oid database)
+/* False if there is no free slot.  Raises no errors, and may hold our lock. */
+bool
+worker_register(Oid database)
 {
 	BackgroundWorker worker = {0};
 
@@ -90,7 +98,7 @@ register_worker(Oid database)
 	snprintf(worker.bgw_type, BGW_MAXLEN, "cache_notify worker");
 	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
 	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
-	worker.bgw_restart_time = BGW_NEVER_RESTART;
+	worker.bgw_restart_time = 0;	/* at once, unless it exits with 0 */
 	snprintf(worker.bgw_library_name, BGW_MAXLEN, "cache_notify");
 	snprintf(worker.bgw_function_name, BGW_MAXLEN, "cache_notify_worker_main");
 	worker.bgw_main_arg = ObjectIdGetDatum(database);
@@ -104,34 +112,29 @@ register_worker(Oid database)
 SharedDatabase *
 worker_begin_commit(void)
 {
-	bool		start;
-	SharedDatabase *db = shared_begin_commit(&start);
+	bool		refused;
+	SharedDatabase *db = shared_begin_commit(worker_register, &refused);
 
-	if (db == NULL || !start || register_worker(MyDatabaseId))
-		return db;
-
-	shared_end_commit(db);
-	if (shared_worker_not_started(db))
+	if (refused)
 		ereport(LOG,
 				(errmsg("could not start the cache_notify worker, transactions deliver by themselves"),
 				 errhint("Increase max_worker_processes.")));
-	return NULL;
+	return db;
 }
 
 /*
  * Exit callback, after an open transaction was aborted: what was taken goes
- * back, and a successor delivers it.
+ * back, for the worker that the postmaster starts next.
  */
 static void
-die_gracefully(int code, Datum arg)
+die_gracefully(int code, Datum database)
 {
-	SharedDatabase *db = my_database;
-
+	if (code == 0)
+		return;					/* it goes for good, and nothing is taken */
+	if (my_database != NULL)
+		shared_finish(my_database, true);
+	shared_worker_died(DatumGetObjectId(database), my_database != NULL);
 	my_database = NULL;
-	if (!connected)
-		shared_worker_not_connected(DatumGetObjectId(arg));
-	else if (db != NULL && shared_worker_died(db) && !register_worker(db->oid))
-		(void) shared_worker_not_started(db);
 }
 
 /* Sleep until the latch is set or the time is over. */
@@ -245,31 +248,35 @@ deliver(List *shared_keys, bool reset, bool owed, bool log_full)
 		AbortCurrentTransaction();
 	MemoryContextReset(cycle_context);
 	cascade_end_transaction();
+	pgstat_report_stat(false);
 	pgstat_report_activity(STATE_IDLE, NULL);
 	return sent;
 }
 
-static void
-count_delivered(List *keys)
+/* When the first of these SharedKeys was committed. */
+static TimestampTz
+oldest_change(List *keys)
 {
-	TimestampTz now = GetCurrentTimestamp();
-	TimestampTz oldest = now;
+	TimestampTz oldest = GetCurrentTimestamp();
 	ListCell   *lc;
 
-	if (keys == NIL)
-		return;
 	foreach(lc, keys)
 	{
 		SharedKey  *k = lfirst(lc);
 
 		oldest = Min(oldest, k->taken_since);
 	}
-	pg_atomic_fetch_add_u64(&my_database->stats[STAT_DELIVERED],
-							list_length(keys));
+	return oldest;
+}
+
+static void
+count_delivered(int nkeys, uint64 lag_us)
+{
+	pg_atomic_fetch_add_u64(&my_database->stats[STAT_DELIVERED], nkeys);
 	pg_atomic_fetch_add_u64(&my_database->stats[STAT_CYCLES], 1);
-	pg_atomic_write_u64(&my_database->stats[STAT_LAST_LAG_US], now - oldest);
-	if (now - oldest > pg_atomic_read_u64(&my_database->stats[STAT_MAX_LAG_US]))
-		pg_atomic_write_u64(&my_database->stats[STAT_MAX_LAG_US], now - oldest);
+	pg_atomic_write_u64(&my_database->stats[STAT_LAST_LAG_US], lag_us);
+	if (lag_us > pg_atomic_read_u64(&my_database->stats[STAT_MAX_LAG_US]))
+		pg_atomic_write_u64(&my_database->stats[STAT_MAX_LAG_US], lag_us);
 }
 
 /* Take what is pending and deliver it.  False if there was nothing. */
@@ -278,6 +285,8 @@ run_cycle(void)
 {
 	static TimestampTz last_log = 0;
 	List	   *keys;
+	int			nkeys;
+	uint64		lag_us;
 	bool		reset,
 				owed,
 				log_full;
@@ -290,9 +299,14 @@ run_cycle(void)
 
 	log_full = TimestampDifferenceExceeds(last_log, GetCurrentTimestamp(),
 										  QUEUE_FULL_LOG_MS);
-	count_delivered(keys);
+	nkeys = list_length(keys);
+	lag_us = GetCurrentTimestamp() - oldest_change(keys);
 	if (deliver(keys, reset, owed, log_full))
+	{
 		shared_finish(my_database, false);
+		if (nkeys > 0)
+			count_delivered(nkeys, lag_us);
+	}
 	else
 	{
 		if (log_full)
@@ -304,29 +318,41 @@ run_cycle(void)
 	return true;
 }
 
-/* Cycle after cycle, until there is nothing to do for long, or a stop. */
+/*
+ * Cycle after cycle, until there is nothing to do for long, or another lane has
+ * taken over, or a command wants the database to itself.
+ */
 static void
 work(void)
 {
 	TimestampTz last_begin = 0;
 	TimestampTz idle_since = GetCurrentTimestamp();
 
-	while (!my_database->stop)
+	for (;;)
 	{
 		CHECK_FOR_INTERRUPTS();
+		if (my_database->stop)
+		{
+			/* A command waits.  What is left now is the next worker's. */
+			(void) run_cycle();
+			if (shared_worker_may_exit(my_database))
+				return;
+			wait_ms(STOP_POLL_MS);
+			continue;
+		}
 		if (shared_lie_down(my_database))
 		{
 			long		left = IDLE_EXIT_MS -
 				TimestampDifferenceMilliseconds(idle_since, GetCurrentTimestamp());
 
-			if (left <= 0 && shared_worker_may_exit(my_database))
+			if ((left <= 0 || !delivery_by_worker()) &&
+				shared_worker_may_exit(my_database))
 				return;
 			wait_ms(Max(left, 1));
 			continue;
 		}
 
-		wait_until(TimestampTzPlusMilliseconds(last_begin,
-											   Max(MIN_CYCLE_MS, coalesce_ms)));
+		wait_until(TimestampTzPlusMilliseconds(last_begin, MIN_CYCLE_MS));
 		if (coalesce_ms > 0)
 			wait_until(TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
 												   coalesce_ms));
@@ -335,30 +361,32 @@ work(void)
 			idle_since = GetCurrentTimestamp();
 		my_database->failures = 0;
 	}
-
-	/* Asked to go: what is pending now would find no worker afterwards. */
-	(void) run_cycle();
-	(void) shared_worker_may_exit(my_database);
 }
 
 void
 cache_notify_worker_main(Datum database)
 {
-	SharedDatabase *db;
+	Oid			oid = DatumGetObjectId(database);
+	int			failures;
 
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, die);
 	BackgroundWorkerUnblockSignals();
 
+	if (!shared_worker_awaited(oid, &failures))
+		proc_exit(0);
+	if (failures > MAX_FAILURES)
+	{
+		shared_give_up(oid);
+		proc_exit(0);
+	}
 	/* Runs after the server's own callback, which aborts a transaction. */
 	before_shmem_exit(die_gracefully, database);
-	db = shared_database(DatumGetObjectId(database));
-	if (db != NULL && db->failures > 0)
-		wait_ms(Min(db->failures * FAILURE_WAIT_MS, MAX_FAILURE_WAIT_MS));
+	if (failures > 1)
+		wait_ms(Min((failures - 1) * FAILURE_WAIT_MS, MAX_FAILURE_WAIT_MS));
 
-	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(database),
-											  InvalidOid, 0);
-	connected = true;
+	BackgroundWorkerInitializeConnectionByOid(oid, InvalidOid,
+											  BGWORKER_BYPASS_ALLOWCONN);
 	pgstat_report_appname("cache_notify worker");
 
 	/* What is taken from owed_delivery may come back after a crash. */
@@ -372,10 +400,8 @@ cache_notify_worker_main(Datum database)
 	cycle_context = AllocSetContextCreate(TopMemoryContext,
 										  "cache_notify delivery",
 										  ALLOCSET_DEFAULT_SIZES);
-	my_database = shared_worker_started(DatumGetObjectId(database), MyLatch);
-	if (my_database == NULL)
-		proc_exit(0);			/* another one is there */
-	work();
-	my_database = NULL;			/* it may have a new worker already */
+	my_database = shared_worker_started(oid, MyLatch);
+	if (my_database != NULL)	/* else another one is there */
+		work();
 	proc_exit(0);
 }
