@@ -32,6 +32,10 @@ async function waitUntil(condition) {
   }
 }
 
+// No heartbeat comes to the rescue of a lost notification.
+const newCache = (options) => new NearCache({ user: 'listener' },
+  { heartbeat: 30_000, lease: 60_000, onError() {}, ...options });
+
 const load = (tenant) => async (client) => {
   loads++;
   const { rows: [row] } = await client.query(
@@ -73,8 +77,7 @@ after(async () => {
 
 beforeEach(async () => {
   loads = 0;
-  // No heartbeat comes to the rescue of a lost notification.
-  cache = new NearCache({ user: 'listener' }, { heartbeat: 30_000, lease: 60_000, onError() {} });
+  cache = newCache();
   await waitUntil(() => cache.listening);
 });
 
@@ -185,12 +188,12 @@ test('an old snapshot fills nothing', async () => {
 });
 
 test('fresh sees what was not delivered', async () => {
-  await get();
-  const client = await pool.connect();
-  await client.query(`SET cache_notify.channel = 'elsewhere'`);
-  const { rows: [{ amount }] } = await client.query(
-    `UPDATE price SET amount = amount + 1 WHERE tenant_id = 'acme' RETURNING amount`);
-  client.release(true);
+  await cache.close();
+  cache = newCache({ channel: 'elsewhere' });
+  await waitUntil(() => cache.listening);
+  const { amount: old } = await get();
+  const amount = await change();
+  assert.equal((await getLoading(0)).amount, old);
   assert.equal((await getLoading(1, 'acme', { fresh: true })).amount, amount);
   await getLoading(0, 'acme', { fresh: true });
 });

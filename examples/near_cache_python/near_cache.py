@@ -87,7 +87,7 @@ class NearCache:
     def get(self, connection, tenant, domains, name, load, fresh=False, primary=None):
         """The result of load(connection), from memory if possible.
 
-        connection: where to read, a standby's allowed; then primary is a
+        connection: where to read, a standby's allowed; then primary is an idle
         connection to the primary, asked once for each tenant and domain."""
         in_transaction = connection.info.transaction_status != TransactionStatus.IDLE
         entry = self._entries.get((tenant, name))
