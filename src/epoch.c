@@ -17,15 +17,18 @@
  * ones it says, its origin is the origin.  If they differ, we are in a new
  * history that nobody has noted, and the first who looks notes it, with
  *
- *	  origin = max(seconds since 2020 * 2^20, row's origin + 2^26 * distance)
+ *	  origin = max(microseconds since 2020, row's origin + 2^26 * distance)
  *
- * The clock, not a count of forks, because two forks of one backup must not
- * meet: they count alike, but they do not begin in the same second.  A
- * counter would have to move more than a million times a second to catch up
- * with the clock of the next fork.  Versions stay below 2^53, which is what
- * JavaScript keeps exact, for 270 years.
+ * where distance is in timelines, and at least 1.  The clock, not a count of
+ * forks, because two forks of one backup must not meet: they count alike, but
+ * they do not begin in the same microsecond.  A counter would have to move
+ * more than a million times a second to catch up with the clock of the next
+ * fork.  Versions stay below 2^53, which is what JavaScript keeps exact, until
+ * the year 2305.  (The second term wins when a fork follows the last one
+ * within a minute, or the clock went back; then a random part keeps forks
+ * apart.)
  *
- * Where nothing can be written, on a standby, the second term alone is a
+ * Where nothing can be written, on a standby, the second term is a
  * provisional origin.  It is the same for everybody who has the same facts
  * and row; and as long as no row has been written for the new history no
  * counter has moved in it either, so equal sums are equal states there, too.
@@ -111,10 +114,10 @@ typedef struct Reading
 } Reading;
 
 #define ORIGIN_STEP			(INT64CONST(1) << 26)
-#define ORIGIN_TICK_BITS	20
+#define ORIGIN_SPREAD		(INT64CONST(1) << 20)
 
-/* Seconds from 2000-01-01, where timestamps start, to 2020-01-01. */
-#define ORIGIN_CLOCK_START	(INT64CONST(7305) * SECS_PER_DAY)
+/* From 2000-01-01, where timestamps start, to 2020-01-01. */
+#define ORIGIN_CLOCK_START	(INT64CONST(7305) * USECS_PER_DAY)
 
 /* What this backend remembers: a Reading that matches, or nothing. */
 static bool remembered = false;
@@ -253,16 +256,6 @@ provisional_origin(const HistoryForm *row, const Facts *facts)
 	return row->origin + ORIGIN_STEP * Max(distance, 1);
 }
 
-/* Where versions start if the history begins now. */
-static int64
-clock_origin(void)
-{
-	int64		seconds = GetCurrentTimestamp() / USECS_PER_SEC -
-		ORIGIN_CLOCK_START;
-
-	return Max(seconds, 0) << ORIGIN_TICK_BITS;
-}
-
 static int64
 random_incarnation(void)
 {
@@ -335,10 +328,14 @@ static void
 begin_history(const Reading *reading, const Facts *facts, HistoryForm *row)
 {
 	memset(row, 0, sizeof(HistoryForm));
-	if (reading->found)
-		row->origin = Max(clock_origin(),
-						  provisional_origin(&reading->row, facts));
 	row->incarnation = random_incarnation();
+	if (reading->found)
+	{
+		int64		clock = GetCurrentTimestamp() - ORIGIN_CLOCK_START;
+		int64		spread = 1 + (row->incarnation & (ORIGIN_SPREAD - 1));
+
+		row->origin = Max(clock, provisional_origin(&reading->row, facts) + spread);
+	}
 }
 
 /*
