@@ -3,10 +3,9 @@ wrong, to show that the checker would notice."""
 
 import os
 import sys
-import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../../examples/near_cache_python"))
-from near_cache import Entry, NearCache  # noqa: E402
+from near_cache import NearCache  # noqa: E402
 
 
 class NotifyOnly(NearCache):
@@ -23,18 +22,14 @@ class QueryFirst(NearCache):
     """Runs the query first and reads the versions afterwards: a change in
     between puts the old result under the new version."""
 
-    def get(self, connection, tenant, domains, name, load, fresh=False, primary=None):
-        entry = self._entries.get((tenant, name))
-        if entry and not fresh and time.monotonic() < self._lease_ends:
-            return entry.value
-        generation = self._generation
-        if entry and fresh and entry.token == self._ask(connection, tenant, domains)[0]:
-            return entry.value
-        value = load(connection)
-        token, _, versions = self._ask(connection, tenant, domains)
-        if token is not None:
-            self._store((tenant, name), Entry(value, token, versions), generation)
-        return value
+    def get(self, connection, tenant, domains, name, load, **options):
+        results = []
+        self._load_early = lambda: results.append(load(connection))
+        return super().get(connection, tenant, domains, name, lambda _: results[-1], **options)
+
+    def _ask(self, connection, tenant, domains):
+        self._load_early()
+        return super()._ask(connection, tenant, domains)
 
 
 PROTOCOLS = {"full": NearCache, "notify_only": NotifyOnly, "query_first": QueryFirst}

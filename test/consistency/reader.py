@@ -14,6 +14,7 @@ import time
 from collections import Counter
 
 import psycopg
+from psycopg.pq import TransactionStatus
 
 from truth import Cell, Key, ROWS, SETTINGS, TENANTS
 
@@ -175,13 +176,17 @@ class Reader:
 
         def load(connection):
             loaded.append(True)
-            return connection.execute(query.sql, query.cells).fetchone()
+            values = connection.execute(query.sql, query.cells).fetchone()
+            if self.random.random() < 0.1:
+                time.sleep(0.002)   # an application works on its results
+            return values
 
         values = self.cache.get(self.connection, query.tenant, query.domains, query.name, load,
                                 primary=self.primary, **options)
         if loaded:
             self.count["loads"] += 1
-            self.look_for_false_alarm(query)
+            if self.connection.info.transaction_status == TransactionStatus.IDLE:
+                self.look_for_false_alarm(query)
         return values, loaded
 
     def judge(self, query, values, must_be, mode):

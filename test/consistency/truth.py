@@ -64,7 +64,7 @@ class Truth:
         self.lost_above = RawArray(ctypes.c_int64, Cell.COUNT)
         self.lost_up_to = RawArray(ctypes.c_int64, Cell.COUNT)
         # The last value of each cell that was rolled back on purpose.
-        self.in_vain = RawArray(ctypes.c_int64, Cell.COUNT)
+        self.in_vain = RawArray(ctypes.c_int64, [-1] * Cell.COUNT)
         # Changes by writer and key: about to be committed, and known to be.
         self.begun = RawArray(ctypes.c_int64, writers * Key.COUNT)
         self.done = RawArray(ctypes.c_int64, writers * Key.COUNT)
@@ -84,7 +84,7 @@ class Truth:
     def take_back(self, actual):
         """A failover has left these values, and no others."""
         self.lost_above[:] = actual
-        self.lost_up_to[:] = [max(self.numbers)] * Cell.COUNT
+        self.lost_up_to[:] = [self.numbers[cell % self.writers] for cell in range(Cell.COUNT)]
         self.acknowledged[:] = actual
         self.fenced[:] = [0] * len(self.fenced)
 
