@@ -29,7 +29,7 @@ MODULE_big = $(EXTENSION)
 OBJS       = $(patsubst %.c,%.o,$(wildcard src/*.c))
 
 # The order matters: each part may use what an earlier one creates.
-SQL_PARTS  = prologue tables functions epoch token setup cascade views privileges
+SQL_PARTS  = prologue tables functions epoch token setup cascade views stats privileges
 SQL_FILES  = $(SQL_PARTS:%=sql/%.sql)
 SQL_BUILT  = $(EXTENSION)--$(EXTVERSION).sql
 
@@ -48,7 +48,7 @@ PG_CFLAGS  = $(C_STANDARD) -Wall -Wextra $(WERROR) \
 	-Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers
 
 ifeq ($(CN_ASSERT),1)
-PG_CPPFLAGS = -DUSE_ASSERT_CHECKING
+PG_CPPFLAGS += -DUSE_ASSERT_CHECKING
 endif
 
 # Bitcode is for inlining C functions into compiled expressions. Triggers gain
@@ -57,7 +57,7 @@ ifneq ($(origin with_llvm),command line)
 override with_llvm := no
 endif
 
-# The default goal, and what only the recipes below need from PGXS.
+# The default goal; PGXS adds the building to it.
 all: check-version check-sources
 
 PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
@@ -102,7 +102,7 @@ check-sources:
 
 # Each target starts make anew once the dependencies are there, because only
 # then PGXS can be read.
-again = $(MAKE) --no-print-directory PG_CONFIG='$(PG_CONFIG)'
+again = $(MAKE) --no-print-directory --silent PG_CONFIG='$(PG_CONFIG)'
 
 ready-to-test:
 	@tools/install-dependencies build test

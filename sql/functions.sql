@@ -8,7 +8,7 @@ COMMENT ON FUNCTION cache_notify.row_change() IS
 CREATE FUNCTION cache_notify.statement_change() RETURNS trigger
 	AS 'MODULE_PATHNAME', 'cache_notify_statement_change' LANGUAGE C;
 COMMENT ON FUNCTION cache_notify.statement_change() IS
-'Statement trigger of a watched table, for TRUNCATE as well; setup_table_invalidation() creates it. Its arguments ("name=value") are the table''s configuration. Never fails a write.';
+'Statement trigger of a watched table, for TRUNCATE and granularity statement; setup_table_invalidation() creates it. Its arguments ("name=value") are the table''s configuration. Never fails a write.';
 
 CREATE FUNCTION cache_notify.version(domain text, tenant_id text DEFAULT NULL)
 	RETURNS bigint

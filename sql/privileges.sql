@@ -7,6 +7,10 @@ GRANT USAGE ON SCHEMA cache_notify TO PUBLIC;
 -- Anybody could invalidate everybody's caches; grant it to those who may.
 REVOKE EXECUTE ON FUNCTION cache_notify.invalidate(text, text) FROM PUBLIC;
 
+-- Rules are for those who may read them.
+REVOKE EXECUTE ON FUNCTION cache_notify.cascade_closure(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cache_notify.cascade_closure(text) TO pg_monitor;
+
 -- What is watched is in the catalogs for everybody to read.
 GRANT SELECT ON cache_notify.watching_trigger, cache_notify.v_invalidation_status TO PUBLIC;
 
@@ -15,5 +19,8 @@ GRANT SELECT ON cache_notify.domain_version, cache_notify.v_domain_versions,
 	cache_notify.v_recent_invalidations, cache_notify.counter_total,
 	cache_notify.cascade_rules TO pg_monitor;
 
+REVOKE EXECUTE ON FUNCTION cache_notify.statistics(), cache_notify.reset_statistics() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cache_notify.statistics() TO pg_monitor;
+GRANT SELECT ON cache_notify.stats TO pg_monitor;
 GRANT SELECT ON cache_notify.history TO pg_monitor;
 GRANT EXECUTE ON FUNCTION cache_notify.changes_since(text) TO pg_monitor;

@@ -83,6 +83,27 @@ $$;
 COMMENT ON FUNCTION cache_notify.check_watchable(regclass) IS
 'Error, with a hint, unless the table can be watched: views, system catalogs and temporary tables cannot.';
 
+CREATE FUNCTION cache_notify.check_not_watched_through(table_name regclass, domain_name text) RETURNS void
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	parent regclass := (
+		SELECT a.relid FROM pg_partition_ancestors(table_name) AS a (relid)
+		JOIN cache_notify.watching_trigger w ON w.tgrelid = a.relid
+		WHERE a.relid <> table_name
+		AND w.domain = coalesce(check_not_watched_through.domain_name, w.domain) LIMIT 1);
+BEGIN
+	IF parent IS NOT NULL THEN
+		RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+			MESSAGE = format('partition %s is watched through %s', table_name, parent),
+			HINT = format('Call the function for %s, or with another domain.', parent);
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION cache_notify.check_not_watched_through(regclass, text) IS
+'Error, with a hint, if a table that this one is a partition of is watched for the domain; NULL: for any.';
+
 CREATE FUNCTION cache_notify.check_column(table_name regclass, column_name text) RETURNS void
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
@@ -96,6 +117,12 @@ BEGIN
 			HINT = (SELECT 'The table has: ' || string_agg(quote_ident(attname), ', ' ORDER BY attnum) || '.'
 					FROM pg_attribute WHERE attrelid = table_name AND attnum > 0 AND NOT attisdropped);
 	END IF;
+	IF EXISTS (SELECT FROM pg_attribute WHERE attrelid = table_name
+			   AND attname = column_name AND attgenerated = 'v') THEN
+		RAISE EXCEPTION USING ERRCODE = 'feature_not_supported',
+			MESSAGE = format('column %I of table %s is a virtual generated column', column_name, table_name),
+			HINT = 'A trigger does not see its value: name the columns that it is computed from.';
+	END IF;
 END
 $$;
 COMMENT ON FUNCTION cache_notify.check_column(regclass, text) IS
@@ -104,7 +131,7 @@ COMMENT ON FUNCTION cache_notify.check_column(regclass, text) IS
 -- What setup_table_invalidation() writes into the triggers, checked.
 CREATE FUNCTION cache_notify.watch_arguments(
 	table_name regclass, domain_name text, tenant_column text, channel text,
-	payload text, granularity text, tenant_setting text, columns text[])
+	payload text, granularity text, tenant_setting text, columns text[], fields text[])
 	RETURNS text[]
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
@@ -113,13 +140,15 @@ DECLARE
 	column_name text;
 BEGIN
 	IF domain_name = '' OR octet_length(domain_name) > 63 THEN
-		RAISE EXCEPTION USING ERRCODE = 'name_too_long',
+		RAISE EXCEPTION USING
+			ERRCODE = CASE domain_name WHEN '' THEN 'invalid_parameter_value' ELSE 'name_too_long' END,
 			MESSAGE = CASE domain_name WHEN '' THEN 'domain must not be empty'
 				ELSE format('domain "%s" is too long', domain_name) END,
 			HINT = 'A domain has 1 to 63 bytes.';
 	END IF;
 	IF channel = '' OR octet_length(channel) > 63 THEN
-		RAISE EXCEPTION USING ERRCODE = 'name_too_long',
+		RAISE EXCEPTION USING
+			ERRCODE = CASE channel WHEN '' THEN 'invalid_parameter_value' ELSE 'name_too_long' END,
 			MESSAGE = CASE channel WHEN '' THEN 'channel must not be empty'
 				ELSE format('channel "%s" is too long', channel) END,
 			HINT = 'A channel has 1 to 63 bytes.';
@@ -131,7 +160,7 @@ BEGIN
 	END IF;
 	IF granularity IS NULL OR granularity NOT IN ('row', 'statement') THEN
 		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
-			MESSAGE = format('unknown granularity %s', coalesce(format('"%s"', granularity), 'NULL')),
+			MESSAGE = format('unknown granularity %s', coalesce('"' || granularity || '"', 'NULL')),
 			HINT = 'Granularity is ''row'' or ''statement''.';
 	END IF;
 	IF tenant_setting IS NOT NULL THEN
@@ -162,6 +191,11 @@ BEGIN
 			AND attname = 'tenant_id' AND attnum > 0 AND NOT attisdropped) THEN
 		tenant_column := 'tenant_id';
 	END IF;
+	IF NOT fields <@ '{lsn,xid,operations,keys}' THEN
+		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+			MESSAGE = format('unknown payload field in %L', fields),
+			HINT = 'Payload fields are: lsn, xid, operations, keys.';
+	END IF;
 	IF columns = '{}' THEN
 		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
 			MESSAGE = 'columns must not be empty',
@@ -178,10 +212,11 @@ BEGIN
 		CASE granularity WHEN 'statement' THEN 'granularity=statement' END,
 		'channel=' || channel,
 		'payload=' || payload]
-		|| ARRAY(SELECT 'column=' || c FROM unnest(columns) AS u (c)), NULL);
+		|| ARRAY(SELECT 'column=' || c FROM unnest(columns) AS u (c))
+		|| ARRAY(SELECT 'field=' || f FROM unnest(fields) AS u (f)), NULL);
 END
 $$;
-COMMENT ON FUNCTION cache_notify.watch_arguments(regclass, text, text, text, text, text, text, text[]) IS
+COMMENT ON FUNCTION cache_notify.watch_arguments(regclass, text, text, text, text, text, text, text[], text[]) IS
 'Checks the options of setup_table_invalidation() and returns the trigger arguments that stand for them.';
 
 CREATE FUNCTION cache_notify.create_watching_trigger(
@@ -194,9 +229,12 @@ DECLARE
 	truncatable boolean := current_setting('server_version_num')::int >= 160000
 		OR (SELECT relkind <> 'f' FROM pg_class WHERE oid = table_name);
 BEGIN
-	EXECUTE format('CREATE OR REPLACE TRIGGER %I AFTER INSERT OR UPDATE OR DELETE%s ON %s FOR EACH %s EXECUTE FUNCTION cache_notify.%I(%s)',
+	EXECUTE format('CREATE OR REPLACE TRIGGER %I AFTER %s ON %s FOR EACH %s EXECUTE FUNCTION cache_notify.%I(%s)',
 		cache_notify.trigger_name(kind, domain_name),
-		CASE WHEN kind = 'statement' AND truncatable THEN ' OR TRUNCATE' ELSE '' END,
+		-- What the row trigger sees, the statement trigger need not.
+		CASE WHEN kind = 'row' OR NOT truncatable THEN 'INSERT OR UPDATE OR DELETE'
+			WHEN 'granularity=statement' = ANY (arguments) THEN 'INSERT OR UPDATE OR DELETE OR TRUNCATE'
+			ELSE 'TRUNCATE' END,
 		table_name, kind, kind || '_change',
 		(SELECT string_agg(quote_literal(a), ', ' ORDER BY i)
 		 FROM unnest(arguments) WITH ORDINALITY AS u (a, i)));
@@ -213,27 +251,37 @@ CREATE FUNCTION cache_notify.setup_table_invalidation(
 	payload text DEFAULT NULL,
 	granularity text DEFAULT 'row',
 	tenant_setting text DEFAULT NULL,
-	columns text[] DEFAULT NULL)
+	columns text[] DEFAULT NULL,
+	fields text[] DEFAULT NULL)
 	RETURNS text
 	LANGUAGE plpgsql VOLATILE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	arguments text[];
+	doomed record;
 	relation regclass;
 BEGIN
 	PERFORM cache_notify.check_watchable(table_name);
 	domain_name := coalesce(domain_name, cache_notify.default_domain(table_name));
+	PERFORM cache_notify.check_not_watched_through(table_name, domain_name);
 	arguments := cache_notify.watch_arguments(table_name, domain_name, tenant_column,
-		channel, payload, granularity, tenant_setting, columns);
+		channel, payload, granularity, tenant_setting, columns, fields);
 
+	-- Row triggers that are not to be there, or that a partition has of its own.
+	FOR doomed IN
+		SELECT w.tgrelid::regclass AS relation, w.tgname
+		FROM cache_notify.watching_trigger w
+		WHERE w.domain = setup_table_invalidation.domain_name
+		AND w.function = 'row_change' AND w.tgparentid = 0
+		AND (w.tgrelid = table_name AND granularity = 'statement'
+			 OR w.tgrelid IN (SELECT t.relid FROM pg_partition_tree(table_name) t WHERE t.level > 0))
+	LOOP
+		EXECUTE format('DROP TRIGGER %I ON %s', doomed.tgname, doomed.relation);
+	END LOOP;
 	IF granularity = 'row' THEN
 		-- Cloned to the partitions by the server.
 		PERFORM cache_notify.create_watching_trigger(table_name, 'row', domain_name, arguments);
-	ELSIF EXISTS (SELECT FROM cache_notify.watching_trigger w
-				  WHERE w.tgrelid = table_name AND w.domain = domain_name AND w.function = 'row_change') THEN
-		EXECUTE format('DROP TRIGGER %I ON %s',
-			cache_notify.trigger_name('row', domain_name), table_name);
 	END IF;
 	-- A statement fires the statement triggers of the table that it names only.
 	FOR relation IN
@@ -247,16 +295,17 @@ BEGIN
 	RETURN domain_name;
 END
 $$;
-COMMENT ON FUNCTION cache_notify.setup_table_invalidation(regclass, text, text, text, text, text, text, text[]) IS
+COMMENT ON FUNCTION cache_notify.setup_table_invalidation(regclass, text, text, text, text, text, text, text[], text[]) IS
 'Watches a table: from now on each statement that changes it moves the version of its (tenant, domain) forward. Returns the domain.
 table_name: a table, partitioned table (with its partitions) or foreign table.
 domain_name: the domain that it feeds; NULL: the table''s name without a leading tv_, tb_ or v_.
 tenant_column: the column that holds the tenant, of any type; NULL: tenant_id if the table has it, else changes concern all tenants.
-channel: where to notify; NULL: cache_notify.channel.
+channel: where to notify; NULL: cache_notify.channel. May be a template such as cache:{domain}:{tenant}; shared changes have the tenant *, and a name over 63 bytes has its tenant, or else the whole, replaced by its MD5.
 payload: the payload format; NULL: json. See payload_formats().
 granularity: ''row'', or ''statement'' to fire once per statement without looking at rows, which also counts statements that changed none.
 tenant_setting: a setting that holds the tenant, such as app.tenant_id, instead of a column.
 columns: an UPDATE counts only if one of these columns changed; NULL: any column.
+fields: what the payload tells beside the version: lsn (a WAL position that a standby must have replayed to show the change; null in the commit lane), xid (the last transaction), operations (insert, update, delete, truncate), keys (primary keys of the changed rows; null for all, or too many).
 Calling it again for the same table and domain replaces what was there; another domain is added. Needs the right to create triggers on the table, and its ownership to change to granularity ''statement''. Error if the table cannot be watched, a column does not exist, or options contradict each other.';
 
 CREATE FUNCTION cache_notify.remove_table_invalidation(
@@ -273,6 +322,9 @@ BEGIN
 		RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed',
 			MESSAGE = 'table_name must not be null';
 	END IF;
+	IF domain_name IS NOT NULL THEN
+		PERFORM cache_notify.check_not_watched_through(table_name, domain_name);
+	END IF;
 	FOR doomed IN
 		SELECT w.tgrelid::regclass AS relation, w.tgname
 		FROM cache_notify.watching_trigger w
@@ -283,6 +335,11 @@ BEGIN
 		-- A partition keeps what it is watched with by itself.
 		AND (w.tgrelid = table_name OR w.domain IN (
 			SELECT r.domain FROM cache_notify.watching_trigger r WHERE r.tgrelid = table_name))
+		-- And what it has through a table above stays.
+		AND NOT EXISTS (
+			SELECT FROM pg_partition_ancestors(table_name) AS a (relid)
+			JOIN cache_notify.watching_trigger r ON r.tgrelid = a.relid
+			WHERE a.relid <> table_name AND r.domain = w.domain)
 	LOOP
 		EXECUTE format('DROP TRIGGER %I ON %s', doomed.tgname, doomed.relation);
 		found_any := true;

@@ -7,6 +7,7 @@
  */
 #include "cache_notify.h"
 
+#include "access/relation.h"
 #include "catalog/namespace.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
@@ -52,6 +53,8 @@ define_settings(void)
 							PGC_SIGHUP, 0,
 							NULL, NULL, NULL);
 	delivery_init();
+	worker_init();
+	shared_init();
 	compat_reserve_guc_prefix("cache_notify");
 }
 
@@ -59,8 +62,11 @@ void
 _PG_init(void)
 {
 	define_settings();
+	trigger_init();
 	cascade_init();
+	counter_init();
 	commit_init();
+	utility_init();
 	epoch_init();
 }
 
@@ -71,6 +77,30 @@ extension_relation(const char *name)
 	Oid			schema = get_namespace_oid(EXTENSION_SCHEMA, true);
 
 	return OidIsValid(schema) ? get_relname_relid(name, schema) : InvalidOid;
+}
+
+/*
+ * Open a table or index of the extension; NULL if it is not there.  Another
+ * session may have dropped and created the extension since our catalog cache
+ * last heard: taking the lock takes that in, so look again.
+ */
+Relation
+extension_open(const char *name, LOCKMODE lockmode)
+{
+	Oid			tried = InvalidOid;
+
+	for (;;)
+	{
+		Oid			oid = extension_relation(name);
+		Relation	rel;
+
+		if (!OidIsValid(oid) || oid == tried)
+			return NULL;
+		rel = try_relation_open(oid, lockmode);
+		if (rel != NULL)
+			return rel;
+		tried = oid;
+	}
 }
 
 /* Complain about a domain that cannot exist. */

@@ -6,7 +6,7 @@
  * Data goes one way:
  *
  *	  trigger.c -> change_set.c -> (pre-commit, commit.c) -> counter.c
- *				-> delivery.c -> payload.c -> lane
+ *				-> delivery.c -> lane -> notify.c -> payload.c
  *
  * with cascade.c telling change_set.c which other domains a change reaches.
  *
@@ -20,6 +20,7 @@
 #include "fmgr.h"
 #include "lib/stringinfo.h"
 #include "nodes/pg_list.h"
+#include "storage/lockdefs.h"
 #include "utils/relcache.h"
 #include "utils/snapshot.h"
 #include "utils/timestamp.h"
@@ -48,7 +49,8 @@ typedef struct Domain
 	List	   *rules;			/* CascadeTarget *, as in cascade_rules */
 	uint64		targets_generation; /* graph that targets was made from */
 	List	   *targets;		/* CascadeTarget *, the closure */
-	int			mark;			/* used while the closure is computed */
+	int			mark;			/* both used while a closure is computed */
+	struct Domain *reached_from;
 
 	/* delivery.c */
 	List	   *routes;			/* Route *; none means the default */
@@ -59,6 +61,30 @@ typedef struct CascadeTarget
 	Domain	   *domain;
 	bool		bump;			/* false: rule_type 'notify', deliver only */
 } CascadeTarget;
+
+/* What a payload can say beside the version, if a watched table asks for it. */
+#define FIELD_LSN			0x01
+#define FIELD_XID			0x02
+#define FIELD_OPERATIONS	0x04
+#define FIELD_KEYS			0x08
+
+#define OPERATION_INSERT	0x01
+#define OPERATION_UPDATE	0x02
+#define OPERATION_DELETE	0x04
+#define OPERATION_TRUNCATE	0x08
+
+/* Bytes of JSON that the keys of one payload may take. */
+#define MAX_KEYS_LEN		240
+
+typedef struct ExtraFields
+{
+	bool		wanted;			/* a trigger asks for operations or keys */
+	bool		all_keys;		/* not all keys are known, or they are too long */
+	uint8		operations;
+	uint16		keys_len;
+	uint64		xid;			/* of the last transaction, 0 if unknown */
+	char		keys[MAX_KEYS_LEN]; /* JSON values separated by commas */
+} ExtraFields;
 
 /*
  * What this transaction did to one (domain, tenant).  Lives until the end of
@@ -73,22 +99,34 @@ typedef struct ChangeKey
 
 	int64		bumps;			/* statements that changed it */
 	int64		notices;		/* statements that only have it delivered */
-	int64		direct;			/* those of bumps that no cascade caused */
 	uint64		stamp[MAX_FRAME_DEPTH]; /* frame that counted it last */
-	CommandId	command;		/* statement that bumped it as a whole */
 	int			journal;		/* newest journal record, or -1 */
+
+	/* Not undone by a savepoint rollback: it may say too much. */
+	ExtraFields extra;
 } ChangeKey;
+
+/* A statement interrupted by one at the same depth; see change_set.c. */
+typedef struct Statement
+{
+	int			index;
+	uint64		frame;
+	bool		in_statement;
+} Statement;
 
 #define key_is_pending(key) ((key)->bumps > 0 || (key)->notices > 0)
 
-/* The counter table, opened. */
+/* The counter table, opened; what is NULL has not been needed so far. */
 typedef struct CounterTable
 {
 	Relation	heap;
+	LOCKMODE	lockmode;
 	Relation	index;
 	struct TupleTableSlot *slot;
 	MemoryContext context;		/* where it was opened */
 	IndexScanDesc scan;			/* of counter_visit(), kept for the next key */
+	struct IndexInfo *index_info;
+	bool		has_snapshot;	/* counter_bump() has pushed one */
 } CounterTable;
 
 typedef void (*CounterVisitor) (HeapTuple tuple, void *arg);
@@ -116,29 +154,55 @@ typedef struct Delivery
 	const char *domain;
 	const char *tenant;			/* NULL: shared */
 	int64		version;
+	int64		bumps;			/* 0: not told */
+	uint64		lsn;			/* 0: unknown */
+	const ExtraFields *extra;
 } Delivery;
 
 /* Where the deliveries of a domain go, and in which format. */
 typedef struct Route
 {
-	const char *channel;		/* NULL: cache_notify.channel */
+	const char *domain;
+	const char *channel;		/* may be a template; NULL: cache_notify.channel */
 	const struct PayloadFormat *format;
+	int			fields;			/* FIELD_* */
 } Route;
 
 typedef struct PayloadFormat
 {
 	const char *name;
-	void		(*write) (StringInfo buf, const Delivery *delivery);
+	void		(*write) (StringInfo buf, const Delivery *delivery, int fields);
 } PayloadFormat;
+
+/* What is counted, for each database; see stats.c. */
+typedef enum Statistic
+{
+	STAT_BUMPS,
+	STAT_ROWS,
+	STAT_DELIVERED,
+	STAT_COALESCED,
+	STAT_CYCLES,
+	STAT_OVERFLOWS,
+	STAT_WORKER_RESTARTS,
+	STAT_LAST_LAG_US,
+	STAT_MAX_LAG_US,
+	STAT_RESET_AT,
+	NUM_STATS
+} Statistic;
+
+typedef struct SharedDatabase SharedDatabase;
 
 /* cache_notify.c */
 extern int	max_keys;
 extern char *default_channel;
-extern int	delivery_lanes;
 extern Oid	extension_relation(const char *name);
+extern Relation extension_open(const char *name, LOCKMODE lockmode);
 extern void check_domain_name(const char *name);
 
 /* trigger.c */
+extern int64 trigger_rows_seen;
+extern void trigger_init(void);
+extern int	trigger_depth(void);
 extern const char *trigger_argument(char **args, int nargs, const char *name);
 
 /* change_set.c */
@@ -146,10 +210,10 @@ extern ChangeKey *change_set_key(Domain *domain, const char *tenant,
 								 int tenant_len);
 extern void change_set_touch(ChangeKey *key, int depth);
 extern void change_set_bump(ChangeKey *key);
-extern void change_set_bump_statement(ChangeKey *key, CommandId command);
+extern Statement change_set_begin_statement(int depth);
+extern void change_set_end_statement(Statement outer);
 extern bool change_set_touched(const ChangeKey *key, int depth);
 extern bool change_set_full(void);
-extern void change_set_close_statement(int depth);
 extern bool change_set_active(void);
 extern List *change_set_pending(void);
 extern int64 change_set_pending_bumps(const char *domain, const char *tenant);
@@ -168,9 +232,11 @@ extern uint64 cascade_load(void);
 extern Domain *domain_lookup(const char *name);
 extern List *cascade_targets(Domain *domain);
 extern MemoryContext cascade_context(void);
+extern uint64 cascade_domains_forgotten(void);
 extern void cascade_end_transaction(void);
 
 /* counter.c */
+extern void counter_init(void);
 extern bool counter_open(CounterTable *table, LOCKMODE lockmode);
 extern void counter_close(CounterTable *table, LOCKMODE lockmode);
 extern void counter_bump(CounterTable *table, const ChangeKey *key);
@@ -191,8 +257,7 @@ extern void epoch_init(void);
 extern void epoch_read(CounterTable *table, Snapshot snapshot,
 					   History *history);
 extern int64 epoch_origin(CounterTable *table, Snapshot snapshot);
-extern void epoch_before_bump(CounterTable *table, Snapshot snapshot,
-							  bool prepare);
+extern void epoch_before_bump(CounterTable *table, bool prepare);
 
 /* encoding.c */
 extern void encode_begin(StringInfo buf, uint8 kind);
@@ -221,8 +286,9 @@ extern List *domain_arguments(FunctionCallInfo fcinfo, int n);
 extern char *tenant_argument(FunctionCallInfo fcinfo, int n);
 
 /* route.c */
+extern int	route_fields(char **args, int nargs);
 extern List *route_domain(Domain *domain);
-extern List *route_channels(void);
+extern List *route_all(void);
 
 /* owed.c */
 extern void owed_add(List *keys);
@@ -232,9 +298,40 @@ extern List *owed_take(bool *reset);
 /* delivery.c */
 extern void delivery_init(void);
 extern void delivery_pre_commit(CounterTable *table, List *keys);
-extern void delivery_pre_prepare(List *keys);
+extern void delivery_pre_prepare(CounterTable *table, List *keys);
+extern void delivery_owed_at_commit(void);
+extern bool delivery_due(void);
+extern void delivery_post_commit(void);
+extern void delivery_reset(void);
+
+/* notify.c */
+extern bool notify_keys(CounterTable *table, List *keys, bool reset,
+						bool take_owed, bool committing);
+extern void wal_write_keys(CounterTable *table, List *keys);
+
+/* shared.c */
+extern void shared_init(void);
+extern bool shared_available(void);
+extern SharedDatabase *shared_database(Oid database);
+extern SharedDatabase *shared_begin_commit(bool *start);
+extern bool shared_worker_not_started(SharedDatabase *db);
+extern bool shared_claim_start(SharedDatabase *db);
+extern void shared_end_commit(SharedDatabase *db);
+extern void shared_add_keys(SharedDatabase *db, List *keys, uint64 xid);
+extern void shared_add_owed(SharedDatabase *db);
+extern void shared_count(SharedDatabase *db, int64 bumps, int64 rows);
+extern bool shared_stop_worker(Oid database);
+
+/* worker.c */
+extern void worker_init(void);
+extern SharedDatabase *worker_begin_commit(void);
+
+/* utility.c */
+extern void utility_init(void);
 
 /* payload.c */
+extern void extra_add_key(ExtraFields *extra, const char *json);
+extern void extra_merge(ExtraFields *into, const ExtraFields *from);
 #define RESET_PAYLOAD "{\"reset\": true}"
 extern const PayloadFormat *payload_format(const char *name);
 

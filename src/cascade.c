@@ -22,12 +22,17 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/relation.h"
+#include "catalog/pg_type.h"
 #include "common/hashfn.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+#include "utils/tuplestore.h"
+
+PG_FUNCTION_INFO_V1(cache_notify_cascade_closure);
 
 /* Columns of cache_notify.cascade_rules. */
 #define Anum_source_domain	1
@@ -43,6 +48,7 @@
 #define MARK_BUMP	2
 
 static HTAB *domains = NULL;
+static uint64 domains_forgotten = 0;	/* how often */
 static MemoryContext rules_context = NULL;	/* rules, closures, routes */
 
 static uint64 generation = 1;	/* counts invalidations */
@@ -147,82 +153,110 @@ add_rule(HeapTuple tuple, TupleDesc desc)
 /*
  * Read the rules, as committed now and as changed by this transaction,
  * whatever its isolation level.  Without the extension there are none.
+ *
+ * SnapshotSelf sees just that and, not being an MVCC snapshot, takes no
+ * predicate locks.  A rule that is changed and committed while we read may be
+ * missed or seen twice; its invalidation makes us read again.
  */
 static void
 load_rules(void)
 {
 	Relation	rel;
 	SysScanDesc scan;
-	Snapshot	snapshot;
 	HeapTuple	tuple;
 	uint64		reading;
 
 	if (domains == NULL)
 		create_domains();
-	rules_oid = extension_relation("cascade_rules");
-	rel = OidIsValid(rules_oid) ?
-		try_relation_open(rules_oid, AccessShareLock) : NULL;
+	rel = extension_open("cascade_rules", AccessShareLock);
+	rules_oid = rel ? RelationGetRelid(rel) : InvalidOid;
 	reading = generation;		/* after the lock has taken invalidations in */
 	forget_rules();
 
 	if (rel != NULL)
 	{
-		snapshot = RegisterSnapshot(GetLatestSnapshot());
-		scan = systable_beginscan(rel, InvalidOid, false, snapshot, 0, NULL);
+		scan = systable_beginscan(rel, InvalidOid, false, SnapshotSelf, 0, NULL);
 		while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 			add_rule(tuple, RelationGetDescr(rel));
 		systable_endscan(scan);
-		UnregisterSnapshot(snapshot);
 		relation_close(rel, AccessShareLock);
 	}
 	loaded_generation = reading;
 }
 
-/* Follow the rules breadth first; return the targets in that order. */
+/* Go on from a domain that is bumped; append what is reached now. */
+static void
+follow_rules(Domain *domain, List **reached, List **queue)
+{
+	ListCell   *lc;
+
+	foreach(lc, domain->rules)
+	{
+		CascadeTarget *rule = lfirst(lc);
+		Domain	   *target = rule->domain;
+
+		if (target->mark == MARK_BUMP || (target->mark == MARK_NOTICE && !rule->bump))
+			continue;
+		if (target->mark == MARK_NONE)
+			*reached = lappend(*reached, target);
+		target->reached_from = domain;
+		target->mark = rule->bump ? MARK_BUMP : MARK_NOTICE;
+		if (rule->bump)
+			*queue = lappend(*queue, target);
+	}
+}
+
+/*
+ * Follow the rules breadth first, so that reached_from leads back on a
+ * shortest path.  Returns the domains reached, in that order, with their
+ * marks set: the caller calls clear_marks().
+ */
 static List *
-compute_targets(Domain *source)
+reach(Domain *source)
 {
 	List	   *reached = NIL;
 	List	   *queue = list_make1(source);
-	List	   *targets = NIL;
-	ListCell   *lc;
 
 	source->mark = MARK_BUMP;
+	source->reached_from = NULL;
 	while (queue != NIL)
 	{
 		Domain	   *domain = linitial(queue);
 
 		queue = list_delete_first(queue);
-		foreach(lc, domain->rules)
-		{
-			CascadeTarget *rule = lfirst(lc);
-
-			if (rule->domain->mark == MARK_NONE)
-				reached = lappend(reached, rule->domain);
-			if (rule->bump && rule->domain->mark != MARK_BUMP)
-			{
-				rule->domain->mark = MARK_BUMP;
-				queue = lappend(queue, rule->domain);
-			}
-			else if (rule->domain->mark == MARK_NONE)
-				rule->domain->mark = MARK_NOTICE;
-		}
+		follow_rules(domain, &reached, &queue);
 	}
+	return reached;
+}
+
+static void
+clear_marks(Domain *source, List *reached)
+{
+	ListCell   *lc;
+
+	source->mark = MARK_NONE;
+	foreach(lc, reached)
+		((Domain *) lfirst(lc))->mark = MARK_NONE;
+}
+
+static List *
+compute_targets(Domain *source)
+{
+	List	   *reached = reach(source);
+	List	   *targets = NIL;
+	MemoryContext old = MemoryContextSwitchTo(rules_context);
+	ListCell   *lc;
 
 	foreach(lc, reached)
 	{
-		Domain	   *domain = lfirst(lc);
-		CascadeTarget *target = MemoryContextAlloc(rules_context,
-												   sizeof(CascadeTarget));
-		MemoryContext old = MemoryContextSwitchTo(rules_context);
+		CascadeTarget *target = palloc(sizeof(CascadeTarget));
 
-		target->domain = domain;
-		target->bump = domain->mark == MARK_BUMP;
+		target->domain = lfirst(lc);
+		target->bump = target->domain->mark == MARK_BUMP;
 		targets = lappend(targets, target);
-		MemoryContextSwitchTo(old);
-		domain->mark = MARK_NONE;
 	}
-	source->mark = MARK_NONE;
+	MemoryContextSwitchTo(old);
+	clear_marks(source, reached);
 	list_free(reached);
 	return targets;
 }
@@ -274,4 +308,66 @@ cascade_end_transaction(void)
 	domains = NULL;
 	rules_context = NULL;
 	loaded_generation = 0;
+	domains_forgotten++;
+}
+
+/* Moves whenever the Domains of earlier transactions are gone. */
+uint64
+cascade_domains_forgotten(void)
+{
+	return domains_forgotten;
+}
+
+/* The path to a domain that reach() has reached, as text[]; sets its length. */
+static Datum
+path_to(Domain *domain, int *length)
+{
+	List	   *names = NIL;
+	ArrayBuildState *path = initArrayResult(TEXTOID, CurrentMemoryContext, false);
+	ListCell   *lc;
+
+	for (Domain *d = domain; d != NULL; d = d->reached_from)
+		names = lcons(d->name, names);
+	foreach(lc, names)
+		path = accumArrayResult(path, CStringGetTextDatum(lfirst(lc)), false,
+								TEXTOID, CurrentMemoryContext);
+	*length = list_length(names) - 1;
+	return makeArrayResult(path, CurrentMemoryContext);
+}
+
+/*
+ * cascade_closure(domain text) returns setof (target_domain, rule_type, depth,
+ * path): what change_set.c follows, made visible.
+ */
+Datum
+cache_notify_cascade_closure(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	Domain	   *source;
+	List	   *reached;
+	ListCell   *lc;
+
+	compat_materialize_result(fcinfo);
+	if (PG_ARGISNULL(0))
+		return (Datum) 0;
+	check_domain_name(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	source = domain_lookup(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	(void) cascade_load();
+	reached = reach(source);
+	foreach(lc, reached)
+	{
+		Domain	   *domain = lfirst(lc);
+		bool		nulls[4] = {false};
+		Datum		values[4];
+		int			depth;
+
+		values[0] = CStringGetTextDatum(domain->name);
+		values[1] = CStringGetTextDatum(domain->mark == MARK_BUMP ?
+										"invalidate" : "notify");
+		values[3] = path_to(domain, &depth);
+		values[2] = Int32GetDatum(depth);
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	}
+	clear_marks(source, reached);
+	return (Datum) 0;
 }

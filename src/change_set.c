@@ -8,12 +8,13 @@
  * before the transaction commits.
  *
  * One bump per statement.  A key carries a stamp, the number of the frame
- * that counted it last.  A frame is one statement's time: it ends when the
- * statement trigger closes it.  Touching a key whose stamp is the current
- * frame does nothing, so ten thousand rows cost one bump.  A statement run
- * inside a trigger has frames of its own, one series per trigger depth.
- * A frame that nothing closes (logical replication fires row triggers only)
- * merges with the next one: it still counts.
+ * that counted it last.  A frame is one statement's time; touching a key whose
+ * stamp is the current frame does nothing, so ten thousand rows cost one bump.
+ * Frames begin and end in the hooks of utility.c, around the place where the
+ * server fires AFTER triggers.  A statement run inside a trigger has frames of
+ * its own, one series per trigger depth.  Where no hook is called (logical
+ * replication; the statement that loads the library) the rows share the frame
+ * of what comes next: they still count, once.
  *
  * Savepoints.  Changes made below the top level are journalled, and a
  * rollback to a savepoint undoes the journal down to the level's mark.
@@ -21,7 +22,9 @@
  * same however much changed.  (The server's async.c keeps a list per level
  * instead; a journal needs no merge.)
  *
- * All memory lives in one context that goes with the transaction.
+ * All memory lives in one context that goes with the transaction.  Most
+ * transactions change few keys, which are found faster one after the other
+ * than in a hash table; that is made once there are more.
  *
  *-------------------------------------------------------------------------
  */
@@ -29,6 +32,7 @@
 
 #include "access/xact.h"
 #include "common/hashfn.h"
+#include "replication/logicalworker.h"
 #include "utils/memutils.h"
 
 typedef struct KeyEntry
@@ -61,6 +65,9 @@ keys_equal(const ChangeKey *a, const ChangeKey *b)
 
 #include "lib/simplehash.h"
 
+/* More keys than this are in a hash table. */
+#define MAX_LISTED_KEYS	8
+
 /* How to undo what a subtransaction did to one key. */
 typedef struct JournalRecord
 {
@@ -68,7 +75,6 @@ typedef struct JournalRecord
 	int			previous;		/* the key's journal field before */
 	int64		bumps;
 	int64		notices;
-	int64		direct;
 	uint64		stamp[MAX_FRAME_DEPTH];
 } JournalRecord;
 
@@ -82,7 +88,7 @@ typedef struct JournalMark
 typedef struct ChangeSet
 {
 	MemoryContext context;
-	key_table_hash *table;
+	key_table_hash *table;		/* NULL while there are few keys */
 	List	   *keys;			/* every key, in the order of first touch */
 	int			ntenants;		/* keys that name a tenant */
 	uint64		generation;		/* cascade graph of the first touch */
@@ -99,8 +105,9 @@ typedef struct ChangeSet
 static ChangeSet *change_set = NULL;
 
 /* Never reset, so that a frame number is used only once per backend. */
-static uint64 last_frame = 0;
-static uint64 frames[MAX_FRAME_DEPTH];
+static uint64 last_frame = 1;
+static uint64 frames[MAX_FRAME_DEPTH] = {1, 1, 1, 1};
+static bool in_statement[MAX_FRAME_DEPTH];	/* a hook will end the frame */
 
 static ChangeSet *
 create_change_set(void)
@@ -113,11 +120,28 @@ create_change_set(void)
 									ALLOCSET_SMALL_SIZES);
 	set = MemoryContextAllocZero(context, sizeof(ChangeSet));
 	set->context = context;
-	set->table = key_table_create(context, 16, NULL);
 	set->generation = cascade_generation();
-	for (int depth = 0; depth < MAX_FRAME_DEPTH; depth++)
-		frames[depth] = ++last_frame;
 	return set;
+}
+
+static void
+add_to_table(ChangeKey *key)
+{
+	bool		found;
+
+	key_table_insert(change_set->table, key, &found)->key = key;
+	Assert(!found);
+}
+
+static void
+create_table(void)
+{
+	ListCell   *lc;
+
+	change_set->table = key_table_create(change_set->context,
+										 4 * MAX_LISTED_KEYS, NULL);
+	foreach(lc, change_set->keys)
+		add_to_table(lfirst(lc));
 }
 
 static ChangeKey *
@@ -125,7 +149,6 @@ add_key(const ChangeKey *probe)
 {
 	MemoryContext old = MemoryContextSwitchTo(change_set->context);
 	ChangeKey  *key = palloc0(sizeof(ChangeKey));
-	bool		found;
 
 	key->domain = probe->domain;
 	if (probe->tenant != NULL)
@@ -135,20 +158,24 @@ add_key(const ChangeKey *probe)
 		change_set->ntenants++;
 	}
 	key->hash = probe->hash;
-	key->command = InvalidCommandId;
 	key->journal = -1;
 
-	key_table_insert(change_set->table, key, &found)->key = key;
-	Assert(!found);
 	change_set->keys = lappend(change_set->keys, key);
+	if (change_set->table != NULL)
+		add_to_table(key);
+	else if (list_length(change_set->keys) > MAX_LISTED_KEYS)
+		create_table();
 	MemoryContextSwitchTo(old);
 	return key;
 }
 
 /* Fill in what identifies a key, and look it up. */
-static KeyEntry *
+static ChangeKey *
 find_key(ChangeKey *probe, Domain *domain, const char *tenant, int tenant_len)
 {
+	KeyEntry   *entry;
+	ListCell   *lc;
+
 	probe->domain = domain;
 	probe->tenant = tenant;
 	probe->tenant_len = tenant ? tenant_len : 0;
@@ -157,7 +184,19 @@ find_key(ChangeKey *probe, Domain *domain, const char *tenant, int tenant_len)
 		probe->hash = hash_combine(probe->hash,
 								   hash_bytes((const unsigned char *) tenant,
 											  tenant_len));
-	return key_table_lookup(change_set->table, probe);
+	if (change_set->table != NULL)
+	{
+		entry = key_table_lookup(change_set->table, probe);
+		return entry ? entry->key : NULL;
+	}
+	foreach(lc, change_set->keys)
+	{
+		ChangeKey  *key = lfirst(lc);
+
+		if (key->hash == probe->hash && keys_equal(key, probe))
+			return key;
+	}
+	return NULL;
 }
 
 /*
@@ -170,16 +209,16 @@ ChangeKey *
 change_set_key(Domain *domain, const char *tenant, int tenant_len)
 {
 	ChangeKey	probe;
-	KeyEntry   *entry;
+	ChangeKey  *key;
 
 	if (change_set == NULL)
 		change_set = create_change_set();
 	if (tenant_len > MAX_TENANT_LEN)
 		tenant = NULL;
 
-	entry = find_key(&probe, domain, tenant, tenant_len);
-	if (entry != NULL)
-		return entry->key;
+	key = find_key(&probe, domain, tenant, tenant_len);
+	if (key != NULL)
+		return key;
 	if (tenant != NULL && change_set_full())
 		return change_set_key(domain, NULL, 0);
 	return add_key(&probe);
@@ -255,12 +294,15 @@ journal_key(ChangeKey *key)
 	record->previous = key->journal;
 	record->bumps = key->bumps;
 	record->notices = key->notices;
-	record->direct = key->direct;
 	memcpy(record->stamp, key->stamp, sizeof(key->stamp));
 	key->journal = change_set->journal_len++;
 }
 
-/* Carry a change of a key on to what its domain's rules reach. */
+/*
+ * Carry a change of a key on to what its domain's rules reach; frame is that
+ * of depth, or a negative depth for a change that no statement made.  A target
+ * that is only delivered gets no stamp: it may still change in this statement.
+ */
 static void
 cascade_key(ChangeKey *key, int depth)
 {
@@ -272,26 +314,26 @@ cascade_key(ChangeKey *key, int depth)
 		ChangeKey  *reached = change_set_key(target->domain, key->tenant,
 											 key->tenant_len);
 
-		if (depth >= 0)
+		if (depth >= 0 && reached->stamp[depth] == frames[depth])
+			continue;
+		journal_key(reached);
+		if (target->bump)
 		{
-			if (reached->stamp[depth] == frames[depth])
-				continue;
-			journal_key(reached);
-			reached->stamp[depth] = frames[depth];
+			reached->bumps++;
+			if (depth >= 0)
+				reached->stamp[depth] = frames[depth];
 		}
 		else
-			journal_key(reached);
-		if (target->bump)
-			reached->bumps++;
-		else
 			reached->notices++;
+		reached->extra.all_keys = true;
 	}
 }
 
+/* Trigger depths begin at 1. */
 static int
 frame_index(int depth)
 {
-	return Min(depth, MAX_FRAME_DEPTH - 1);
+	return Min(Max(depth - 1, 0), MAX_FRAME_DEPTH - 1);
 }
 
 /* Has the current statement at this trigger depth counted the key already? */
@@ -314,7 +356,6 @@ change_set_touch(ChangeKey *key, int depth)
 	journal_key(key);
 	key->stamp[i] = frames[i];
 	key->bumps++;
-	key->direct++;
 	cascade_key(key, i);
 }
 
@@ -324,30 +365,31 @@ change_set_bump(ChangeKey *key)
 {
 	journal_key(key);
 	key->bumps++;
-	key->direct++;
+	key->extra.all_keys = true;
 	cascade_key(key, -1);
 }
 
 /*
- * A statement changed the key as a whole.  One statement can fire its
- * statement trigger for several events (INSERT ... ON CONFLICT, MERGE) and
- * on several tables (TRUNCATE a, b); its command number tells them apart
- * from the next statement.
+ * The server is about to fire the AFTER triggers of a statement, at this
+ * trigger depth.  Returns what change_set_end_statement() wants back.
  */
-void
-change_set_bump_statement(ChangeKey *key, CommandId command)
+Statement
+change_set_begin_statement(int depth)
 {
-	if (key->command == command)
-		return;
-	key->command = command;
-	change_set_bump(key);
+	int			i = frame_index(depth);
+	Statement	outer = {i, frames[i], in_statement[i]};
+
+	frames[i] = ++last_frame;
+	in_statement[i] = true;
+	return outer;
 }
 
-/* The statement at this depth has ended: the next row begins a new one. */
+/* They have fired, or failed. */
 void
-change_set_close_statement(int depth)
+change_set_end_statement(Statement outer)
 {
-	frames[frame_index(depth)] = ++last_frame;
+	in_statement[outer.index] = outer.in_statement;
+	frames[outer.index] = outer.in_statement ? outer.frame : ++last_frame;
 }
 
 /*
@@ -377,13 +419,13 @@ int64
 change_set_pending_bumps(const char *domain, const char *tenant)
 {
 	ChangeKey	probe;
-	KeyEntry   *entry;
+	ChangeKey  *key;
 
 	if (change_set == NULL)
 		return 0;
-	entry = find_key(&probe, domain_lookup(domain), tenant,
-					 tenant ? strlen(tenant) : 0);
-	return entry ? entry->key->bumps : 0;
+	key = find_key(&probe, domain_lookup(domain), tenant,
+				   tenant ? strlen(tenant) : 0);
+	return key ? key->bumps : 0;
 }
 
 /*
@@ -396,7 +438,7 @@ change_set_recascade(void)
 	List	   *sources;
 	ListCell   *lc;
 
-	if (change_set->generation == cascade_generation())
+	if (change_set == NULL || change_set->generation == cascade_generation())
 		return;
 	sources = change_set_pending();
 	foreach(lc, sources)
@@ -404,7 +446,7 @@ change_set_recascade(void)
 		ChangeKey  *key = lfirst(lc);
 		ListCell   *lc2;
 
-		if (key->direct == 0)
+		if (key->bumps == 0)
 			continue;
 		foreach(lc2, cascade_targets(key->domain))
 		{
@@ -503,7 +545,6 @@ change_set_subabort(int level)
 
 			key->bumps = record->bumps;
 			key->notices = record->notices;
-			key->direct = record->direct;
 			memcpy(key->stamp, record->stamp, sizeof(key->stamp));
 			key->journal = record->previous;
 		}

@@ -16,7 +16,7 @@
 #include "cache_notify.h"
 
 #include "access/xact.h"
-#include "utils/snapmgr.h"
+#include "utils/memutils.h"
 
 static void
 write_changes(bool prepare)
@@ -24,15 +24,19 @@ write_changes(bool prepare)
 	CounterTable table;
 	List	   *keys;
 	ListCell   *lc;
+	MemoryContext old;
 
+	/* A procedure that commits would keep what is left in its own context. */
+	old = MemoryContextSwitchTo(TopTransactionContext);
 	if (!counter_open(&table, RowExclusiveLock))
+	{
+		MemoryContextSwitchTo(old);
 		return;					/* the extension has been dropped meanwhile */
+	}
 
-	/* Inserting index entries wants a snapshot to be there. */
-	PushActiveSnapshot(GetLatestSnapshot());
 	change_set_recascade();
 	keys = change_set_pending();
-	epoch_before_bump(&table, GetActiveSnapshot(), prepare);
+	epoch_before_bump(&table, prepare);
 	foreach(lc, keys)
 	{
 		ChangeKey  *key = lfirst(lc);
@@ -40,22 +44,19 @@ write_changes(bool prepare)
 		if (key->bumps > 0)
 			counter_bump(&table, key);
 	}
-	PopActiveSnapshot();
 
-	if (keys != NIL)
-	{
-		if (prepare)
-			delivery_pre_prepare(keys);
-		else
-			delivery_pre_commit(&table, keys);
-	}
+	if (keys != NIL && prepare)
+		delivery_pre_prepare(&table, keys);
+	else if (keys != NIL || delivery_due())
+		delivery_pre_commit(&table, keys);
 	counter_close(&table, NoLock);
+	MemoryContextSwitchTo(old);
 }
 
 static void
 xact_callback(XactEvent event, void *arg)
 {
-	if (!change_set_active())
+	if (!change_set_active() && !delivery_due())
 		return;
 
 	switch (event)
@@ -67,8 +68,13 @@ xact_callback(XactEvent event, void *arg)
 			write_changes(true);
 			break;
 		case XACT_EVENT_COMMIT:
+			delivery_post_commit();
+			change_set_reset();
+			cascade_end_transaction();
+			break;
 		case XACT_EVENT_PREPARE:
 		case XACT_EVENT_ABORT:
+			delivery_reset();
 			change_set_reset();
 			cascade_end_transaction();
 			break;

@@ -21,8 +21,10 @@
 #endif
 #include "catalog/index.h"
 #include "commands/async.h"
+#include "common/md5.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "replication/message.h"
 #include "storage/bufmgr.h"
 #include "utils/guc.h"
 #include "utils/rel.h"
@@ -31,13 +33,19 @@
 #error "cache_notify needs PostgreSQL 14 or later"
 #endif
 
-/* 16: heap_update() reports which indexes need an entry. */
+/* 16: heap_update() reports which indexes need an entry.  19: has options. */
 static inline TM_Result
 compat_heap_update(Relation rel, ItemPointer otid, HeapTuple newtup,
 				   CommandId cid, TM_FailureData *tmfd)
 {
 	LockTupleMode lockmode;
-#if PG_VERSION_NUM >= 160000
+#if PG_VERSION_NUM >= 190000
+	TU_UpdateIndexes update_indexes;
+
+	return heap_update(rel, otid, newtup, cid, 0, InvalidSnapshot,
+					   false /* never wait */ ,
+					   tmfd, &lockmode, &update_indexes);
+#elif PG_VERSION_NUM >= 160000
 	TU_UpdateIndexes update_indexes;
 
 	return heap_update(rel, otid, newtup, cid, InvalidSnapshot,
@@ -50,15 +58,25 @@ compat_heap_update(Relation rel, ItemPointer otid, HeapTuple newtup,
 #endif
 }
 
-/* True if the row is deleted now, false if another transaction has it. */
+/*
+ * True if the row is deleted now, false if another transaction has it.
+ * 19: options, which say whether the row changes its partition.
+ */
 static inline bool
 compat_heap_delete(Relation rel, ItemPointer tid)
 {
 	TM_FailureData failure;
+	CommandId	cid = GetCurrentCommandId(true);
 
-	return heap_delete(rel, tid, GetCurrentCommandId(true), InvalidSnapshot,
+#if PG_VERSION_NUM >= 190000
+	return heap_delete(rel, tid, cid, 0, InvalidSnapshot,
+					   false /* never wait */ ,
+					   &failure) == TM_Ok;
+#else
+	return heap_delete(rel, tid, cid, InvalidSnapshot,
 					   false /* never wait */ ,
 					   &failure, false) == TM_Ok;
+#endif
 }
 
 /* 19: pruning on access can set the visibility map as well. */
@@ -66,21 +84,38 @@ static inline void
 compat_prune(Relation rel, Buffer buffer)
 {
 #if PG_VERSION_NUM >= 190000
-	heap_page_prune_opt(rel, buffer, NULL, false);
+	Buffer		vmbuffer = InvalidBuffer;
+
+	heap_page_prune_opt(rel, buffer, &vmbuffer, false);
+	if (BufferIsValid(vmbuffer))
+		ReleaseBuffer(vmbuffer);
 #else
 	heap_page_prune_opt(rel, buffer);
 #endif
 }
 
-/* 18: index_beginscan() takes instrumentation. */
+/* 18: index_beginscan() takes instrumentation.  19: flags. */
 static inline IndexScanDesc
 compat_index_beginscan(Relation heap, Relation index, Snapshot snapshot,
 					   int nkeys)
 {
-#if PG_VERSION_NUM >= 180000
+#if PG_VERSION_NUM >= 190000
+	return index_beginscan(heap, index, snapshot, NULL, nkeys, 0, SO_NONE);
+#elif PG_VERSION_NUM >= 180000
 	return index_beginscan(heap, index, snapshot, NULL, nkeys, 0);
 #else
 	return index_beginscan(heap, index, snapshot, nkeys, 0);
+#endif
+}
+
+/* 19: flags. */
+static inline TableScanDesc
+compat_table_beginscan(Relation rel, Snapshot snapshot)
+{
+#if PG_VERSION_NUM >= 190000
+	return table_beginscan(rel, snapshot, 0, NULL, SO_NONE);
+#else
+	return table_beginscan(rel, snapshot, 0, NULL);
 #endif
 }
 
@@ -92,6 +127,44 @@ compat_relation_file(Relation rel)
 	return rel->rd_locator.relNumber;
 #else
 	return rel->rd_node.relNode;
+#endif
+}
+
+/* Pin a block if it is still in this buffer. */
+static inline bool
+compat_read_recent_buffer(Relation rel, BlockNumber block, Buffer buffer)
+{
+#if PG_VERSION_NUM >= 160000
+	return ReadRecentBuffer(rel->rd_locator, MAIN_FORKNUM, block, buffer);
+#else
+	return ReadRecentBuffer(rel->rd_node, MAIN_FORKNUM, block, buffer);
+#endif
+}
+
+/* 15: shared memory is asked for in a hook of its own. */
+#define HAVE_SHMEM_REQUEST_HOOK (PG_VERSION_NUM >= 150000)
+
+/* 17: a logical message can be flushed at once. */
+static inline void
+compat_log_message(const char *prefix, const char *message, size_t size)
+{
+#if PG_VERSION_NUM >= 170000
+	LogLogicalMessage(prefix, message, size, true, false);
+#else
+	LogLogicalMessage(prefix, message, size, true);
+#endif
+}
+
+/* 15: says what went wrong. */
+static inline bool
+compat_md5(const void *data, size_t len, char *hex)
+{
+#if PG_VERSION_NUM >= 150000
+	const char *error;
+
+	return pg_md5_hash(data, len, hex, &error);
+#else
+	return pg_md5_hash(data, len, hex);
 #endif
 }
 

@@ -18,6 +18,11 @@
  * A row version that has been found stays pinned until it is updated, so
  * pruning cannot recycle its line pointer in between.
  *
+ * Every commit that changed something comes through here, so the usual case,
+ * a row that this backend wrote before, takes no snapshot, reads no catalog
+ * and looks into no index; what the other cases need is prepared when they
+ * come up.
+ *
  *-------------------------------------------------------------------------
  */
 #include "cache_notify.h"
@@ -29,6 +34,7 @@
 #include "storage/bufmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
+#include "utils/inval.h"
 #include "utils/snapmgr.h"
 
 /* Columns of cache_notify.version_counter. */
@@ -53,6 +59,7 @@ typedef struct RowHint
 {
 	uint32		hash;
 	ItemPointerData tid;
+	Buffer		buffer;			/* that held it, or InvalidBuffer */
 } RowHint;
 
 #define NUM_ROW_HINTS 1024		/* a power of two */
@@ -60,30 +67,51 @@ typedef struct RowHint
 static RowHint row_hints[NUM_ROW_HINTS];
 static Oid	row_hints_file = InvalidOid;	/* file that the hints point into */
 
+/* Found by name once, then kept until an invalidation. */
+static Oid	heap_oid = InvalidOid;
+static Oid	index_oid = InvalidOid;
+
+static void
+relcache_callback(Datum arg, Oid relid)
+{
+	if (relid == InvalidOid || relid == heap_oid || relid == index_oid)
+		heap_oid = index_oid = InvalidOid;
+}
+
+void
+counter_init(void)
+{
+	CacheRegisterRelcacheCallback(relcache_callback, (Datum) 0);
+}
+
+static Relation
+open_heap(LOCKMODE lockmode)
+{
+	Relation	heap = OidIsValid(heap_oid) ?
+		try_relation_open(heap_oid, lockmode) : NULL;
+
+	if (heap == NULL)
+	{
+		heap = extension_open("version_counter", lockmode);
+		heap_oid = heap ? RelationGetRelid(heap) : InvalidOid;
+		index_oid = InvalidOid;
+	}
+	return heap;
+}
+
 /*
- * Open the counter table and its index.  False if the extension is not there
- * (any more), and then nothing is open.
+ * Open the counter table.  False if the extension is not there (any more),
+ * and then nothing is open.
  */
 bool
 counter_open(CounterTable *table, LOCKMODE lockmode)
 {
-	Oid			heap_oid = extension_relation("version_counter");
-	Oid			index_oid = extension_relation("version_counter_key");
-
-	if (!OidIsValid(heap_oid) || !OidIsValid(index_oid))
-		return false;
-	table->heap = try_relation_open(heap_oid, lockmode);
+	memset(table, 0, sizeof(CounterTable));
+	table->lockmode = lockmode;
+	table->context = CurrentMemoryContext;
+	table->heap = open_heap(lockmode);
 	if (table->heap == NULL)
 		return false;
-	table->index = try_relation_open(index_oid, lockmode);
-	if (table->index == NULL)
-	{
-		relation_close(table->heap, lockmode);
-		return false;
-	}
-	table->slot = table_slot_create(table->heap, NULL);
-	table->context = CurrentMemoryContext;
-	table->scan = NULL;
 
 	if (row_hints_file != compat_relation_file(table->heap))
 	{
@@ -93,14 +121,38 @@ counter_open(CounterTable *table, LOCKMODE lockmode)
 	return true;
 }
 
+/*
+ * What is needed to look into the index.  That cannot go while we have the
+ * table, and opening the table has told us if it was replaced.
+ */
+static void
+open_index(CounterTable *table)
+{
+	MemoryContext old;
+
+	if (table->index != NULL)
+		return;
+	if (!OidIsValid(index_oid))
+		index_oid = extension_relation("version_counter_key");
+	table->index = relation_open(index_oid, table->lockmode);
+	old = MemoryContextSwitchTo(table->context);
+	table->slot = table_slot_create(table->heap, NULL);
+	MemoryContextSwitchTo(old);
+}
+
 /* Close it; NoLock keeps the lock until the transaction ends. */
 void
 counter_close(CounterTable *table, LOCKMODE lockmode)
 {
 	if (table->scan != NULL)
 		index_endscan(table->scan);
-	ExecDropSingleTupleTableSlot(table->slot);
-	relation_close(table->index, lockmode);
+	if (table->has_snapshot)
+		PopActiveSnapshot();
+	if (table->index != NULL)
+	{
+		ExecDropSingleTupleTableSlot(table->slot);
+		relation_close(table->index, lockmode);
+	}
 	relation_close(table->heap, lockmode);
 }
 
@@ -109,8 +161,10 @@ static void
 make_scan_keys(CounterTable *table, const char *domain, const char *tenant,
 			   ScanKeyData keys[2])
 {
-	Oid			collation = table->index->rd_indcollation[0];
+	Oid			collation;
 
+	open_index(table);
+	collation = table->index->rd_indcollation[0];
 	ScanKeyEntryInitialize(&keys[0], 0, 1, BTEqualStrategyNumber, InvalidOid,
 						   collation, F_TEXTEQ, CStringGetTextDatum(domain));
 	if (tenant != NULL)
@@ -138,21 +192,21 @@ begin_scan(CounterTable *table, const char *domain, const char *tenant,
 }
 
 static bool
-slot_has_key(TupleTableSlot *slot, const ChangeKey *key)
+row_has_key(HeapTuple row, TupleDesc desc, const ChangeKey *key)
 {
 	bool		isnull;
 	Datum		value;
 	text	   *domain,
 			   *tenant;
 
-	value = slot_getattr(slot, Anum_counter_domain, &isnull);
+	value = heap_getattr(row, Anum_counter_domain, desc, &isnull);
 	domain = DatumGetTextPP(value);
 	if (VARSIZE_ANY_EXHDR(domain) != strlen(key->domain->name) ||
 		memcmp(VARDATA_ANY(domain), key->domain->name,
 			   VARSIZE_ANY_EXHDR(domain)) != 0)
 		return false;
 
-	value = slot_getattr(slot, Anum_counter_tenant_id, &isnull);
+	value = heap_getattr(row, Anum_counter_tenant_id, desc, &isnull);
 	if (isnull || key->tenant == NULL)
 		return isnull && key->tenant == NULL;
 	tenant = DatumGetTextPP(value);
@@ -167,29 +221,39 @@ insert_index_entry(CounterTable *table, HeapTuple tuple, bool is_update)
 	Datum		values[2];
 	bool		nulls[2];
 
+	open_index(table);
+	if (table->index_info == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(table->context);
+
+		table->index_info = BuildIndexInfo(table->index);
+		MemoryContextSwitchTo(old);
+	}
 	values[0] = heap_getattr(tuple, Anum_counter_domain, desc, &nulls[0]);
 	values[1] = heap_getattr(tuple, Anum_counter_tenant_id, desc, &nulls[1]);
 	index_insert(table->index, values, nulls, &tuple->t_self, table->heap,
-				 UNIQUE_CHECK_NO, is_update, BuildIndexInfo(table->index));
+				 UNIQUE_CHECK_NO, is_update, table->index_info);
 }
 
+/* buffer: where the row is, as far as that is known. */
 static void
-remember_row(const ChangeKey *key, ItemPointer tid)
+remember_row(const ChangeKey *key, ItemPointer tid, Buffer buffer)
 {
 	RowHint    *hint = &row_hints[key->hash & (NUM_ROW_HINTS - 1)];
 
 	hint->hash = key->hash;
 	hint->tid = *tid;
+	hint->buffer = buffer;
 }
 
 /*
- * Add to the row version in the slot, which is pinned.  False if another
- * transaction was faster.
+ * Add to this row version, which is in this buffer and pinned.  False if
+ * another transaction was faster.
  */
 static bool
-update_row(CounterTable *table, const ChangeKey *key)
+update_row(CounterTable *table, const ChangeKey *key, HeapTuple old,
+		   Buffer buffer)
 {
-	HeapTuple	old = ExecFetchSlotHeapTuple(table->slot, false, NULL);
 	HeapTuple	new = heap_copytuple(old);
 	CounterForm *form = (CounterForm *) GETSTRUCT(new);
 	TM_FailureData failure;
@@ -203,15 +267,18 @@ update_row(CounterTable *table, const ChangeKey *key)
 	{
 		if (!HeapTupleIsHeapOnly(new))
 			insert_index_entry(table, new, true);
-		remember_row(key, &new->t_self);
+		if (ItemPointerGetBlockNumber(&new->t_self) !=
+			ItemPointerGetBlockNumber(&old->t_self))
+			buffer = InvalidBuffer;
+		remember_row(key, &new->t_self, buffer);
 	}
 	heap_freetuple(new);
 	return result == TM_Ok;
 }
 
 /*
- * Did the dirty snapshot return a version that is committed and that nobody
- * is changing?
+ * Is this row version committed, and is nobody changing it?  dirty is what a
+ * look at it with a dirty snapshot left behind.
  */
 static bool
 row_is_free(SnapshotData *dirty)
@@ -220,40 +287,64 @@ row_is_free(SnapshotData *dirty)
 		!TransactionIdIsValid(dirty->xmax);
 }
 
-/* Try the row version that this backend wrote last. */
+/* Read the row version at row->t_self.  Is it a free one of this key? */
+static bool
+read_row(CounterTable *table, const ChangeKey *key, HeapTuple row,
+		 Buffer buffer)
+{
+	Page		page = BufferGetPage(buffer);
+	OffsetNumber offset = ItemPointerGetOffsetNumber(&row->t_self);
+	SnapshotData dirty;
+	bool		found = false;
+
+	InitDirtySnapshot(dirty);
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	if (offset <= PageGetMaxOffsetNumber(page) &&
+		ItemIdIsNormal(PageGetItemId(page, offset)))
+	{
+		ItemId		item = PageGetItemId(page, offset);
+
+		row->t_data = (HeapTupleHeader) PageGetItem(page, item);
+		row->t_len = ItemIdGetLength(item);
+		row->t_tableOid = RelationGetRelid(table->heap);
+		found = HeapTupleSatisfiesVisibility(row, &dirty, buffer) &&
+			row_is_free(&dirty) &&
+			row_has_key(row, RelationGetDescr(table->heap), key);
+	}
+	LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+	return found;
+}
+
+/*
+ * Try the row version that this backend wrote last, if its page is still in
+ * the same buffer.  That also tells that the page exists: VACUUM may have
+ * truncated the table.
+ */
 static bool
 bump_remembered_row(CounterTable *table, const ChangeKey *key)
 {
 	RowHint    *hint = &row_hints[key->hash & (NUM_ROW_HINTS - 1)];
-	SnapshotData dirty;
-	Buffer		buffer;
-	bool		done = false;
+	Buffer		buffer = hint->buffer;
+	HeapTupleData row;
+	bool		done;
 
-	if (hint->hash != key->hash || !ItemPointerIsValid(&hint->tid))
+	if (hint->hash != key->hash || !BufferIsValid(buffer))
 		return false;
-	/* VACUUM may have truncated the table. */
-	if (ItemPointerGetBlockNumber(&hint->tid) >=
-		RelationGetNumberOfBlocks(table->heap))
+	row.t_self = hint->tid;
+	if (!compat_read_recent_buffer(table->heap,
+								   ItemPointerGetBlockNumber(&row.t_self),
+								   buffer))
 		return false;
 
 	/*
-	 * Fetching by TID does not prune, unlike an index scan; without pruning
-	 * no update would stay on its page for long.  Do it before the fetch, as
-	 * it moves tuples.
+	 * Unlike an index scan this does not prune by itself; without pruning no
+	 * update would stay on its page for long.  Do it before reading, as it
+	 * moves tuples.
 	 */
-	buffer = ReadBuffer(table->heap, ItemPointerGetBlockNumber(&hint->tid));
 	compat_prune(table->heap, buffer);
+	done = read_row(table, key, &row, buffer) &&
+		update_row(table, key, &row, buffer);
 	ReleaseBuffer(buffer);
-
-	InitDirtySnapshot(dirty);
-	if (table_tuple_fetch_row_version(table->heap, &hint->tid, &dirty,
-									  table->slot))
-	{
-		done = row_is_free(&dirty) &&
-			slot_has_key(table->slot, key) &&
-			update_row(table, key);
-		ExecClearTuple(table->slot);
-	}
 	return done;
 }
 
@@ -269,7 +360,10 @@ bump_any_row(CounterTable *table, const ChangeKey *key)
 	scan = begin_scan(table, key->domain->name, key->tenant, &dirty);
 	while (!done &&
 		   index_getnext_slot(scan, ForwardScanDirection, table->slot))
-		done = row_is_free(&dirty) && update_row(table, key);
+		done = row_is_free(&dirty) &&
+			update_row(table, key,
+					   ExecFetchSlotHeapTuple(table->slot, false, NULL),
+					   ((BufferHeapTupleTableSlot *) table->slot)->buffer);
 	index_endscan(scan);
 	ExecClearTuple(table->slot);
 	return done;
@@ -294,7 +388,7 @@ insert_row(CounterTable *table, const ChangeKey *key)
 	tuple = heap_form_tuple(RelationGetDescr(table->heap), values, nulls);
 	heap_insert(table->heap, tuple, GetCurrentCommandId(true), 0, NULL);
 	insert_index_entry(table, tuple, false);
-	remember_row(key, &tuple->t_self);
+	remember_row(key, &tuple->t_self, InvalidBuffer);
 	heap_freetuple(tuple);
 }
 
@@ -302,7 +396,15 @@ insert_row(CounterTable *table, const ChangeKey *key)
 void
 counter_bump(CounterTable *table, const ChangeKey *key)
 {
-	if (!bump_remembered_row(table, key) && !bump_any_row(table, key))
+	if (bump_remembered_row(table, key))
+		return;
+	if (!table->has_snapshot)
+	{
+		/* Looking into an index and changing it want one to be there. */
+		PushActiveSnapshot(GetLatestSnapshot());
+		table->has_snapshot = true;
+	}
+	if (!bump_any_row(table, key))
 		insert_row(table, key);
 }
 

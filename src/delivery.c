@@ -1,53 +1,53 @@
 /*-------------------------------------------------------------------------
  *
  * delivery.c
- *	  Tell listeners what changed, through the configured lanes.
+ *	  Choose the lanes by which listeners hear of a transaction's changes.
  *
- * The commit lane sends NOTIFY from the committing transaction.  PostgreSQL
- * lets only one transaction of the cluster at a time go through the end of
- * its commit with notifications: PreCommit_Notify() takes an exclusive lock
- * on "database 0" and keeps it.  We take the same lock a moment earlier,
- * before the sums are read.  So whoever notified before us has committed and
- * is in our snapshot, whoever comes after us is not, and the versions that
- * listeners hear are exact and in commit order.  This needs every session of
- * the database to use the same lanes: cache_notify.delivery is not a
- * session's setting.
+ *	  commit	NOTIFY from the committing transaction (notify.c)
+ *	  worker	a background worker sends it after the commit (worker.c)
+ *	  wal		a logical message in the WAL (notify.c)
+ *	  auto		worker where it can run, else commit
  *
- * A full notification queue would fail the user's commit, so nothing is sent
- * into it beyond a reserve: first a reset instead of the single payloads, and
- * when there is no room for that either, the reset is owed (owed.c).
+ * Two lanes at the same time.  The commit lane's versions are exact only
+ * among transactions of that lane, and a session may use it while others use
+ * the worker: the setting has just been changed, or no worker could be
+ * started.  Then the listeners' last word must come from someone who sees
+ * both, so a transaction of the commit lane leaves its keys to a worker that
+ * is there as well.
  *
  *-------------------------------------------------------------------------
  */
 #include "cache_notify.h"
 
 #include "access/xact.h"
-#include "catalog/pg_database.h"
-#include "commands/async.h"
-#include "miscadmin.h"
-#include "storage/lmgr.h"
-#include "utils/fmgrprotos.h"
 #include "utils/guc.h"
-#include "utils/snapmgr.h"
+#include "utils/memutils.h"
 #include "utils/varlena.h"
 
 #define LANE_COMMIT	0x01
-
-/* Bytes of queue that one notification takes beside channel and payload. */
-#define NOTIFICATION_OVERHEAD 24
-
-/* This part of the notification queue is left to others. */
-#define QUEUE_RESERVE	(1.0 / 32)
-
-typedef struct Message
-{
-	const char *channel;
-	const char *payload;
-} Message;
-
-int			delivery_lanes = LANE_COMMIT;
+#define LANE_WORKER	0x02
+#define LANE_WAL	0x04
 
 static char *delivery_setting;
+static int	delivery_lanes;
+
+/* What this transaction does once it has committed. */
+static bool post_commit = false;
+static SharedDatabase *pinned_database = NULL;
+static List *committed_keys = NIL;
+static bool owed_at_commit = false;
+
+static const struct
+{
+	const char *name;
+	int			lane;
+}			lanes[] = {
+	{"auto", LANE_WORKER},
+	{"commit", LANE_COMMIT},
+	{"worker", LANE_WORKER},
+	{"wal", LANE_WAL},
+	{"off", 0}
+};
 
 static bool
 check_delivery(char **newval, void **extra, GucSource source)
@@ -55,7 +55,7 @@ check_delivery(char **newval, void **extra, GucSource source)
 	char	   *copy = pstrdup(*newval);
 	List	   *names;
 	ListCell   *lc;
-	int			lanes = 0;
+	int			chosen = 0;
 	int		   *result;
 
 	if (!SplitIdentifierString(copy, ',', &names) || names == NIL)
@@ -66,23 +66,26 @@ check_delivery(char **newval, void **extra, GucSource source)
 	foreach(lc, names)
 	{
 		const char *name = lfirst(lc);
+		int			i;
 
-		if (strcmp(name, "auto") == 0 || strcmp(name, "commit") == 0)
-			lanes |= LANE_COMMIT;
-		else if (strcmp(name, "off") != 0)
+		for (i = 0; i < lengthof(lanes); i++)
+			if (strcmp(name, lanes[i].name) == 0)
+				break;
+		if (i == lengthof(lanes))
 		{
 			GUC_check_errdetail("Unrecognized delivery lane: \"%s\".", name);
-			GUC_check_errhint("Available lanes are auto, commit, off.");
+			GUC_check_errhint("Available lanes are auto, commit, worker, wal, off.");
 			return false;
 		}
-		else if (list_length(names) > 1)
+		if (lanes[i].lane == 0 && list_length(names) > 1)
 		{
 			GUC_check_errdetail("\"off\" cannot be combined with a lane.");
 			return false;
 		}
+		chosen |= lanes[i].lane;
 	}
 	result = compat_guc_alloc(sizeof(int));
-	*result = lanes;
+	*result = chosen;
 	*extra = result;
 	return true;
 }
@@ -97,7 +100,7 @@ void
 delivery_init(void)
 {
 	DefineCustomStringVariable("cache_notify.delivery",
-							   "How listeners are told of changes: auto, commit or off.",
+							   "How listeners are told of changes: a list of commit, worker and wal, or auto, or off.",
 							   "All sessions of a server use the same lanes.",
 							   &delivery_setting,
 							   "auto",
@@ -105,147 +108,102 @@ delivery_init(void)
 							   check_delivery, assign_delivery, NULL);
 }
 
-static List *
-add_message(List *messages, const char *channel, const char *payload)
+/* A worker to leave the keys to, if it is to deliver them and can be had. */
+static void
+pin_worker(void)
 {
-	Message    *message = palloc(sizeof(Message));
-
-	message->channel = channel ? channel : default_channel;
-	message->payload = payload;
-	return lappend(messages, message);
+	Assert(pinned_database == NULL);
+	if (delivery_lanes & LANE_WORKER)
+		pinned_database = worker_begin_commit();
 }
 
-/* One message for each route of each key, with the version it has reached. */
-static List *
-key_messages(CounterTable *table, List *keys)
+static bool
+commit_lane_needed(void)
 {
-	static const Route default_route = {NULL, NULL};
-	Snapshot	snapshot = GetActiveSnapshot();
-	List	   *messages = NIL;
-	ListCell   *lc,
-			   *lc2;
-
-	foreach(lc, keys)
-	{
-		ChangeKey  *key = lfirst(lc);
-		List	   *routes = route_domain(key->domain);
-		Delivery	delivery;
-
-		if (routes == NIL)
-			routes = list_make1((void *) &default_route);
-		delivery.domain = key->domain->name;
-		delivery.tenant = key->tenant;
-		delivery.version = counter_version(table, delivery.domain,
-										   delivery.tenant, snapshot);
-		foreach(lc2, routes)
-		{
-			const Route *route = lfirst(lc2);
-			const PayloadFormat *format = route->format;
-			StringInfoData buf;
-
-			if (format == NULL)
-				format = payload_format(NULL);
-			initStringInfo(&buf);
-			format->write(&buf, &delivery);
-			messages = add_message(messages, route->channel, buf.data);
-		}
-	}
-	return messages;
-}
-
-/* A reset on every channel that anybody may listen on. */
-static List *
-reset_messages(void)
-{
-	List	   *messages = add_message(NIL, NULL, RESET_PAYLOAD);
-	ListCell   *lc;
-
-	foreach(lc, route_channels())
-		messages = add_message(messages, lfirst(lc), RESET_PAYLOAD);
-	return messages;
+	return (delivery_lanes & LANE_COMMIT) ||
+		((delivery_lanes & LANE_WORKER) && pinned_database == NULL);
 }
 
 /*
- * Is there room in the notification queue?  The lock on "database 0" must be
- * held: then nobody else can add to the queue, and the answer stays true.
+ * Before the commit: deliver what the transaction changed; its counters are
+ * written.  keys is what change_set_pending() returned.
  */
-static bool
-queue_has_room(List *messages)
-{
-	LOCAL_FCINFO(fcinfo, 0);
-	double		usage;
-	Size		bytes = 0;
-	ListCell   *lc;
-
-	foreach(lc, messages)
-	{
-		Message    *message = lfirst(lc);
-
-		bytes += strlen(message->channel) + strlen(message->payload) +
-			NOTIFICATION_OVERHEAD;
-	}
-
-	/* A notification does not cross a page, so up to half may be lost. */
-	bytes = 2 * bytes + 2 * BLCKSZ;
-	InitFunctionCallInfoData(*fcinfo, NULL, 0, InvalidOid, NULL, NULL);
-	usage = DatumGetFloat8(pg_notification_queue_usage(fcinfo));
-	return (1.0 - usage - QUEUE_RESERVE) * compat_notify_queue_bytes() > bytes;
-}
-
-static void
-send_messages(List *messages)
-{
-	ListCell   *lc;
-
-	foreach(lc, messages)
-	{
-		Message    *message = lfirst(lc);
-
-		Async_Notify(message->channel, message->payload);
-	}
-}
-
-/* The commit lane. */
-static void
-notify_keys(CounterTable *table, List *keys)
-{
-	List	   *messages;
-	bool		reset;
-
-	/* The lock that PreCommit_Notify() takes; see above. */
-	LockSharedObject(DatabaseRelationId, InvalidOid, 0, AccessExclusiveLock);
-
-	/* Take in what others owe, and let the snapshot see our own counters. */
-	keys = list_concat_copy(keys, owed_take(&reset));
-	CommandCounterIncrement();
-	PushActiveSnapshot(GetLatestSnapshot());
-
-	messages = reset ? reset_messages() : key_messages(table, keys);
-	if (!queue_has_room(messages))
-	{
-		messages = reset_messages();
-		if (!queue_has_room(messages))
-		{
-			messages = NIL;
-			owed_add_reset();
-		}
-	}
-	send_messages(messages);
-	PopActiveSnapshot();
-}
-
-/* Deliver what the transaction changed; its counters are written. */
 void
 delivery_pre_commit(CounterTable *table, List *keys)
 {
-	if (delivery_lanes & LANE_COMMIT)
-		notify_keys(table, keys);
+	pin_worker();
+	if ((keys != NIL || owed_at_commit) && commit_lane_needed())
+		(void) notify_keys(table, keys, false, true, true);
+	if (keys != NIL && (delivery_lanes & LANE_WAL))
+		wal_write_keys(table, keys);
+	committed_keys = keys;
+	post_commit = true;
 }
 
-/* NOTIFY cannot be prepared: owe it until COMMIT PREPARED. */
+/*
+ * Before PREPARE TRANSACTION.  NOTIFY cannot be prepared, and at COMMIT
+ * PREPARED this backend may be gone: owe it.  A WAL message can be prepared.
+ */
 void
-delivery_pre_prepare(List *keys)
+delivery_pre_prepare(CounterTable *table, List *keys)
 {
-	if (delivery_lanes & LANE_COMMIT)
+	if (delivery_lanes & (LANE_COMMIT | LANE_WORKER))
 		owed_add(keys);
+	if (delivery_lanes & LANE_WAL)
+		wal_write_keys(table, keys);
+}
+
+/* This transaction committed a prepared one, and delivers what that owed. */
+void
+delivery_owed_at_commit(void)
+{
+	if (delivery_lanes & (LANE_COMMIT | LANE_WORKER))
+		owed_at_commit = true;
+}
+
+/* Is there something to deliver though nothing has changed? */
+bool
+delivery_due(void)
+{
+	return owed_at_commit;
+}
+
+static void
+count_changes(void)
+{
+	int64		bumps = 0;
+	ListCell   *lc;
+
+	foreach(lc, committed_keys)
+		bumps += ((ChangeKey *) lfirst(lc))->bumps;
+	shared_count(pinned_database, bumps, trigger_rows_seen);
+}
+
+/* After the commit, where nothing may fail. */
+void
+delivery_post_commit(void)
+{
+	if (post_commit && shared_available())
+	{
+		if (delivery_lanes & (LANE_COMMIT | LANE_WORKER))
+			shared_add_keys(pinned_database, committed_keys,
+							U64FromFullTransactionId(GetTopFullTransactionIdIfAny()));
+		if (owed_at_commit && pinned_database != NULL)
+			shared_add_owed(pinned_database);
+		count_changes();
+	}
+	delivery_reset();
+}
+
+/* The transaction has ended, however it did. */
+void
+delivery_reset(void)
+{
+	if (pinned_database != NULL)
+		shared_end_commit(pinned_database);
+	pinned_database = NULL;
+	post_commit = false;
+	owed_at_commit = false;
+	committed_keys = NIL;
+	trigger_rows_seen = 0;
 }

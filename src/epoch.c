@@ -460,31 +460,41 @@ epoch_origin(CounterTable *table, Snapshot snapshot)
 	return history.origin;
 }
 
-/*
- * Counters are about to move: the history must have been noted, and that a
- * crash may lose this commit, if so.
- */
-void
-epoch_before_bump(CounterTable *table, Snapshot snapshot, bool prepare)
+static void
+note_asynchronous(CounterTable *table, Snapshot snapshot)
 {
-	bool		asynchronous = !prepare &&
-		synchronous_commit == SYNCHRONOUS_COMMIT_OFF;
+	Relation	rel = extension_open("history", AccessShareLock);
 	Facts		facts;
 	Reading		reading;
-	Relation	rel;
-	Oid			oid;
 
-	(void) epoch_origin(table, snapshot);
-	if (!asynchronous || (remembered && remembered_reading.row.asynchronous))
-		return;
-	oid = extension_relation("history");
-	rel = OidIsValid(oid) ? try_relation_open(oid, AccessShareLock) : NULL;
 	if (rel == NULL)
 		return;
 	get_facts(table, &facts);
 	note_history(rel, &facts, snapshot, true, &reading);
 	remembered = false;
 	relation_close(rel, AccessShareLock);
+}
+
+/*
+ * Counters are about to move: the history must have been noted, and that a
+ * crash may lose this commit, if so.  Most often this backend remembers that
+ * it has, and no snapshot is taken.
+ */
+void
+epoch_before_bump(CounterTable *table, bool prepare)
+{
+	bool		asynchronous = !prepare &&
+		synchronous_commit == SYNCHRONOUS_COMMIT_OFF;
+	bool		noted = remembered && !remembered_in_recovery &&
+		remembered_facts.counter_oid == RelationGetRelid(table->heap);
+
+	if (noted && (!asynchronous || remembered_reading.row.asynchronous))
+		return;
+	PushActiveSnapshot(GetLatestSnapshot());
+	(void) epoch_origin(table, GetActiveSnapshot());
+	if (asynchronous && !(remembered && remembered_reading.row.asynchronous))
+		note_asynchronous(table, GetActiveSnapshot());
+	PopActiveSnapshot();
 }
 
 /* Begin a new history when this transaction commits. */

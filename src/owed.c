@@ -35,9 +35,7 @@
 static Relation
 open_owed(void)
 {
-	Oid			oid = extension_relation("owed_delivery");
-
-	return OidIsValid(oid) ? try_relation_open(oid, RowExclusiveLock) : NULL;
+	return extension_open("owed_delivery", RowExclusiveLock);
 }
 
 static void
@@ -94,7 +92,7 @@ scan_owed(Relation rel, bool take, List **keys)
 	if (RelationGetNumberOfBlocks(rel) == 0)
 		return false;
 	InitDirtySnapshot(dirty);
-	scan = table_beginscan(rel, &dirty, 0, NULL);
+	scan = compat_table_beginscan(rel, &dirty);
 	while ((take || !reset) &&
 		   (tuple = heap_getnext(scan, ForwardScanDirection)) != NULL)
 	{

@@ -35,7 +35,7 @@ PG_FUNCTION_INFO_V1(cache_notify_configuration_changed);
 PG_FUNCTION_INFO_V1(cache_notify_rules_changed);
 
 static uint64 loaded_generation = 0;	/* of the routes in memory */
-static List *channels = NIL;	/* char *: every channel but the default */
+static List *routes = NIL;		/* every Route */
 
 /* Split pg_trigger.tgargs: each argument ends with a zero byte. */
 static char **
@@ -52,42 +52,34 @@ split_arguments(bytea *tgargs, int nargs)
 	return args;
 }
 
-static void
-add_channel(const char *channel)
+/* The payload fields that a trigger asks for. */
+int
+route_fields(char **args, int nargs)
 {
-	ListCell   *lc;
+	static const struct
+	{
+		const char *argument;
+		int			field;
+	}			fields[] = {
+		{"field=lsn", FIELD_LSN},
+		{"field=xid", FIELD_XID},
+		{"field=operations", FIELD_OPERATIONS},
+		{"field=keys", FIELD_KEYS}
+	};
+	int			result = 0;
 
-	foreach(lc, channels)
-		if (strcmp(lfirst(lc), channel) == 0)
-			return;
-	channels = lappend(channels, (char *) channel);
+	for (int i = 0; i < nargs; i++)
+		for (int f = 0; f < lengthof(fields); f++)
+			if (strcmp(args[i], fields[f].argument) == 0)
+				result |= fields[f].field;
+	return result;
 }
 
-static void
-add_route(Domain *domain, const char *channel, const PayloadFormat *format)
+static bool
+same_route(const Route *a, const Route *b)
 {
-	MemoryContext old = MemoryContextSwitchTo(cascade_context());
-	Route	   *route;
-	ListCell   *lc;
-
-	foreach(lc, domain->routes)
-	{
-		route = lfirst(lc);
-		if (route->format == format &&
-			strcmp(route->channel ? route->channel : "",
-				   channel ? channel : "") == 0)
-		{
-			MemoryContextSwitchTo(old);
-			return;
-		}
-	}
-	route = palloc(sizeof(Route));
-	route->channel = channel ? pstrdup(channel) : NULL;
-	route->format = format;
-	domain->routes = lappend(domain->routes, route);
-	if (channel)
-		add_channel(route->channel);
-	MemoryContextSwitchTo(old);
+	return a->format == b->format && a->fields == b->fields &&
+		strcmp(a->channel ? a->channel : "", b->channel ? b->channel : "") == 0;
 }
 
 static void
@@ -96,16 +88,36 @@ add_trigger_route(HeapTuple tuple, TupleDesc desc)
 	Form_pg_trigger form = (Form_pg_trigger) GETSTRUCT(tuple);
 	bool		isnull;
 	Datum		tgargs = heap_getattr(tuple, Anum_pg_trigger_tgargs, desc, &isnull);
-	char	  **args = split_arguments(DatumGetByteaPP(tgargs), form->tgnargs);
-	const char *domain = trigger_argument(args, form->tgnargs, "domain");
-	const PayloadFormat *format;
+	int			nargs = form->tgnargs;
+	char	  **args = split_arguments(DatumGetByteaPP(tgargs), nargs);
+	const char *name = trigger_argument(args, nargs, "domain");
+	Domain	   *domain;
+	Route		route = {0};
+	Route	   *copy;
+	ListCell   *lc;
+	MemoryContext old;
 
-	if (domain == NULL || strlen(domain) >= NAMEDATALEN)
+	if (name == NULL || strlen(name) >= NAMEDATALEN)
 		return;
-	format = payload_format(trigger_argument(args, form->tgnargs, "payload"));
-	add_route(domain_lookup(domain),
-			  trigger_argument(args, form->tgnargs, "channel"),
-			  format ? format : payload_format(NULL));
+	domain = domain_lookup(name);
+	route.domain = domain->name;
+	route.channel = trigger_argument(args, nargs, "channel");
+	route.format = payload_format(trigger_argument(args, nargs, "payload"));
+	if (route.format == NULL)
+		route.format = payload_format(NULL);
+	route.fields = route_fields(args, nargs);
+	foreach(lc, domain->routes)
+		if (same_route(lfirst(lc), &route))
+			return;
+
+	old = MemoryContextSwitchTo(cascade_context());
+	copy = palloc(sizeof(Route));
+	*copy = route;
+	if (route.channel != NULL)
+		copy->channel = pstrdup(route.channel);
+	domain->routes = lappend(domain->routes, copy);
+	routes = lappend(routes, copy);
+	MemoryContextSwitchTo(old);
 }
 
 static void
@@ -160,7 +172,7 @@ load_routes(void)
 
 	if (loaded_generation == reading)
 		return;
-	channels = NIL;				/* it went with the rules */
+	routes = NIL;				/* they went with the rules */
 	function = LookupFuncName(list_make2(makeString(EXTENSION_SCHEMA),
 										 makeString("statement_change")),
 							  0, NULL, true);
@@ -177,15 +189,15 @@ route_domain(Domain *domain)
 	return domain->routes;
 }
 
-/* Every channel that a watched table names. */
+/* Every Route. */
 List *
-route_channels(void)
+route_all(void)
 {
 	load_routes();
-	return channels;
+	return routes;
 }
 
-/* trigger_arguments(tgargs bytea, tgnargs int) returns text[] */
+/* trigger_arguments(tgargs bytea) returns text[] */
 Datum
 cache_notify_trigger_arguments(PG_FUNCTION_ARGS)
 {

@@ -5,23 +5,15 @@
  *
  * A watched table has, for each domain it feeds, one AFTER ROW trigger
  * (row_change; not with granularity 'statement') and one AFTER STATEMENT
- * trigger (statement_change), which also has TRUNCATE.  Their arguments are
- * "name=value" strings that setup_table_invalidation() writes:
+ * trigger (statement_change), for TRUNCATE and, with granularity 'statement',
+ * for everything.
  *
- *	  domain			which domain the table feeds
- *	  tenant_column		column that holds the tenant; none: shared changes
- *	  tenant_setting	setting that holds it instead
- *	  column			one for each column that counts; none: all do
- *	  granularity		'statement': bump for each statement, seen rows or not
- *	  channel, payload	see route.c
- *
- * What is wrong with them at this point (a tenant column that is gone) makes
- * a change coarser, never an error.
- *
- * The work per row is what counts here.  What a trigger needs is prepared
- * once per statement and kept in fn_extra, which lives as long as the
- * statement's executor state.  A row whose tenant is the one seen last, in a
- * key that the statement has touched, costs one comparison.
+ * The work per row is what counts for large statements, that per statement
+ * for small ones.  What a trigger is to do is prepared once per backend
+ * (trigger_config.c).  What a statement has seen so far is in fn_extra, which
+ * lives as long as the statement's executor state.  A row whose tenant is the
+ * one seen last, in a key that the statement has touched, costs one
+ * comparison.
  *
  *-------------------------------------------------------------------------
  */
@@ -29,36 +21,28 @@
 
 #include "access/htup_details.h"
 #include "access/xact.h"
-#include "catalog/pg_type.h"
+#include "catalog/pg_collation.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
-#include "utils/fmgroids.h"
 #include "utils/fmgrprotos.h"
 #include "utils/guc.h"
-#include "utils/lsyscache.h"
+#include "utils/json.h"
+#include "utils/rel.h"
+
+#include "trigger_config.h"
 
 PG_FUNCTION_INFO_V1(cache_notify_row_change);
 PG_FUNCTION_INFO_V1(cache_notify_statement_change);
 
+int64		trigger_rows_seen = 0;
+
+/* One execution of a trigger: by a statement, for all its rows. */
 typedef struct TriggerState
 {
-	Domain	   *domain;
+	TriggerConfig *config;
 	int			depth;			/* trigger depth, see change_set.c */
-
-	/* where the tenant comes from; without either, changes are shared */
-	const char *tenant_setting;
-	AttrNumber	tenant_column;	/* 0: none */
-	Oid			tenant_output;	/* output function of its type */
-	FmgrInfo	tenant_output_info;
-	bool		tenant_is_text;
-	bool		tenant_needs_settings;	/* the text depends on settings */
-	bool		tenant_byval;
-	int16		tenant_len;
-
-	AttrNumber *columns;		/* those that count */
-	int			ncolumns;		/* 0: all */
 
 	/* the tenant seen last */
 	ChangeKey  *last_key;
@@ -70,20 +54,9 @@ typedef struct TriggerState
 	ChangeKey  *overflow_key;
 } TriggerState;
 
-/* The value of the first argument "name=value", or NULL. */
-const char *
-trigger_argument(char **args, int nargs, const char *name)
-{
-	size_t		len = strlen(name);
-
-	for (int i = 0; i < nargs; i++)
-		if (strncmp(args[i], name, len) == 0 && args[i][len] == '=')
-			return args[i] + len + 1;
-	return NULL;
-}
-
-static int
-current_trigger_depth(void)
+/* How many triggers deep are we?  1 in a trigger of a top-level statement. */
+int
+trigger_depth(void)
 {
 	LOCAL_FCINFO(fcinfo, 0);
 
@@ -91,151 +64,87 @@ current_trigger_depth(void)
 	return DatumGetInt32(pg_trigger_depth(fcinfo));
 }
 
-/*
- * Types whose output is the same under every setting.  The text of any other
- * value is made with fixed settings, as it names the tenant.
- */
-static bool
-output_is_stable(Oid output)
-{
-	switch (output)
-	{
-		case F_UUID_OUT:
-		case F_INT2OUT:
-		case F_INT4OUT:
-		case F_INT8OUT:
-		case F_OIDOUT:
-		case F_NUMERIC_OUT:
-		case F_BOOLOUT:
-		case F_ENUM_OUT:
-		case F_NAMEOUT:
-		case F_CHAROUT:
-		case F_TEXTOUT:
-		case F_BPCHAROUT:
-		case F_VARCHAROUT:
-		case F_INET_OUT:
-		case F_CIDR_OUT:
-			return true;
-		default:
-			return false;
-	}
-}
-
+/* Complain about a trigger that setup_table_invalidation() did not make. */
 static void
-prepare_tenant_column(TriggerState *state, Relation rel, const char *name)
+check_called_well(FunctionCallInfo fcinfo, const char *function, bool for_row)
 {
-	TupleDesc	desc = RelationGetDescr(rel);
-	AttrNumber	attnum = SPI_fnumber(desc, name);
-	Form_pg_attribute attr;
-	Oid			type;
-	bool		is_varlena;
+	TriggerData *trigdata = (TriggerData *) fcinfo->context;
 
-	if (attnum <= 0)
-		return;					/* gone or renamed: changes are shared */
-	attr = TupleDescAttr(desc, attnum - 1);
-	type = getBaseType(attr->atttypid);
-	state->tenant_column = attnum;
-	state->tenant_byval = attr->attbyval;
-	state->tenant_len = attr->attlen;
-	state->tenant_is_text = type == TEXTOID || type == VARCHAROID;
-	getTypeOutputInfo(type, &state->tenant_output, &is_varlena);
-	state->tenant_needs_settings = !output_is_stable(state->tenant_output);
-	fmgr_info_cxt(state->tenant_output, &state->tenant_output_info,
-				  state->context);
+	if (!CALLED_AS_TRIGGER(fcinfo) ||
+		!TRIGGER_FIRED_AFTER(trigdata->tg_event) ||
+		!TRIGGER_FIRED_FOR_ROW(trigdata->tg_event) == for_row)
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("%s() must be called as an AFTER trigger for each %s",
+						function, for_row ? "row" : "statement"),
+				 errhint("Use %s.setup_table_invalidation().",
+						 EXTENSION_SCHEMA)));
 }
 
-static void
-prepare_columns(TriggerState *state, Relation rel, Trigger *trigger)
-{
-	const size_t len = strlen("column=");
-
-	state->columns = palloc(Max(trigger->tgnargs, 1) * sizeof(AttrNumber));
-	for (int i = 0; i < trigger->tgnargs; i++)
-	{
-		AttrNumber	attnum;
-
-		if (strncmp(trigger->tgargs[i], "column=", len) != 0)
-			continue;
-		attnum = SPI_fnumber(RelationGetDescr(rel), trigger->tgargs[i] + len);
-		if (attnum <= 0)
-		{
-			state->ncolumns = 0;	/* gone or renamed: every column counts */
-			return;
-		}
-		state->columns[state->ncolumns++] = attnum;
-	}
-}
-
-static TriggerState *
-create_trigger_state(TriggerData *trigdata, MemoryContext context)
-{
-	Trigger    *trigger = trigdata->tg_trigger;
-	MemoryContext old = MemoryContextSwitchTo(context);
-	TriggerState *state = palloc0(sizeof(TriggerState));
-	const char *domain = trigger_argument(trigger->tgargs, trigger->tgnargs,
-										  "domain");
-	const char *tenant_column = trigger_argument(trigger->tgargs,
-												 trigger->tgnargs,
-												 "tenant_column");
-
-	/* Only a trigger made by hand can lack a domain, or have too long a one. */
-	if (domain == NULL || strlen(domain) >= NAMEDATALEN)
-		domain = RelationGetRelationName(trigdata->tg_relation);
-	state->context = context;
-	state->domain = domain_lookup(domain);
-	state->depth = current_trigger_depth();
-	state->tenant_setting = trigger_argument(trigger->tgargs, trigger->tgnargs,
-											 "tenant_setting");
-	if (state->tenant_setting == NULL && tenant_column != NULL)
-		prepare_tenant_column(state, trigdata->tg_relation, tenant_column);
-	prepare_columns(state, trigdata->tg_relation, trigger);
-	MemoryContextSwitchTo(old);
-	return state;
-}
-
-/* The prepared state of the trigger that called, once per statement. */
-static TriggerState *
-get_trigger_state(FunctionCallInfo fcinfo, const char *function)
+/* The state of the trigger that called, which is new for each statement. */
+static inline TriggerState *
+get_trigger_state(FunctionCallInfo fcinfo, const char *function, bool for_row)
 {
 	FmgrInfo   *flinfo = fcinfo->flinfo;
 
 	if (flinfo->fn_extra == NULL)
 	{
-		if (!CALLED_AS_TRIGGER(fcinfo))
-			ereport(ERROR,
-					(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-					 errmsg("%s() must be called as a trigger", function),
-					 errhint("Use %s.setup_table_invalidation().",
-							 EXTENSION_SCHEMA)));
-		flinfo->fn_extra =
-			create_trigger_state((TriggerData *) fcinfo->context,
-								 flinfo->fn_mcxt);
+		TriggerState *state;
+
+		check_called_well(fcinfo, function, for_row);
+		state = MemoryContextAllocZero(flinfo->fn_mcxt, sizeof(TriggerState));
+		state->config = trigger_config((TriggerData *) fcinfo->context);
+		state->depth = trigger_depth();
+		state->context = flinfo->fn_mcxt;
+		flinfo->fn_extra = state;
 	}
 	return flinfo->fn_extra;
+}
+
+/* The text form of a tenant, as a cast to text gives it. */
+static const char *
+tenant_text(TriggerState *state, Datum value, int *len)
+{
+	text	   *t;
+
+	if (!state->config->tenant_is_text && !state->config->tenant_cast)
+	{
+		char	   *string = OutputFunctionCall(&state->config->tenant_function, value);
+
+		*len = strlen(string);
+		return string;
+	}
+	t = state->config->tenant_is_text ? DatumGetTextPP(value) :
+		DatumGetTextPP(FunctionCall1Coll(&state->config->tenant_function,
+										 DEFAULT_COLLATION_OID, value));
+	*len = VARSIZE_ANY_EXHDR(t);
+	return VARDATA_ANY(t);
 }
 
 /*
  * The text of a tenant whose type is written differently under different
  * settings.  pg_dump and postgres_fdw fix the same ones.
  */
-static char *
-output_with_fixed_settings(FmgrInfo *output, Datum value)
+static const char *
+tenant_text_with_fixed_settings(TriggerState *state, Datum value, int *len)
 {
 	static const char *const settings[][2] = {
 		{"datestyle", "ISO, YMD"},
 		{"timezone", "UTC"},
 		{"intervalstyle", "postgres"},
 		{"extra_float_digits", "3"},
-		{"bytea_output", "hex"}
+		{"bytea_output", "hex"},
+		{"lc_monetary", "C"},
+		{"search_path", "pg_catalog"}
 	};
 	int			level = NewGUCNestLevel();
-	char	   *result;
+	const char *result;
 
 	for (int i = 0; i < lengthof(settings); i++)
 		(void) set_config_option(settings[i][0], settings[i][1],
 								 PGC_USERSET, PGC_S_SESSION,
 								 GUC_ACTION_SAVE, true, 0, false);
-	result = OutputFunctionCall(output, value);
+	result = tenant_text(state, value, len);
 	AtEOXact_GUC(true, level);
 	return result;
 }
@@ -244,29 +153,12 @@ output_with_fixed_settings(FmgrInfo *output, Datum value)
 static ChangeKey *
 key_of_tenant(TriggerState *state, Datum value)
 {
-	ChangeKey  *key;
-	const char *tenant;
 	int			len;
+	const char *tenant = state->config->tenant_needs_settings ?
+		tenant_text_with_fixed_settings(state, value, &len) :
+		tenant_text(state, value, &len);
+	ChangeKey  *key = change_set_key(state->config->domain, tenant, len);
 
-	if (state->tenant_is_text)
-	{
-		text	   *t = DatumGetTextPP(value);
-
-		tenant = VARDATA_ANY(t);
-		len = VARSIZE_ANY_EXHDR(t);
-	}
-	else
-	{
-		tenant = state->tenant_needs_settings ?
-			output_with_fixed_settings(&state->tenant_output_info, value) :
-			OutputFunctionCall(&state->tenant_output_info, value);
-		len = strlen(tenant);
-		if (state->tenant_output == F_BPCHAROUT)
-			while (len > 0 && tenant[len - 1] == ' ')
-				len--;			/* as the cast to text does */
-	}
-
-	key = change_set_key(state->domain, tenant, len);
 	if (key->tenant == NULL && change_set_full())
 		state->overflow_key = key;
 	return key;
@@ -277,11 +169,11 @@ static void
 remember_tenant(TriggerState *state, ChangeKey *key, Datum value)
 {
 	state->last_key = NULL;
-	if (state->tenant_byval)
+	if (state->config->tenant_byval)
 		state->last_tenant = value;
 	else
 	{
-		Size		size = datumGetSize(value, false, state->tenant_len);
+		Size		size = datumGetSize(value, false, state->config->tenant_len);
 
 		if (size > state->last_size)
 		{
@@ -304,16 +196,37 @@ key_of_statement(TriggerState *state)
 {
 	if (state->last_key == NULL)
 	{
-		const char *tenant = state->tenant_setting ?
-			GetConfigOption(state->tenant_setting, true, false) : NULL;
+		const char *tenant = state->config->tenant_setting ?
+			GetConfigOption(state->config->tenant_setting, true, false) : NULL;
 
 		/* SET LOCAL leaves an empty string behind: no tenant then. */
 		if (tenant != NULL && tenant[0] == '\0')
 			tenant = NULL;
-		state->last_key = change_set_key(state->domain, tenant,
+		state->last_key = change_set_key(state->config->domain, tenant,
 										 tenant ? strlen(tenant) : 0);
 	}
 	return state->last_key;
+}
+
+/*
+ * Is this the tenant seen last, bit for bit?  What datumIsEqual() does, without
+ * its calls: this runs twice for each updated row.
+ */
+static inline bool
+is_last_tenant(const TriggerState *state, Datum value)
+{
+	const char *a,
+			   *b;
+
+	if (state->config->tenant_byval)
+		return value == state->last_tenant;
+	a = DatumGetPointer(value);
+	b = DatumGetPointer(state->last_tenant);
+	if (state->config->tenant_len > 0)
+		return memcmp(a, b, state->config->tenant_len) == 0;
+	if (state->config->tenant_len == -2)
+		return strcmp(a, b) == 0;
+	return VARSIZE_ANY(a) == VARSIZE_ANY(b) && memcmp(a, b, VARSIZE_ANY(a)) == 0;
 }
 
 static ChangeKey *
@@ -323,14 +236,12 @@ key_of_row(TriggerState *state, HeapTuple tuple, TupleDesc desc)
 	Datum		value;
 	ChangeKey  *key;
 
-	if (state->tenant_column == 0)
+	if (state->config->tenant_column == 0)
 		return key_of_statement(state);
-	value = heap_getattr(tuple, state->tenant_column, desc, &isnull);
+	value = heap_getattr(tuple, state->config->tenant_column, desc, &isnull);
 	if (isnull)
-		return change_set_key(state->domain, NULL, 0);
-	if (state->last_key != NULL &&
-		datumIsEqual(value, state->last_tenant, state->tenant_byval,
-					 state->tenant_len))
+		return change_set_key(state->config->domain, NULL, 0);
+	if (state->last_key != NULL && is_last_tenant(state, value))
 		return state->last_key;
 	key = key_of_tenant(state, value);
 	remember_tenant(state, key, value);
@@ -341,16 +252,16 @@ key_of_row(TriggerState *state, HeapTuple tuple, TupleDesc desc)
 static bool
 same_columns(TriggerState *state, HeapTuple old, HeapTuple new, TupleDesc desc)
 {
-	for (int i = 0; i < state->ncolumns; i++)
+	for (int i = 0; i < state->config->ncolumns; i++)
 	{
-		Form_pg_attribute attr = TupleDescAttr(desc, state->columns[i] - 1);
+		Form_pg_attribute attr = TupleDescAttr(desc, state->config->columns[i] - 1);
 		bool		old_null,
 					new_null;
 		Datum		old_value,
 					new_value;
 
-		old_value = heap_getattr(old, state->columns[i], desc, &old_null);
-		new_value = heap_getattr(new, state->columns[i], desc, &new_null);
+		old_value = heap_getattr(old, state->config->columns[i], desc, &old_null);
+		new_value = heap_getattr(new, state->config->columns[i], desc, &new_null);
 		if (old_null != new_null)
 			return false;
 		if (!old_null &&
@@ -376,32 +287,93 @@ same_row(HeapTuple old, HeapTuple new)
 			   old->t_len - SizeofHeapTupleHeader) == 0;
 }
 
+/* The primary key of a row as JSON: a string, or an array of them. */
+static char *
+key_as_json(TriggerState *state, HeapTuple tuple, TupleDesc desc)
+{
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	if (state->config->nkey_columns > 1)
+		appendStringInfoChar(&buf, '[');
+	for (int i = 0; i < state->config->nkey_columns; i++)
+	{
+		char	   *value = SPI_getvalue(tuple, desc, state->config->key_columns[i]);
+
+		if (i > 0)
+			appendStringInfoString(&buf, ", ");
+		escape_json(&buf, value ? value : "");
+	}
+	if (state->config->nkey_columns > 1)
+		appendStringInfoChar(&buf, ']');
+	return buf.data;
+}
+
+/* Note what payloads are to tell beside the version. */
+static void
+note_extra(TriggerState *state, ChangeKey *key, HeapTuple tuple,
+		   TupleDesc desc, int operation)
+{
+	ExtraFields *extra = &key->extra;
+
+	extra->wanted = true;
+	extra->operations |= operation;
+	if (state->config->nkey_columns == 0)
+		extra->all_keys = true;
+	else if (!extra->all_keys)
+		extra_add_key(extra, key_as_json(state, tuple, desc));
+}
+
+static void
+touch_row(TriggerState *state, ChangeKey *key, HeapTuple tuple,
+		  TupleDesc desc, int operation)
+{
+	change_set_touch(key, state->depth);
+	if (state->config->fields == 0)
+		key->extra.all_keys = true;
+	else
+		note_extra(state, key, tuple, desc, operation);
+}
+
+/* The statement changed rows that nobody has looked at. */
+static void
+touch_whole(TriggerState *state, ChangeKey *key)
+{
+	change_set_touch(key, state->depth);
+	key->extra.wanted |= state->config->fields != 0;
+	key->extra.all_keys = true;
+}
+
 static void
 update_change(TriggerState *state, HeapTuple old, HeapTuple new, TupleDesc desc)
 {
-	ChangeKey  *old_key = key_of_row(state, old, desc);
 	ChangeKey  *new_key = key_of_row(state, new, desc);
+	ChangeKey  *old_key = key_of_row(state, old, desc);
 
-	if (change_set_touched(old_key, state->depth) &&
+	if (state->config->fields == 0 &&
+		change_set_touched(old_key, state->depth) &&
 		change_set_touched(new_key, state->depth))
 		return;
 
 	/* A row that moves between tenants has changed, whatever columns count. */
 	if (old_key == new_key &&
-		(state->ncolumns > 0 ? same_columns(state, old, new, desc) :
+		(state->config->ncolumns > 0 ? same_columns(state, old, new, desc) :
 		 same_row(old, new)))
 		return;
-	change_set_touch(old_key, state->depth);
-	change_set_touch(new_key, state->depth);
+	touch_row(state, old_key, old, desc, OPERATION_UPDATE);
+	if (old_key != new_key || state->config->fields & FIELD_KEYS)
+		touch_row(state, new_key, new, desc, OPERATION_UPDATE);
 }
 
 /* AFTER INSERT OR UPDATE OR DELETE ... FOR EACH ROW */
 Datum
 cache_notify_row_change(PG_FUNCTION_ARGS)
 {
-	TriggerState *state = get_trigger_state(fcinfo, "row_change");
+	TriggerState *state = get_trigger_state(fcinfo, "row_change", true);
 	TriggerData *trigdata = (TriggerData *) fcinfo->context;
 	TupleDesc	desc = RelationGetDescr(trigdata->tg_relation);
+
+	trigger_rows_seen++;
 
 	/* Too many tenants: the shared key speaks for all rows to come. */
 	if (state->overflow_key != NULL &&
@@ -412,8 +384,10 @@ cache_notify_row_change(PG_FUNCTION_ARGS)
 		update_change(state, trigdata->tg_trigtuple, trigdata->tg_newtuple,
 					  desc);
 	else
-		change_set_touch(key_of_row(state, trigdata->tg_trigtuple, desc),
-						 state->depth);
+		touch_row(state, key_of_row(state, trigdata->tg_trigtuple, desc),
+				  trigdata->tg_trigtuple, desc,
+				  TRIGGER_FIRED_BY_INSERT(trigdata->tg_event) ?
+				  OPERATION_INSERT : OPERATION_DELETE);
 	return PointerGetDatum(NULL);
 }
 
@@ -421,19 +395,17 @@ cache_notify_row_change(PG_FUNCTION_ARGS)
 Datum
 cache_notify_statement_change(PG_FUNCTION_ARGS)
 {
-	TriggerState *state = get_trigger_state(fcinfo, "statement_change");
+	TriggerState *state = get_trigger_state(fcinfo, "statement_change", false);
 	TriggerData *trigdata = (TriggerData *) fcinfo->context;
-	Trigger    *trigger = trigdata->tg_trigger;
-	const char *granularity = trigger_argument(trigger->tgargs,
-											   trigger->tgnargs,
-											   "granularity");
 
 	if (TRIGGER_FIRED_BY_TRUNCATE(trigdata->tg_event))
-		change_set_bump_statement(change_set_key(state->domain, NULL, 0),
-								  GetCurrentCommandId(true));
-	else if (granularity != NULL && strcmp(granularity, "statement") == 0)
-		change_set_bump_statement(key_of_statement(state),
-								  GetCurrentCommandId(true));
-	change_set_close_statement(state->depth);
+	{
+		ChangeKey  *key = change_set_key(state->config->domain, NULL, 0);
+
+		touch_whole(state, key);
+		key->extra.operations |= OPERATION_TRUNCATE;
+	}
+	else if (state->config->per_statement)
+		touch_whole(state, key_of_statement(state));
 	return PointerGetDatum(NULL);
 }

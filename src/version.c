@@ -12,6 +12,7 @@
 #include "miscadmin.h"
 #include "tcop/utility.h"
 #include "utils/builtins.h"
+#include "utils/tuplestore.h"
 #include "utils/snapmgr.h"
 
 PG_FUNCTION_INFO_V1(cache_notify_version);

@@ -1,0 +1,307 @@
+/*-------------------------------------------------------------------------
+ *
+ * notify.c
+ *	  From keys to notifications, or to WAL messages.
+ *
+ * PostgreSQL lets only one transaction of the cluster at a time go through
+ * the end of its commit with notifications: PreCommit_Notify() takes an
+ * exclusive lock on "database 0" and keeps it.  A committing transaction of
+ * the commit lane takes the same lock a moment earlier, before the sums are
+ * read.  So whoever notified before it has committed and is in its snapshot,
+ * whoever comes after it is not, and the versions that listeners hear are
+ * exact and in commit order.  The worker, which reports commits of others,
+ * needs the lock only to send.
+ *
+ * A full notification queue would fail the user's commit, so nothing is sent
+ * into it beyond a reserve.  A committing transaction then sends a reset
+ * instead of the single payloads, and when there is no room for that either,
+ * owes the reset (owed.c); the worker waits.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "cache_notify.h"
+
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "catalog/pg_database.h"
+#include "commands/async.h"
+#include "common/md5.h"
+#include "storage/lmgr.h"
+#include "utils/fmgrprotos.h"
+#include "utils/snapmgr.h"
+
+/* Bytes of queue that one notification takes beside channel and payload. */
+#define NOTIFICATION_OVERHEAD 24
+
+/* This part of the notification queue is left to others. */
+#define QUEUE_RESERVE	(1.0 / 32)
+
+/* Stands for the tenant of a shared change in a channel's name. */
+#define SHARED_CHANNEL_TENANT "*"
+
+#define WAL_PREFIX		"cache_notify"
+
+typedef struct Message
+{
+	const char *channel;
+	const char *payload;
+} Message;
+
+static List *
+add_message(List *messages, const char *channel, const char *payload)
+{
+	Message    *message = palloc(sizeof(Message));
+
+	message->channel = channel;
+	message->payload = payload;
+	return lappend(messages, message);
+}
+
+static const char *
+md5_of(const char *text)
+{
+	char	   *hex = palloc(MD5_PASSWD_LEN);
+
+	return compat_md5(text, strlen(text), hex) ? hex : "";
+}
+
+static void
+expand_template(StringInfo buf, const char *template, const char *domain,
+				const char *tenant)
+{
+	for (const char *p = template; *p != '\0';)
+	{
+		if (strncmp(p, "{domain}", 8) == 0)
+		{
+			appendStringInfoString(buf, domain);
+			p += 8;
+		}
+		else if (strncmp(p, "{tenant}", 8) == 0)
+		{
+			appendStringInfoString(buf, tenant);
+			p += 8;
+		}
+		else
+			appendStringInfoChar(buf, *p++);
+	}
+}
+
+/*
+ * The channel of a delivery.  A name that gets too long for a channel has the
+ * tenant, and if need be the whole, replaced by its MD5.
+ */
+static const char *
+channel_name(const char *template, const char *domain, const char *tenant)
+{
+	StringInfoData buf;
+
+	if (template == NULL)
+		template = default_channel;
+	if (strchr(template, '{') == NULL)
+		return template;
+	if (tenant == NULL)
+		tenant = SHARED_CHANNEL_TENANT;
+	initStringInfo(&buf);
+	expand_template(&buf, template, domain, tenant);
+	if (buf.len >= NAMEDATALEN)
+	{
+		resetStringInfo(&buf);
+		expand_template(&buf, template, domain, md5_of(tenant));
+	}
+	return buf.len >= NAMEDATALEN ? md5_of(buf.data) :
+		buf.len == 0 ? default_channel : buf.data;
+}
+
+/* The routes of a domain, the default one if it has none of its own. */
+static List *
+routes_of(Domain *domain)
+{
+	static Route default_route = {NULL, NULL, NULL, 0};
+	List	   *routes = route_domain(domain);
+
+	default_route.format = payload_format(NULL);
+	return routes != NIL ? routes : list_make1(&default_route);
+}
+
+/* One message for each route of each key, with the version it has reached. */
+static List *
+key_messages(CounterTable *table, List *keys, XLogRecPtr lsn)
+{
+	Snapshot	snapshot = GetActiveSnapshot();
+	List	   *messages = NIL;
+	ListCell   *lc,
+			   *lc2;
+
+	foreach(lc, keys)
+	{
+		ChangeKey  *key = lfirst(lc);
+		Delivery	delivery = {
+			.domain = key->domain->name,
+			.tenant = key->tenant,
+			.version = counter_version(table, key->domain->name, key->tenant,
+									   snapshot),
+			.lsn = lsn,
+			.extra = &key->extra
+		};
+
+		foreach(lc2, routes_of(key->domain))
+		{
+			const Route *route = lfirst(lc2);
+			StringInfoData buf;
+
+			initStringInfo(&buf);
+			route->format->write(&buf, &delivery, route->fields);
+			messages = add_message(messages,
+								   channel_name(route->channel, delivery.domain,
+												delivery.tenant),
+								   buf.data);
+		}
+	}
+	return messages;
+}
+
+/*
+ * A reset on every channel that anybody may listen on.  The channels of a
+ * template cannot be listed: there it goes to the one of the shared changes,
+ * which every listener of the template has to listen on as well.
+ */
+static List *
+reset_messages(void)
+{
+	List	   *messages = NIL;
+	ListCell   *lc;
+
+	messages = add_message(messages, channel_name(NULL, "*", NULL), RESET_PAYLOAD);
+	foreach(lc, route_all())
+	{
+		Route	   *route = lfirst(lc);
+
+		messages = add_message(messages,
+							   channel_name(route->channel, route->domain, NULL),
+							   RESET_PAYLOAD);
+	}
+	return messages;
+}
+
+/*
+ * Is there room in the notification queue?  The lock on "database 0" must be
+ * held: then nobody else can add to the queue, and the answer stays true.
+ */
+static bool
+queue_has_room(List *messages)
+{
+	LOCAL_FCINFO(fcinfo, 0);
+	double		usage;
+	Size		bytes = 0;
+	ListCell   *lc;
+
+	foreach(lc, messages)
+	{
+		Message    *message = lfirst(lc);
+
+		bytes += strlen(message->channel) + strlen(message->payload) +
+			NOTIFICATION_OVERHEAD;
+	}
+
+	/* A notification does not cross a page, so up to half may be lost. */
+	bytes = 2 * bytes + 2 * BLCKSZ;
+	InitFunctionCallInfoData(*fcinfo, NULL, 0, InvalidOid, NULL, NULL);
+	usage = DatumGetFloat8(pg_notification_queue_usage(fcinfo));
+	return (1.0 - usage - QUEUE_RESERVE) * compat_notify_queue_bytes() > bytes;
+}
+
+static void
+lock_queue(void)
+{
+	/* The lock that PreCommit_Notify() takes; see above. */
+	LockSharedObject(DatabaseRelationId, InvalidOid, 0, AccessExclusiveLock);
+}
+
+/*
+ * Queue the notifications of these ChangeKeys, or a reset, in the current
+ * transaction; they go out when it commits.  With take_owed, those of owed.c
+ * as well.
+ *
+ * committing: the transaction made the changes itself, and is about to
+ * commit.  Else it reports what others have committed; then false means that
+ * the queue is full and nothing was queued.
+ */
+bool
+notify_keys(CounterTable *table, List *keys, bool reset, bool take_owed,
+			bool committing)
+{
+	List	   *messages;
+	bool		sent = true;
+	bool		owed_reset = false;
+
+	if (committing)
+		lock_queue();
+	if (take_owed)
+		keys = list_concat_copy(keys, owed_take(&owed_reset));
+
+	/* Let the snapshot see our own counters. */
+	CommandCounterIncrement();
+	PushActiveSnapshot(GetLatestSnapshot());
+	messages = reset || owed_reset ? reset_messages() :
+		key_messages(table, keys, committing ? 0 : GetXLogInsertRecPtr());
+	PopActiveSnapshot();
+
+	lock_queue();
+	if (!queue_has_room(messages))
+	{
+		if (!committing)
+			return false;
+		messages = reset_messages();
+		if (!queue_has_room(messages))
+		{
+			messages = NIL;
+			owed_add_reset();
+		}
+	}
+	for (int i = 0; i < list_length(messages); i++)
+	{
+		Message    *message = list_nth(messages, i);
+
+		Async_Notify(message->channel, message->payload);
+	}
+	return sent;
+}
+
+/*
+ * The WAL lane: one transactional logical message per key, which logical
+ * decoding hands out in commit order, without any lock.  The version is what
+ * this transaction sees, its own bumps included; concurrent transactions may
+ * report the same one.  Hence xid and bumps: a consumer that drops every
+ * entry whose snapshot did not include xid is never wrong, and one that adds
+ * up the bumps in the order of arrival has the exact version.
+ */
+void
+wal_write_keys(CounterTable *table, List *keys)
+{
+	Snapshot	snapshot;
+	ListCell   *lc;
+	uint64		xid = U64FromFullTransactionId(GetTopFullTransactionId());
+
+	CommandCounterIncrement();
+	snapshot = GetLatestSnapshot();
+	PushActiveSnapshot(snapshot);
+	foreach(lc, keys)
+	{
+		ChangeKey  *key = lfirst(lc);
+		Delivery	delivery = {
+			.domain = key->domain->name,
+			.tenant = key->tenant,
+			.version = counter_version(table, key->domain->name, key->tenant,
+									   snapshot),
+			.bumps = key->bumps,
+			.extra = &key->extra
+		};
+		StringInfoData buf;
+
+		key->extra.xid = xid;
+		initStringInfo(&buf);
+		payload_format(NULL)->write(&buf, &delivery, FIELD_XID);
+		compat_log_message(WAL_PREFIX, buf.data, buf.len);
+	}
+	PopActiveSnapshot();
+}

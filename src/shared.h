@@ -1,0 +1,96 @@
+/*-------------------------------------------------------------------------
+ *
+ * shared.h
+ *	  What lies in shared memory: for shared.c, worker.c and stats.c only.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef CACHE_NOTIFY_SHARED_H
+#define CACHE_NOTIFY_SHARED_H
+
+#include "port/atomics.h"
+#include "storage/latch.h"
+#include "storage/lwlock.h"
+
+/* Databases that can have a worker at the same time. */
+#define MAX_DATABASES	64
+
+/* A worker that has not come up after this many ms is started again. */
+#define WORKER_START_TIMEOUT 10000
+
+/* The end of a list of keys. */
+#define NO_KEY			(-1)
+
+typedef enum WorkerState
+{
+	WORKER_NONE,
+	WORKER_STARTING,
+	WORKER_RUNNING
+} WorkerState;
+
+/* One key that waits, or is being delivered. */
+typedef struct SharedKey
+{
+	int			next;			/* in its hash bucket, or in the free list */
+	int			next_pending;
+	int			next_taken;
+	Oid			database;
+	uint32		hash;
+	bool		pending;
+	bool		taken;
+	bool		shared;			/* has no tenant */
+	uint16		tenant_len;
+	TimestampTz pending_since;	/* commit of the first that waits */
+	TimestampTz taken_since;	/* the same when it was taken */
+	ExtraFields extra;
+	ExtraFields taken_extra;
+	char		domain[NAMEDATALEN];
+	char		tenant[MAX_TENANT_LEN + 1];
+} SharedKey;
+
+struct SharedDatabase
+{
+	Oid			oid;			/* InvalidOid: never used */
+	WorkerState worker;
+	int			worker_pid;
+	TimestampTz starting_since;
+	Latch	   *latch;			/* the worker's, while it runs */
+	int			failures;		/* of workers in a row */
+	bool		stop;			/* the worker must go */
+	bool		complained;		/* that no worker could be started */
+
+	int			first_pending;
+	int			first_taken;
+	bool		reset;			/* listeners must drop everything */
+	bool		owed;			/* owed_delivery may have rows */
+	bool		reset_taken;
+	bool		owed_taken;
+
+	pg_atomic_uint32 sleeping;	/* the worker waits for its latch */
+	pg_atomic_uint32 committing;	/* transactions about to add keys */
+	pg_atomic_uint64 stats[NUM_STATS];
+};
+
+typedef struct SharedState
+{
+	LWLock	   *lock;
+	int			nkeys;
+	int			first_free;
+	SharedDatabase databases[MAX_DATABASES];
+	SharedKey	keys[FLEXIBLE_ARRAY_MEMBER];
+	/* after the keys: int buckets[nkeys] */
+} SharedState;
+
+#define shared_buckets(state) ((int *) &(state)->keys[(state)->nkeys])
+
+extern SharedDatabase *shared_worker_started(Oid database, Latch *latch);
+extern bool shared_lie_down(SharedDatabase *db);
+extern List *shared_take(SharedDatabase *db, bool *reset, bool *owed);
+extern void shared_finish(SharedDatabase *db, bool put_back);
+extern bool shared_worker_may_exit(SharedDatabase *db);
+extern bool shared_worker_died(SharedDatabase *db);
+extern void shared_worker_not_connected(Oid database);
+extern int	shared_pending(SharedDatabase *db);
+extern LWLock *shared_lock(void);
+
+#endif							/* CACHE_NOTIFY_SHARED_H */

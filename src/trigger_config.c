@@ -1,0 +1,293 @@
+/*-------------------------------------------------------------------------
+ *
+ * trigger_config.c
+ *	  What a watched table's trigger is to do, from its arguments.
+ *
+ * The arguments are "name=value" strings that setup_table_invalidation()
+ * writes:
+ *
+ *	  domain			which domain the table feeds
+ *	  tenant_column		column that holds the tenant; none: shared changes
+ *	  tenant_setting	setting that holds it instead
+ *	  column			one for each column that counts; none: all do
+ *	  granularity		'statement': bump for each statement, seen rows or not
+ *	  field				one for each extra payload field, see route.c
+ *	  channel, payload	see route.c
+ *
+ * What is wrong with them at this point (a tenant column that is gone) makes
+ * a change coarser, never an error.
+ *
+ * What follows from the arguments and the table's columns is prepared once per
+ * backend and dropped by a relcache invalidation of the table: the callback
+ * only marks it, as a statement may be using it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "cache_notify.h"
+
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "catalog/pg_index.h"
+#include "catalog/pg_type.h"
+#include "common/hashfn.h"
+#include "executor/spi.h"
+#include "parser/parse_coerce.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+
+#include "trigger_config.h"
+
+typedef struct ConfigEntry
+{
+	Oid			trigger;		/* hash key */
+	TriggerConfig *config;		/* may be NULL */
+	char		status;
+} ConfigEntry;
+
+#define SH_PREFIX config_table
+#define SH_ELEMENT_TYPE ConfigEntry
+#define SH_KEY_TYPE Oid
+#define SH_KEY trigger
+#define SH_HASH_KEY(tb, key) murmurhash32(key)
+#define SH_EQUAL(tb, a, b) ((a) == (b))
+#define SH_SCOPE static inline
+#define SH_DECLARE
+#define SH_DEFINE
+#include "lib/simplehash.h"
+
+/* More triggers than this are not remembered at the same time. */
+#define MAX_CONFIGS	4096
+
+static config_table_hash *configs = NULL;
+static TriggerConfig *all_configs = NULL;
+
+static void
+relcache_callback(Datum arg, Oid relid)
+{
+	for (TriggerConfig *config = all_configs; config; config = config->next)
+		if (relid == InvalidOid || relid == config->relid)
+			config->valid = false;
+}
+
+void
+trigger_init(void)
+{
+	CacheRegisterRelcacheCallback(relcache_callback, (Datum) 0);
+}
+
+/* The value of the first argument "name=value", or NULL. */
+const char *
+trigger_argument(char **args, int nargs, const char *name)
+{
+	size_t		len = strlen(name);
+
+	for (int i = 0; i < nargs; i++)
+		if (strncmp(args[i], name, len) == 0 && args[i][len] == '=')
+			return args[i] + len + 1;
+	return NULL;
+}
+
+/*
+ * Types whose text is the same under every setting.  The text of any other
+ * value is made with fixed settings, as it names the tenant.
+ */
+static bool
+text_is_stable(Oid type)
+{
+	switch (type)
+	{
+		case UUIDOID:
+		case INT2OID:
+		case INT4OID:
+		case INT8OID:
+		case OIDOID:
+		case NUMERICOID:
+		case BOOLOID:
+		case NAMEOID:
+		case CHAROID:
+		case TEXTOID:
+		case BPCHAROID:
+		case VARCHAROID:
+		case INETOID:
+		case CIDROID:
+			return true;
+		default:
+			return type_is_enum(type);
+	}
+}
+
+static void
+prepare_tenant_column(TriggerConfig *config, Relation rel, const char *name)
+{
+	TupleDesc	desc = RelationGetDescr(rel);
+	AttrNumber	attnum = SPI_fnumber(desc, name);
+	Form_pg_attribute attr;
+	Oid			type;
+	Oid			function;
+	bool		is_varlena;
+
+	if (attnum <= 0)
+		return;					/* gone or renamed: changes are shared */
+	attr = TupleDescAttr(desc, attnum - 1);
+	type = getBaseType(attr->atttypid);
+	config->tenant_column = attnum;
+	config->tenant_byval = attr->attbyval;
+	config->tenant_len = attr->attlen;
+	config->tenant_needs_settings = !text_is_stable(type);
+	switch (find_coercion_pathway(TEXTOID, type, COERCION_EXPLICIT, &function))
+	{
+		case COERCION_PATH_RELABELTYPE:
+			config->tenant_is_text = true;
+			break;
+		case COERCION_PATH_FUNC:
+			config->tenant_cast = true;
+			fmgr_info_cxt(function, &config->tenant_function, config->context);
+			break;
+		default:
+			getTypeOutputInfo(type, &function, &is_varlena);
+			fmgr_info_cxt(function, &config->tenant_function, config->context);
+			break;
+	}
+}
+
+static void
+prepare_columns(TriggerConfig *config, Relation rel, Trigger *trigger)
+{
+	const size_t len = strlen("column=");
+
+	config->columns = palloc(Max(trigger->tgnargs, 1) * sizeof(AttrNumber));
+	for (int i = 0; i < trigger->tgnargs; i++)
+	{
+		AttrNumber	attnum;
+
+		if (strncmp(trigger->tgargs[i], "column=", len) != 0)
+			continue;
+		attnum = SPI_fnumber(RelationGetDescr(rel), trigger->tgargs[i] + len);
+		if (attnum <= 0)
+		{
+			config->ncolumns = 0;	/* gone or renamed: every column counts */
+			return;
+		}
+		config->columns[config->ncolumns++] = attnum;
+	}
+}
+
+/* The columns of the primary key, whose values payloads are to tell. */
+static void
+prepare_key_columns(TriggerConfig *config, Relation rel)
+{
+	HeapTuple	tuple;
+	Form_pg_index index;
+
+	list_free(RelationGetIndexList(rel));	/* sets rd_pkindex */
+	if (!OidIsValid(rel->rd_pkindex))
+		return;
+	tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(rel->rd_pkindex));
+	if (!HeapTupleIsValid(tuple))
+		return;
+	index = (Form_pg_index) GETSTRUCT(tuple);
+	for (int i = 0; i < index->indnkeyatts; i++)
+		config->key_columns[config->nkey_columns++] = index->indkey.values[i];
+	ReleaseSysCache(tuple);
+}
+
+/* The context is the configuration's own, so that it can go as a whole. */
+static TriggerConfig *
+create_config(TriggerData *trigdata)
+{
+	Trigger    *trigger = trigdata->tg_trigger;
+	Relation	rel = trigdata->tg_relation;
+	char	  **args = trigger->tgargs;
+	int			nargs = trigger->tgnargs;
+	const char *domain = trigger_argument(args, nargs, "domain");
+	const char *tenant_column = trigger_argument(args, nargs, "tenant_column");
+	const char *granularity = trigger_argument(args, nargs, "granularity");
+	const char *tenant_setting = trigger_argument(args, nargs, "tenant_setting");
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
+												  "cache_notify trigger",
+												  ALLOCSET_SMALL_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	TriggerConfig *config = palloc0(sizeof(TriggerConfig));
+
+	/* Only a trigger made by hand can lack a domain, or have too long a one. */
+	if (domain == NULL || strlen(domain) >= NAMEDATALEN)
+		domain = RelationGetRelationName(rel);
+	config->context = context;
+	config->relid = RelationGetRelid(rel);
+	config->domain = domain_lookup(domain);
+	config->domains_forgotten = cascade_domains_forgotten();
+	config->per_statement = granularity != NULL &&
+		strcmp(granularity, "statement") == 0;
+	if (tenant_setting != NULL)
+		config->tenant_setting = pstrdup(tenant_setting);
+	else if (tenant_column != NULL)
+		prepare_tenant_column(config, rel, tenant_column);
+	prepare_columns(config, rel, trigger);
+	config->fields = route_fields(args, nargs) &
+		(FIELD_OPERATIONS | FIELD_KEYS);
+	if (config->fields & FIELD_KEYS)
+		prepare_key_columns(config, rel);
+	config->valid = true;
+	MemoryContextSwitchTo(old);
+	return config;
+}
+
+/* A statement may be using it: it goes when the transaction ends. */
+static void
+drop_config(TriggerConfig *config)
+{
+	TriggerConfig **link = &all_configs;
+
+	while (*link != config)
+		link = &(*link)->next;
+	*link = config->next;
+	MemoryContextSetParent(config->context, TopTransactionContext);
+}
+
+static void
+drop_all_configs(void)
+{
+	while (all_configs != NULL)
+		drop_config(all_configs);
+	config_table_destroy(configs);
+	configs = NULL;
+}
+
+static ConfigEntry *
+find_config_entry(Oid trigger)
+{
+	ConfigEntry *entry;
+	bool		found;
+
+	if (configs != NULL && configs->members >= MAX_CONFIGS)
+		drop_all_configs();
+	if (configs == NULL)
+		configs = config_table_create(TopMemoryContext, 64, NULL);
+	entry = config_table_insert(configs, trigger, &found);
+	if (!found)
+		entry->config = NULL;
+	return entry;
+}
+
+/* What this trigger is to do.  Valid until the transaction ends. */
+TriggerConfig *
+trigger_config(TriggerData *trigdata)
+{
+	ConfigEntry *entry = find_config_entry(trigdata->tg_trigger->tgoid);
+	TriggerConfig *config = entry->config;
+
+	if (config != NULL && config->valid &&
+		config->domains_forgotten == cascade_domains_forgotten())
+		return config;
+
+	config = create_config(trigdata);
+	if (entry->config != NULL)
+		drop_config(entry->config);
+	MemoryContextSetParent(config->context, TopMemoryContext);
+	config->next = all_configs;
+	all_configs = entry->config = config;
+	return config;
+}

@@ -1,0 +1,182 @@
+/*-------------------------------------------------------------------------
+ *
+ * utility.c
+ *	  Hooks: where statements begin and end, and commands that concern the
+ *	  worker.
+ *
+ * A statement's AFTER triggers fire while the executor finishes, or, for COPY
+ * and TRUNCATE, during the command.  That is the frame in which change_set.c
+ * counts a key once.  A query that the server runs for a foreign key does not
+ * fire its own triggers: they fire with those of the statement that caused it.
+ *
+ * COMMIT PREPARED: what the prepared transaction owes (owed.c) is delivered
+ * by the worker, or by the transaction that the command runs in.
+ *
+ * Commands that need a database without connections, such as DROP DATABASE:
+ * its worker is asked to go first.
+ *
+ * A session sees to these only if it has loaded the library: preload it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "cache_notify.h"
+
+#include "catalog/pg_database.h"
+#include "commands/dbcommands.h"
+#include "executor/executor.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "storage/latch.h"
+#include "tcop/utility.h"
+
+/* How long to wait for a worker to go, in ms. */
+#define STOP_TIMEOUT_MS	5000
+#define STOP_POLL_MS	10
+
+static ProcessUtility_hook_type previous_hook = NULL;
+static ExecutorFinish_hook_type previous_finish_hook = NULL;
+
+/* The database that a command needs to itself, or NULL. */
+static const char *
+exclusive_database(Node *command)
+{
+	ListCell   *lc;
+
+	switch (nodeTag(command))
+	{
+		case T_DropdbStmt:
+			return ((DropdbStmt *) command)->dbname;
+		case T_AlterDatabaseStmt:
+			return ((AlterDatabaseStmt *) command)->dbname;
+		case T_RenameStmt:
+			return ((RenameStmt *) command)->renameType == OBJECT_DATABASE ?
+				((RenameStmt *) command)->subname : NULL;
+		case T_CreatedbStmt:
+			foreach(lc, ((CreatedbStmt *) command)->options)
+			{
+				DefElem    *option = lfirst(lc);
+
+				if (strcmp(option->defname, "template") == 0 &&
+					option->arg != NULL && IsA(option->arg, String))
+					return strVal(option->arg);
+			}
+			return NULL;
+		default:
+			return NULL;
+	}
+}
+
+/* Wait for the database's worker to go; if it does not, the command fails. */
+static void
+stop_worker(const char *database)
+{
+	Oid			oid = get_database_oid(database, true);
+
+	for (int waited = 0;
+		 OidIsValid(oid) && waited < STOP_TIMEOUT_MS && shared_stop_worker(oid);
+		 waited += STOP_POLL_MS)
+	{
+		(void) WaitLatch(MyLatch,
+						 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 STOP_POLL_MS, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+static bool
+commits_prepared(Node *command)
+{
+	return IsA(command, TransactionStmt) &&
+		((TransactionStmt *) command)->kind == TRANS_STMT_COMMIT_PREPARED;
+}
+
+static void
+run_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
+			ProcessUtilityContext context, ParamListInfo params,
+			QueryEnvironment *environment, DestReceiver *dest,
+			QueryCompletion *completion)
+{
+	if (previous_hook)
+		previous_hook(pstmt, query, read_only_tree, context, params,
+					  environment, dest, completion);
+	else
+		standard_ProcessUtility(pstmt, query, read_only_tree, context, params,
+								environment, dest, completion);
+}
+
+static void
+process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
+				ProcessUtilityContext context, ParamListInfo params,
+				QueryEnvironment *environment, DestReceiver *dest,
+				QueryCompletion *completion)
+{
+	Node	   *command = pstmt->utilityStmt;
+	const char *database = exclusive_database(command);
+
+	if (database != NULL && shared_available())
+		stop_worker(database);
+	if (IsA(command, CopyStmt) || IsA(command, TruncateStmt))
+	{
+		Statement	outer = change_set_begin_statement(trigger_depth() + 1);
+
+		PG_TRY();
+		{
+			run_utility(pstmt, query, read_only_tree, context, params,
+						environment, dest, completion);
+		}
+		PG_FINALLY();
+		{
+			change_set_end_statement(outer);
+		}
+		PG_END_TRY();
+		return;
+	}
+	run_utility(pstmt, query, read_only_tree, context, params,
+				environment, dest, completion);
+	if (commits_prepared(command))
+		delivery_owed_at_commit();
+}
+
+static void
+run_finish(QueryDesc *query)
+{
+	if (previous_finish_hook)
+		previous_finish_hook(query);
+	else
+		standard_ExecutorFinish(query);
+}
+
+static void
+executor_finish(QueryDesc *query)
+{
+	Statement	outer;
+
+	/* A query that changes nothing itself needs no frame. */
+	if ((query->operation == CMD_SELECT &&
+		 !query->plannedstmt->hasModifyingCTE) ||
+		(query->estate->es_top_eflags & EXEC_FLAG_SKIP_TRIGGERS))
+	{
+		run_finish(query);
+		return;
+	}
+	outer = change_set_begin_statement(trigger_depth() + 1);
+	PG_TRY();
+	{
+		run_finish(query);
+	}
+	PG_FINALLY();
+	{
+		change_set_end_statement(outer);
+	}
+	PG_END_TRY();
+}
+
+void
+utility_init(void)
+{
+	previous_hook = ProcessUtility_hook;
+	ProcessUtility_hook = process_utility;
+	previous_finish_hook = ExecutorFinish_hook;
+	ExecutorFinish_hook = executor_finish;
+}

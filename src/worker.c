@@ -1,0 +1,381 @@
+/*-------------------------------------------------------------------------
+ *
+ * worker.c
+ *	  The background worker that delivers, so that no commit waits for it.
+ *
+ * One worker per database that has something to deliver.  A transaction that
+ * is about to commit starts it if need be; it goes when it has been idle for
+ * a while, and when somebody wants to drop the database.
+ *
+ * A cycle: take the pending keys, take a snapshot, read the counters, queue
+ * one NOTIFY per key, commit.  The snapshot is later than every commit whose
+ * keys were taken, so a thousand commits on one key are one notification with
+ * the version they led to.  Nothing is written but what transactions owe
+ * (owed.c), so the commit waits for no flush; the snapshot lasts as long as
+ * the cycle, so vacuum is not held back.
+ *
+ * Pacing.  The first change after a quiet time goes out at once.  While
+ * changes keep coming, cycles begin at least MIN_CYCLE_MS apart: a cycle
+ * costs about as much as a small transaction, and on a busy machine it takes
+ * that time from a writer.
+ *
+ * The worker is never restarted by the postmaster, which would try for ever
+ * to reach a database that has been dropped.  If it dies at its work it
+ * registers its own successor (die_gracefully).
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "cache_notify.h"
+
+#include "access/xact.h"
+#include "commands/async.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/proc.h"
+#include "tcop/tcopprot.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+#include "shared.h"
+
+/* Least time between the beginnings of two cycles, in ms. */
+#define MIN_CYCLE_MS	3
+
+/* The worker goes after this long without work. */
+#define IDLE_EXIT_MS	60000
+
+/* How long to wait while the notification queue is full. */
+#define QUEUE_FULL_WAIT_MS	200
+
+/* How often to say so. */
+#define QUEUE_FULL_LOG_MS	10000
+
+/* A worker whose predecessors failed waits this long for each, up to a limit. */
+#define FAILURE_WAIT_MS		500
+#define MAX_FAILURE_WAIT_MS 10000
+
+PGDLLEXPORT void cache_notify_worker_main(Datum database);
+
+static int	coalesce_ms = 0;
+
+static SharedDatabase *my_database = NULL;
+static bool connected = false;
+static MemoryContext cycle_context;
+
+void
+worker_init(void)
+{
+	DefineCustomIntVariable("cache_notify.coalesce",
+							"How long the worker waits for further changes of the same keys.",
+							"Fewer notifications, each as much later.",
+							&coalesce_ms,
+							0, 0, 60000,
+							PGC_SIGHUP, GUC_UNIT_MS,
+							NULL, NULL, NULL);
+}
+
+static bool
+register_worker(Oid database)
+{
+	BackgroundWorker worker = {0};
+
+	snprintf(worker.bgw_name, BGW_MAXLEN, "cache_notify worker for database %u",
+			 database);
+	snprintf(worker.bgw_type, BGW_MAXLEN, "cache_notify worker");
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = BGW_NEVER_RESTART;
+	snprintf(worker.bgw_library_name, BGW_MAXLEN, "cache_notify");
+	snprintf(worker.bgw_function_name, BGW_MAXLEN, "cache_notify_worker_main");
+	worker.bgw_main_arg = ObjectIdGetDatum(database);
+	return RegisterDynamicBackgroundWorker(&worker, NULL);
+}
+
+/*
+ * Before a commit: see that the worker is there or on its way.  Returns the
+ * pinned database, or NULL if this transaction must deliver by itself.
+ */
+SharedDatabase *
+worker_begin_commit(void)
+{
+	bool		start;
+	SharedDatabase *db = shared_begin_commit(&start);
+
+	if (db == NULL || !start || register_worker(MyDatabaseId))
+		return db;
+
+	shared_end_commit(db);
+	if (shared_worker_not_started(db))
+		ereport(LOG,
+				(errmsg("could not start the cache_notify worker, transactions deliver by themselves"),
+				 errhint("Increase max_worker_processes.")));
+	return NULL;
+}
+
+/*
+ * Exit callback, after an open transaction was aborted: what was taken goes
+ * back, and a successor delivers it.
+ */
+static void
+die_gracefully(int code, Datum arg)
+{
+	SharedDatabase *db = my_database;
+
+	my_database = NULL;
+	if (!connected)
+		shared_worker_not_connected(DatumGetObjectId(arg));
+	else if (db != NULL && shared_worker_died(db) && !register_worker(db->oid))
+		(void) shared_worker_not_started(db);
+}
+
+/* Sleep until the latch is set or the time is over. */
+static void
+wait_ms(long timeout)
+{
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+					 timeout, PG_WAIT_EXTENSION);
+	ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
+	if (ConfigReloadPending)
+	{
+		ConfigReloadPending = false;
+		ProcessConfigFile(PGC_SIGHUP);
+	}
+}
+
+/* Wait until this time, whatever the latch says, but for a stop. */
+static void
+wait_until(TimestampTz time)
+{
+	for (;;)
+	{
+		long		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
+														   time);
+
+		if (left <= 0 || my_database->stop)
+			return;
+		wait_ms(left);
+	}
+}
+
+/* A taken key in the form that notify.c reads. */
+static ChangeKey *
+change_of_shared_key(SharedKey *k)
+{
+	ChangeKey  *key = palloc0(sizeof(ChangeKey));
+
+	key->domain = domain_lookup(k->domain);
+	key->tenant = k->shared ? NULL : k->tenant;
+	key->tenant_len = k->tenant_len;
+	key->bumps = 1;
+	key->extra = k->taken_extra;
+	return key;
+}
+
+/*
+ * Say which backend keeps the notification queue full.  The server does not
+ * tell, but a listener falls behind in one of two ways: it sits in a
+ * transaction, or its client does not read.
+ */
+static void
+log_full_queue(void)
+{
+	int			pid = 0;
+
+	if (SPI_connect() == SPI_OK_CONNECT)
+	{
+		if (SPI_execute("SELECT pid FROM pg_catalog.pg_stat_activity"
+						" WHERE backend_type = 'client backend'"
+						" AND (state LIKE 'idle in transaction%' OR wait_event = 'ClientWrite')"
+						" ORDER BY state_change LIMIT 1", true, 1) == SPI_OK_SELECT &&
+			SPI_processed == 1)
+		{
+			bool		isnull;
+
+			pid = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0],
+											  SPI_tuptable->tupdesc, 1, &isnull));
+		}
+		SPI_finish();
+	}
+	ereport(LOG,
+			(errmsg("notification queue is nearly full, notifications are held back"),
+			 pid != 0 ?
+			 errdetail("The listener with PID %d is the one that lags most, by the look of it.", pid) :
+			 errdetail("A listener lags behind."),
+			 errhint("End its transaction, or terminate it; its cache must then validate what it holds.")));
+}
+
+/* Deliver once.  False if the notification queue is full. */
+static bool
+deliver(List *shared_keys, bool reset, bool owed, bool log_full)
+{
+	List	   *keys = NIL;
+	ListCell   *lc;
+	CounterTable table;
+	bool		sent = true;
+
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	pgstat_report_activity(STATE_RUNNING, "delivering notifications");
+	MemoryContextSwitchTo(cycle_context);
+	foreach(lc, shared_keys)
+		keys = lappend(keys, change_of_shared_key(lfirst(lc)));
+
+	if (counter_open(&table, AccessShareLock))
+	{
+		sent = notify_keys(&table, keys, reset, owed, false);
+		counter_close(&table, NoLock);
+	}
+	if (!sent && log_full)
+	{
+		PushActiveSnapshot(GetTransactionSnapshot());
+		log_full_queue();
+		PopActiveSnapshot();
+	}
+
+	if (sent)
+		CommitTransactionCommand();
+	else
+		AbortCurrentTransaction();
+	MemoryContextReset(cycle_context);
+	cascade_end_transaction();
+	pgstat_report_activity(STATE_IDLE, NULL);
+	return sent;
+}
+
+static void
+count_delivered(List *keys)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz oldest = now;
+	ListCell   *lc;
+
+	if (keys == NIL)
+		return;
+	foreach(lc, keys)
+	{
+		SharedKey  *k = lfirst(lc);
+
+		oldest = Min(oldest, k->taken_since);
+	}
+	pg_atomic_fetch_add_u64(&my_database->stats[STAT_DELIVERED],
+							list_length(keys));
+	pg_atomic_fetch_add_u64(&my_database->stats[STAT_CYCLES], 1);
+	pg_atomic_write_u64(&my_database->stats[STAT_LAST_LAG_US], now - oldest);
+	if (now - oldest > pg_atomic_read_u64(&my_database->stats[STAT_MAX_LAG_US]))
+		pg_atomic_write_u64(&my_database->stats[STAT_MAX_LAG_US], now - oldest);
+}
+
+/* Take what is pending and deliver it.  False if there was nothing. */
+static bool
+run_cycle(void)
+{
+	static TimestampTz last_log = 0;
+	List	   *keys;
+	bool		reset,
+				owed,
+				log_full;
+	MemoryContext old = MemoryContextSwitchTo(cycle_context);
+
+	keys = shared_take(my_database, &reset, &owed);
+	MemoryContextSwitchTo(old);
+	if (keys == NIL && !reset && !owed)
+		return false;
+
+	log_full = TimestampDifferenceExceeds(last_log, GetCurrentTimestamp(),
+										  QUEUE_FULL_LOG_MS);
+	count_delivered(keys);
+	if (deliver(keys, reset, owed, log_full))
+		shared_finish(my_database, false);
+	else
+	{
+		if (log_full)
+			last_log = GetCurrentTimestamp();
+		shared_finish(my_database, true);
+		wait_until(TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+											   QUEUE_FULL_WAIT_MS));
+	}
+	return true;
+}
+
+/* Cycle after cycle, until there is nothing to do for long, or a stop. */
+static void
+work(void)
+{
+	TimestampTz last_begin = 0;
+	TimestampTz idle_since = GetCurrentTimestamp();
+
+	while (!my_database->stop)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (shared_lie_down(my_database))
+		{
+			long		left = IDLE_EXIT_MS -
+				TimestampDifferenceMilliseconds(idle_since, GetCurrentTimestamp());
+
+			if (left <= 0 && shared_worker_may_exit(my_database))
+				return;
+			wait_ms(Max(left, 1));
+			continue;
+		}
+
+		wait_until(TimestampTzPlusMilliseconds(last_begin,
+											   Max(MIN_CYCLE_MS, coalesce_ms)));
+		if (coalesce_ms > 0)
+			wait_until(TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+												   coalesce_ms));
+		last_begin = GetCurrentTimestamp();
+		if (run_cycle())
+			idle_since = GetCurrentTimestamp();
+		my_database->failures = 0;
+	}
+
+	/* Asked to go: what is pending now would find no worker afterwards. */
+	(void) run_cycle();
+	(void) shared_worker_may_exit(my_database);
+}
+
+void
+cache_notify_worker_main(Datum database)
+{
+	SharedDatabase *db;
+
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+
+	/* Runs after the server's own callback, which aborts a transaction. */
+	before_shmem_exit(die_gracefully, database);
+	db = shared_database(DatumGetObjectId(database));
+	if (db != NULL && db->failures > 0)
+		wait_ms(Min(db->failures * FAILURE_WAIT_MS, MAX_FAILURE_WAIT_MS));
+
+	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(database),
+											  InvalidOid, 0);
+	connected = true;
+	pgstat_report_appname("cache_notify worker");
+
+	/* What is taken from owed_delivery may come back after a crash. */
+	SetConfigOption("synchronous_commit", "off", PGC_USERSET, PGC_S_OVERRIDE);
+	SetConfigOption("lock_timeout", "0", PGC_USERSET, PGC_S_OVERRIDE);
+	SetConfigOption("default_transaction_read_only", "off",
+					PGC_USERSET, PGC_S_OVERRIDE);
+	SetConfigOption("default_transaction_isolation", "read committed",
+					PGC_USERSET, PGC_S_OVERRIDE);
+
+	cycle_context = AllocSetContextCreate(TopMemoryContext,
+										  "cache_notify delivery",
+										  ALLOCSET_DEFAULT_SIZES);
+	my_database = shared_worker_started(DatumGetObjectId(database), MyLatch);
+	if (my_database == NULL)
+		proc_exit(0);			/* another one is there */
+	work();
+	my_database = NULL;			/* it may have a new worker already */
+	proc_exit(0);
+}
