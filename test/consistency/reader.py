@@ -136,22 +136,21 @@ class Reader:
                 for _ in range(200):
                     self.one_read()
                 self.report(self.number, self.count)
-            except psycopg.Error as error:
-                if self.connection and not self.connection.closed and not (
-                        self.primary and self.primary.closed):
-                    raise
+            except psycopg.OperationalError:
+                # The server is gone, or its recovery had to cancel the query.
                 self.connection = None
                 self.count["lost connections"] += 1
                 time.sleep(0.02)
         self.report(self.number, self.count)
 
     def open(self):
-        host = self.cluster.standby_host if self.from_standby else self.cluster.primary_host
-        self.connection = psycopg.connect(host=host, user="reader", dbname="postgres",
-                                          autocommit=True)
+        hosts = [self.cluster.primary_host]
         if self.from_standby:
-            self.primary = psycopg.connect(host=self.cluster.primary_host, user="reader",
-                                           dbname="postgres", autocommit=True)
+            hosts.append(self.cluster.standby_host)
+        connections = [psycopg.connect(host=host, user="reader", dbname="postgres",
+                                       autocommit=True) for host in hosts]
+        self.connection = connections[-1]
+        self.primary = connections[0] if self.from_standby else None
 
     def one_read(self):
         choice = self.random.random()
