@@ -65,6 +65,9 @@ class Faults:
             time.sleep(0.01)
         truth.history.value += 1
         cluster.fail_over()
+        # Prepared there, and how it ended was lost: it comes to nothing.
+        for gid, in cluster.primary.execute("SELECT gid FROM pg_prepared_xacts"):
+            cluster.primary.execute(f"ROLLBACK PREPARED '{gid}'")
         truth.take_back([n for _, n in cluster.primary.execute(
             "SELECT cell, n FROM item UNION ALL SELECT cell, n FROM price"
             " UNION ALL SELECT cell, n FROM setting ORDER BY cell")])
