@@ -6,6 +6,7 @@
 #   make test              build with assertions, install, run every test
 #   make test-unit         the same with pg_regress and pgTAP only
 #   make test-integration  the same with isolation specs and TAP only
+#   make test-consistency  is a cache ever stale? READS=n says how long to look
 #   make benchmark         measure; SCENARIO=name picks what
 #   make clean             remove everything that was generated
 #
@@ -82,7 +83,7 @@ all install clean:
 
 endif
 
-export PG_CONFIG PG_VERSION TESTS
+export PG_CONFIG PG_VERSION TESTS READS
 
 $(SQL_BUILT): $(SQL_FILES) Makefile $(EXTENSION).control
 	cat $(SQL_FILES) > $@
@@ -110,10 +111,14 @@ ready-to-test:
 	@tools/as-root $(again) CN_ASSERT=1 install
 
 test: ready-to-test
-	@tools/unprivileged --fetch test/output test/run regress pgtap isolation tap
+	@tools/unprivileged --fetch test/output test/run regress pgtap isolation tap \
+	  examples model consistency
 
 test-unit: ready-to-test
 	@tools/unprivileged --fetch test/output test/run regress pgtap
+
+test-consistency: ready-to-test
+	@tools/unprivileged --fetch test/output test/run consistency
 
 test-integration: ready-to-test
 	@tools/unprivileged --fetch test/output test/run isolation tap
@@ -131,5 +136,5 @@ benchmark:
 	@tools/unprivileged --fetch bench/results.json bench/run $(SCENARIO)
 
 .PHONY: check-version check-sources ready-to-test FORCE \
-	test test-unit test-integration demo benchmark
+	test test-unit test-integration test-consistency demo benchmark
 FORCE:

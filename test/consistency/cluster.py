@@ -1,0 +1,126 @@
+"""Throwaway servers that the checker may kill, restart, and promote."""
+
+import os
+import shutil
+import subprocess
+import time
+
+import psycopg
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+PG_CONFIG = os.environ.get("PG_CONFIG", "pg_config")
+BINDIR = subprocess.check_output([PG_CONFIG, "--bindir"], text=True).strip()
+
+
+def program(name, *arguments, **options):
+    with open(os.devnull, "w") as nowhere:
+        subprocess.run([os.path.join(BINDIR, name), *arguments], check=True,
+                       stdout=nowhere, **options)
+
+
+class Server:
+    """One data directory, with its socket beside it."""
+
+    def __init__(self, directory):
+        self.directory = directory
+        self.data = os.path.join(directory, "data")
+
+    def initialize(self, settings):
+        os.mkdir(self.directory, 0o700)
+        program("initdb", "-D", self.data, "-U", "postgres", "-A", "trust", "-E", "UTF8",
+                "--no-locale", "--no-sync")
+        with open(os.path.join(HERE, "../../tools/server.conf")) as common:
+            lines = common.read()
+        with open(os.path.join(self.data, "postgresql.conf"), "a") as conf:
+            conf.write(lines)
+            for setting in settings:
+                name, _, value = setting.partition("=")
+                conf.write(f"{name} = '{value}'\n")
+
+    def copy_from(self, primary):
+        """Becomes a standby of another server."""
+        os.mkdir(self.directory, 0o700)
+        program("pg_basebackup", "-D", self.data, "-h", primary.directory, "-U", "postgres",
+                "-R", "-c", "fast", "--no-sync")
+
+    def start(self):
+        program("pg_ctl", "start", "-s", "-w", "-D", self.data, "-l", self.directory + "/log",
+                "-o", f"-c listen_addresses='' -k '{self.directory}'")
+
+    def stop(self, mode):
+        program("pg_ctl", "stop", "-s", "-D", self.data, "-m", mode)
+
+    def promote(self):
+        program("pg_ctl", "promote", "-s", "-w", "-D", self.data)
+
+    def execute(self, statement, *parameters):
+        with psycopg.connect(host=self.directory, autocommit=True, user="postgres",
+                             dbname="postgres") as connection:
+            cursor = connection.execute(statement, parameters)
+            return cursor.fetchall() if cursor.description else None
+
+    def destroy(self):
+        shutil.rmtree(self.directory)
+
+
+class Cluster:
+    """A primary and, if asked for, an asynchronous standby. Clients reach them
+    as the hosts `primary` and `standby`, whichever servers these are now."""
+
+    def __init__(self, directory, settings, with_standby):
+        self.directory = directory
+        self.primary_host = os.path.join(directory, "primary")
+        self.standby_host = os.path.join(directory, "standby")
+        self._made = 0
+        self.primary = self._new_server()
+        self.primary.initialize(settings)
+        self.primary.start()
+        self._point(self.primary_host, self.primary)
+        self.standby = None
+        if with_standby:
+            self.add_standby()
+
+    def _new_server(self):
+        self._made += 1
+        return Server(os.path.join(self.directory, f"server{self._made}"))
+
+    @staticmethod
+    def _point(host, server):
+        os.symlink(server.directory, host + ".new")
+        os.replace(host + ".new", host)
+
+    def add_standby(self):
+        standby = self._new_server()
+        standby.copy_from(self.primary)
+        standby.start()
+        self._point(self.standby_host, standby)
+        self.standby = standby
+
+    def restart(self, mode):
+        self.primary.stop(mode)
+        self.primary.start()
+
+    def cut_off_standby(self):
+        """From now on the standby receives nothing."""
+        self.standby.execute("ALTER SYSTEM SET primary_conninfo = ''")
+        self.standby.execute("SELECT pg_reload_conf()")
+
+    def fail_over(self):
+        """The primary dies, and with it whatever the standby has not received."""
+        old, self.primary, self.standby = self.primary, self.standby, None
+        old.stop("immediate")
+        self.primary.promote()
+        self._point(self.primary_host, self.primary)
+        old.destroy()
+
+    def wait_until_up(self):
+        while True:
+            try:
+                return self.primary.execute("SELECT")
+            except psycopg.OperationalError:
+                time.sleep(0.02)
+
+    def stop(self):
+        for server in (self.standby, self.primary):
+            if server:
+                server.stop("immediate")

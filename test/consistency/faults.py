@@ -1,0 +1,81 @@
+"""Faults that the checker injects."""
+
+import os
+import random
+import signal
+import time
+from collections import Counter
+
+
+class Faults:
+    def __init__(self, cluster, truth, seed, names):
+        self.cluster = cluster
+        self.truth = truth
+        self.random = random.Random(f"{seed}-faults")
+        self.names = names
+        self.count = Counter()
+
+    def inject(self):
+        if self.names:
+            name = self.random.choice(self.names)
+            if FAULTS[name](self):
+                self.count[name] += 1
+
+    def backend(self, condition):
+        """The process id of a backend, any of those it applies to, or None."""
+        pids = self.cluster.primary.execute(
+            f"SELECT pid FROM pg_stat_activity WHERE {condition} ORDER BY pid")
+        return self.random.choice(pids)[0] if pids else None
+
+    def terminate(self, condition):
+        pid = self.backend(condition)
+        if pid:
+            self.cluster.primary.execute("SELECT pg_terminate_backend(%s)", pid)
+        return pid
+
+    def listener(self):
+        return self.terminate("application_name LIKE 'listener%%'")
+
+    def writer(self):
+        return self.terminate("application_name = 'writer'")
+
+    def worker(self):
+        return self.terminate("backend_type LIKE 'cache_notify%%'")
+
+    def kill(self):
+        """A backend dies hard; the server restarts by itself."""
+        pid = self.backend("application_name = 'writer' OR backend_type LIKE 'cache_notify%%'")
+        if pid:
+            os.kill(pid, signal.SIGKILL)
+            time.sleep(0.1)
+            self.cluster.wait_until_up()
+        return pid
+
+    def immediate(self):
+        self.cluster.restart("immediate")
+        return True
+
+    def failover(self):
+        """The standby takes over without the last commits."""
+        truth, cluster = self.truth, self.cluster
+        cluster.cut_off_standby()
+        time.sleep(self.random.uniform(0.1, 0.5))
+        truth.pause.value = True
+        while not all(truth.paused):
+            time.sleep(0.01)
+        truth.history.value += 1
+        cluster.fail_over()
+        # Prepared there, and how it ended was lost: it comes to nothing.
+        for gid, in cluster.primary.execute("SELECT gid FROM pg_prepared_xacts"):
+            cluster.primary.execute(f"ROLLBACK PREPARED '{gid}'")
+        truth.take_back([n for _, n in cluster.primary.execute(
+            "SELECT cell, n FROM item UNION ALL SELECT cell, n FROM price"
+            " UNION ALL SELECT cell, n FROM setting ORDER BY cell")])
+        truth.history.value += 1
+        truth.pause.value = False
+        cluster.add_standby()
+        return True
+
+
+FAULTS = {"listener": Faults.listener, "writer": Faults.writer, "worker": Faults.worker,
+          "kill": Faults.kill, "immediate": Faults.immediate, "failover": Faults.failover}
