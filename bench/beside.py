@@ -104,6 +104,41 @@ class Listeners:
         return sum(c[0] for c in connections) / len(connections)
 
 
+def one_more_listener(stopped):
+    """Beside a run: one more connection that listens, and does not read if stopped."""
+
+    @contextlib.contextmanager
+    def beside(server, database):
+        with Listeners(server, database, 1) as listener:
+            if stopped:
+                listener.stop()
+            yield
+
+    return beside
+
+
+def held_snapshot(bumps_sql):
+    """Beside all runs in a database: a snapshot that stays open, and since when
+    `bumps_sql` has been executed."""
+    held = {}  # by database; goes when the database is dropped
+
+    @contextlib.contextmanager
+    def beside(server, database):
+        if database not in held:
+            holder = subprocess.Popen(
+                [server.program("psql"), "-X", "-q", "-At", "-d", database],
+                env=server.environment, text=True, bufsize=1,
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            )
+            print("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1;", file=holder.stdin)
+            holder.stdout.readline()
+            held[database] = holder
+            server.sql(bumps_sql, database)
+        yield
+
+    return beside
+
+
 def versions(server, database, sql):
     """Rows of JSON arrays [tenant, domain, version], as a dictionary."""
     rows = [json.loads(line) for line in server.sql(sql, database).splitlines()]

@@ -114,6 +114,7 @@ class Scenario:
     full: Length
     settings: dict = dataclasses.field(default_factory=dict)  # of every variant
     listeners: int = 1  # connected during every run
+    standby: bool = False  # whether there is a synchronous one
     on_request: bool = False  # not among those that run by default
 
 
@@ -138,6 +139,18 @@ def statement_time(server, database, scenario, length, seed):
             with open(path) as file:
                 times += [int(line.split()[2]) / 1000 for line in file]
     return Run(statistics.median(times), transactions(output))
+
+
+def reading_time(sql, times=20):
+    """Throughput, and then how long a query takes, in milliseconds: the median."""
+
+    def measure(server, database, scenario, length, seed):
+        measured = throughput(server, database, scenario, length, seed)
+        output = server.sql("\\timing on\n" + sql * times, database)
+        taken = [float(t) for t in re.findall(r"^Time: ([0-9.]+) ms", output, re.MULTILINE)]
+        return dataclasses.replace(measured, more={"read_ms": statistics.median(taken)})
+
+    return measure
 
 
 def time_to_listener(statement, mark, pause_us):
@@ -257,6 +270,11 @@ def run_scenario(server, scenario, length, modules, say):
     """Run it; a dictionary for the results. `modules` are variables for the set-up
     SQL, `say` takes pieces of text that show the progress."""
     say(f"{scenario.name}: {scenario.description} ({length})\n")
+    with server.standby() if scenario.standby else contextlib.nullcontext():
+        return run_rounds(server, scenario, length, modules, say)
+
+
+def run_rounds(server, scenario, length, modules, say):
     databases = {v.name: f"{scenario.name}_{v.name}" for v in scenario.variants}
     for variant in scenario.variants:
         set_up(server, scenario, variant, databases[variant.name], modules)

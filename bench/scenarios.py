@@ -2,12 +2,14 @@
 
 import dataclasses
 
+from beside import held_snapshot, one_more_listener
 from measure import (
     Check,
     Length,
     Ratio,
     Scenario,
     Variant,
+    reading_time,
     statement_time,
     throughput,
     time_to_listener,
@@ -143,9 +145,6 @@ def single_rows(
         ratios=[
             Ratio(f"{name}_{v.name}", v.name, "untriggered", at_least=targets.get(v.name))
             for v in variants
-        ] + [
-            Ratio(f"{name}_{v.name}_cpu", v.name, "untriggered", of="cpu_us")
-            for v in variants if v.name in targets
         ],
         settings=settings or {},
         quick=quick,
@@ -238,6 +237,172 @@ def heard_after(name, clients, description, p50, p99, pause_us, quick, full):
     )
 
 
+def many_statements(name, description, script, statements, targets):
+    """Clients whose transactions have many single-row statements."""
+    return dataclasses.replace(
+        single_rows(
+            name, 8, description,
+            [watched("worker", "worker", dataclasses.replace(ONE_VERSION, bumps=statements))],
+            targets,
+        ),
+        script=script,
+    )
+
+
+# In ascending order, or the clients would deadlock.
+ORM = (
+    "\\set id random(1, 9900)\nBEGIN;\n"
+    + "".join(f"UPDATE item SET price = price + 1 WHERE id = :id + {n};\n" for n in range(50))
+    + "COMMIT;\n"
+)
+
+SAVEPOINTS = (
+    "\\set id random(1, 9800)\nBEGIN;\n"
+    + "".join(
+        "SAVEPOINT s;\n"
+        f"UPDATE item SET price = price + 1 WHERE id = :id + {n};\n"
+        "RELEASE s;\n"
+        for n in range(100)
+    )
+    + "COMMIT;\n"
+)
+
+
+def bulk(name, description, script, rows, quick, full, bumps=1, setup=""):
+    """One client, one large statement: what a row costs."""
+    return Scenario(
+        name=name,
+        description=f"1 client, {description}",
+        setup=items(rows=rows, fillfactor=40) + setup,
+        script=script,
+        clients=1,
+        measure=statement_time,
+        unit="ms",
+        variants=[
+            UNTRIGGERED,
+            empty_trigger("empty_row", "row"),
+            watched("row", "worker", dataclasses.replace(ONE_VERSION, bumps=bumps)),
+        ],
+        ratios=[
+            Ratio(f"{name}_floor", "row", "empty_row", at_most=1.10),
+            Ratio(f"{name}_empty_row", "empty_row", "untriggered"),
+            Ratio(f"{name}_row", "row", "untriggered"),
+        ],
+        quick=quick,
+        full=full,
+        on_request=True,
+    )
+
+
+def bulk1m(operation, statement, setup=""):
+    """Rolled back, so that each execution finds the same table, and bumps nothing."""
+    return bulk(
+        f"bulk1m_{operation}", f"{operation} of 1,000,000 rows",
+        f"BEGIN;\n{statement};\nROLLBACK;\n", 1000000,
+        Length(rounds=3, transactions=1), Length(rounds=5, transactions=1),
+        bumps=0, setup=setup,
+    )
+
+
+# To the server's own directory, which is where its programs run.
+COPY_OUT = "COPY item TO PROGRAM 'cat > item.copy';\nTRUNCATE item;\n"
+
+# Each commit leaves a dead row version that the snapshot keeps.
+BUMP_PROCEDURE = """
+CREATE PROCEDURE bump(times int) LANGUAGE plpgsql AS $$
+BEGIN
+    FOR n IN 1 .. times LOOP
+        PERFORM cache_notify.invalidate('item', 'tenant-0');
+        COMMIT;
+    END LOOP;
+END $$;
+"""
+
+BUMPS = "SET synchronous_commit = off; CALL bump(1000000);"
+
+KEYS = Check("SELECT sum(n) FROM cache_notify.version_counter;")
+
+
+def with_keys(count):
+    """As many counters as if that many tenants had changed something."""
+    return watched(f"keys{count}", "worker", KEYS, more=f"""
+UPDATE item SET tenant_id = 'tenant-' || id % {count};
+UPDATE cache_notify.version_counter SET n = n WHERE false;
+INSERT INTO cache_notify.version_counter (n, last_modified, domain, tenant_id)
+SELECT 1, now(), 'item', 'tenant-' || n FROM generate_series(0, {count} - 1) AS n;
+""")
+
+
+LISTENERS64 = dataclasses.replace(
+    hot("listeners64", 32, []),
+    description="32 clients, 64 listeners of which one has stopped reading",
+    listeners=63,
+    variants=[
+        dataclasses.replace(WORKER, name="reading", beside=one_more_listener(stopped=False)),
+        dataclasses.replace(WORKER, name="stopped", beside=one_more_listener(stopped=True)),
+    ],
+    ratios=[Ratio("listeners64", "stopped", "reading", at_least=0.95)],
+    quick=MORE_ROUNDS,
+    on_request=True,
+)
+
+# An update of everything leaves the statement's own bump to the shared counter.
+KEYS1M = Scenario(
+    name="keys1m",
+    description="8 clients, 1,000,000 counters against 1,000",
+    setup=items(rows=1000000, fillfactor=50),
+    script=UPDATE_ONE.replace("10000", "1000000"),
+    clients=8,
+    measure=throughput,
+    unit="tps",
+    variants=[with_keys(1000), with_keys(1000000)],
+    ratios=[Ratio("keys1m", "keys1000", "keys1000000", at_most=1.2)],
+    quick=Length(rounds=3, seconds=5),
+    full=FULL,
+    on_request=True,
+)
+
+# The untriggered variant has nothing to read.
+READ = """
+SELECT CASE WHEN to_regproc('cache_notify.version') IS NULL THEN 'SELECT 1'
+    ELSE 'SELECT cache_notify.version(''item'', ''tenant-0'')' END AS read \\gset
+:read;
+"""
+
+HELD_SNAPSHOT = Scenario(
+    name="held_snapshot",
+    description="8 clients, a snapshot open since 1,000,000 bumps",
+    setup=items(),
+    script=UPDATE_ONE,
+    clients=8,
+    measure=reading_time(READ),
+    unit="tps",
+    variants=[
+        dataclasses.replace(UNTRIGGERED, beside=held_snapshot("")),
+        dataclasses.replace(
+            watched("worker", "worker", more=BUMP_PROCEDURE),
+            beside=held_snapshot(BUMPS),
+        ),
+    ],
+    ratios=[
+        Ratio("held_snapshot", "worker", "untriggered", at_least=0.95),
+        Ratio("held_snapshot_read_ms", "worker", of="read_ms", at_most=5),
+    ],
+    quick=Length(rounds=3, seconds=5),
+    full=FULL,
+    on_request=True,
+)
+
+SYNC_STANDBY = dataclasses.replace(
+    single_rows(
+        "sync_standby", 32, "32 clients, one hot domain, a synchronous standby",
+        [WORKER], {"worker": 0.97}, settings={"synchronous_standby_names": "*"},
+        quick=Length(rounds=3, seconds=3),
+    ),
+    standby=True,
+    on_request=True,
+)
+
 SCENARIOS = [
     hot("single", 1, targets={"worker": 0.92}, quick=MORE_ROUNDS),
     hot("hot8", 8),
@@ -308,4 +473,29 @@ SCENARIOS = [
         quick=Length(rounds=15, transactions=8),
         full=Length(rounds=21, transactions=25),
     ),
+    many_statements(
+        "orm", "8 clients, 50 single-row statements per transaction", ORM, 50,
+        {"worker": 0.95},
+    ),
+    many_statements(
+        "savepoints", "8 clients, 100 savepoints per transaction", SAVEPOINTS, 100,
+        {"worker": 0.95},
+    ),
+    LISTENERS64,
+    bulk(
+        "bulk100", "one UPDATE of 100 rows",
+        "\\set id random(1, 9900)\n"
+        "UPDATE item SET price = price + 1 WHERE id BETWEEN :id AND :id + 99;\n",
+        10000, Length(rounds=5, transactions=500), Length(rounds=9, transactions=2000),
+    ),
+    bulk1m("update", "UPDATE item SET price = price + 1"),
+    bulk1m(
+        "insert",
+        "INSERT INTO item SELECT id + 1000000, tenant_id, name, price, filler FROM item",
+    ),
+    bulk1m("copy", "COPY item FROM PROGRAM 'cat item.copy'", setup=COPY_OUT),
+    bulk1m("delete", "DELETE FROM item"),
+    KEYS1M,
+    HELD_SNAPSHOT,
+    SYNC_STANDBY,
 ]

@@ -1,5 +1,6 @@
 """A private PostgreSQL server, made for one benchmark and deleted with it."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -141,6 +142,24 @@ class Server:
         )
         self.sql("CHECKPOINT;")
         os.sync()  # or the first run would pay for what initdb has left behind
+
+    @contextlib.contextmanager
+    def standby(self):
+        """A synchronous standby, for as long as the `with` block lasts."""
+        data = os.path.join(self.directory, "standby")
+        log = os.path.join(self.directory, "standby.log")
+        run([self.program("pg_basebackup"), "-D", data, "-R", "-c", "fast", "--no-sync"],
+            self.environment)
+        pg_ctl = [self.program("pg_ctl"), "-s", "-w", "-D", data, "-l", log]
+        subprocess.run([*pg_ctl, "-o", "-c port=5433", "start"], env=self.environment,
+                       stdout=subprocess.DEVNULL, check=True)
+        try:
+            yield
+        finally:
+            self.apply({})  # or commits would wait for it
+            subprocess.run([*pg_ctl, "-m", "immediate", "stop"], env=self.environment,
+                           check=False)
+            shutil.rmtree(data, ignore_errors=True)
 
     def log_tail(self, count=20):
         try:

@@ -334,24 +334,39 @@ read_row(CounterTable *table, const ChangeKey *key, HeapTuple row,
 }
 
 /*
- * Try the row version that this backend wrote last, if its page is still in
- * the same buffer.  That also tells that the page exists: VACUUM may have
- * truncated the table.
+ * Pin the page of a remembered row, InvalidBuffer if there is no such page.
+ * If it is still in the same buffer then it exists; else VACUUM may have
+ * truncated the table before we locked it.
+ */
+static Buffer
+read_remembered_page(CounterTable *table, const RowHint *hint)
+{
+	BlockNumber block = ItemPointerGetBlockNumber(&hint->tid);
+
+	if (BufferIsValid(hint->buffer) &&
+		compat_read_recent_buffer(table->heap, block, hint->buffer))
+		return hint->buffer;
+	return block < RelationGetNumberOfBlocks(table->heap) ?
+		ReadBuffer(table->heap, block) : InvalidBuffer;
+}
+
+/*
+ * Try the row version that this backend wrote last.  Much depends on it while
+ * a snapshot is held open: then the index leads to many dead ones.
  */
 static bool
 bump_remembered_row(CounterTable *table, const ChangeKey *key)
 {
 	RowHint    *hint = &row_hints[key->hash & (NUM_ROW_HINTS - 1)];
-	Buffer		buffer = hint->buffer;
+	Buffer		buffer;
 	HeapTupleData row;
 	bool		done;
 
-	if (hint->hash != key->hash || !BufferIsValid(buffer))
+	if (hint->hash != key->hash || !ItemPointerIsValid(&hint->tid))
 		return false;
 	row.t_self = hint->tid;
-	if (!compat_read_recent_buffer(table->heap,
-								   ItemPointerGetBlockNumber(&row.t_self),
-								   buffer))
+	buffer = read_remembered_page(table, hint);
+	if (!BufferIsValid(buffer))
 		return false;
 
 	/*
@@ -366,7 +381,11 @@ bump_remembered_row(CounterTable *table, const ChangeKey *key)
 	return done;
 }
 
-/* Try every row of the key, until one is free. */
+/*
+ * Try every row of the key, until one is free.  The index has the newest part
+ * of the table last, which is where the live rows are while a snapshot is held
+ * open and dead ones pile up: begin there.
+ */
 static bool
 bump_any_row(CounterTable *table, const ChangeKey *key)
 {
@@ -377,7 +396,7 @@ bump_any_row(CounterTable *table, const ChangeKey *key)
 	InitDirtySnapshot(dirty);
 	scan = begin_scan(table, key->domain->name, key->tenant, &dirty);
 	while (!done &&
-		   index_getnext_slot(scan, ForwardScanDirection, table->slot))
+		   index_getnext_slot(scan, BackwardScanDirection, table->slot))
 		done = row_is_free(&dirty) &&
 			update_row(table, key,
 					   ExecFetchSlotHeapTuple(table->slot, false, NULL),

@@ -18,14 +18,15 @@
  * a change coarser, never an error.
  *
  * What follows from the arguments and the table's columns is prepared once per
- * backend and dropped by a relcache invalidation of the table: the callback
- * only marks it, as a statement may be using it.
+ * backend and dropped by a relcache invalidation of the table, or when any cast
+ * changes: the callback only marks it, as a statement may be using it.
  *
  *-------------------------------------------------------------------------
  */
 #include "cache_notify.h"
 
 #include "access/htup_details.h"
+#include "access/transam.h"
 #include "access/xact.h"
 #include "catalog/pg_index.h"
 #include "catalog/pg_type.h"
@@ -63,19 +64,28 @@ typedef struct ConfigEntry
 
 static config_table_hash *configs = NULL;
 static TriggerConfig *all_configs = NULL;
+static uint64 invalidations = 0;
 
 static void
 relcache_callback(Datum arg, Oid relid)
 {
+	invalidations++;
 	for (TriggerConfig *config = all_configs; config; config = config->next)
 		if (relid == InvalidOid || relid == config->relid)
 			config->valid = false;
+}
+
+static void
+cast_callback(Datum arg, int cacheid, uint32 hashvalue)
+{
+	relcache_callback(arg, InvalidOid);
 }
 
 void
 trigger_init(void)
 {
 	CacheRegisterRelcacheCallback(relcache_callback, (Datum) 0);
+	CacheRegisterSyscacheCallback(CASTSOURCETARGET, cast_callback, (Datum) 0);
 }
 
 /* The value of the first argument "name=value", or NULL. */
@@ -141,16 +151,19 @@ prepare_tenant_column(TriggerConfig *config, Relation rel, const char *name)
 	{
 		case COERCION_PATH_RELABELTYPE:
 			config->tenant_is_text = true;
-			break;
+			return;
 		case COERCION_PATH_FUNC:
 			config->tenant_cast = true;
-			fmgr_info_cxt(function, &config->tenant_function, config->context);
 			break;
 		default:
 			getTypeOutputInfo(type, &function, &is_varlena);
-			fmgr_info_cxt(function, &config->tenant_function, config->context);
 			break;
 	}
+	fmgr_info_cxt(function, &config->tenant_function, config->context);
+
+	/* A user's function may be replaced any time: look again next time. */
+	if (function >= FirstNormalObjectId)
+		config->valid = false;
 }
 
 static void
@@ -211,10 +224,12 @@ create_config(TriggerData *trigdata)
 												  ALLOCSET_SMALL_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(context);
 	TriggerConfig *config = palloc0(sizeof(TriggerConfig));
+	uint64		invalidations_before = invalidations;
 
 	/* Only a trigger made by hand can lack a domain, or have too long a one. */
 	if (domain == NULL || strlen(domain) >= NAMEDATALEN)
 		domain = RelationGetRelationName(rel);
+	config->valid = true;
 	config->context = context;
 	config->relid = RelationGetRelid(rel);
 	config->domain = domain_lookup(domain);
@@ -230,7 +245,8 @@ create_config(TriggerData *trigdata)
 		(FIELD_OPERATIONS | FIELD_KEYS);
 	if (config->fields & FIELD_KEYS)
 		prepare_key_columns(config, rel);
-	config->valid = true;
+	if (invalidations != invalidations_before)
+		config->valid = false;	/* out of date already, next time */
 	MemoryContextSwitchTo(old);
 	return config;
 }

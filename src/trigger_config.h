@@ -18,7 +18,7 @@ typedef struct TriggerConfig
 	struct TriggerConfig *next; /* in all_configs */
 	MemoryContext context;		/* that all of it lives in */
 	Oid			relid;
-	bool		valid;			/* false: the table or the trigger has changed */
+	bool		valid;			/* false: to be prepared anew */
 
 	Domain	   *domain;
 	uint64		domains_forgotten;	/* when domain was looked up */
