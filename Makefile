@@ -7,6 +7,7 @@
 #   make test-unit         the same with pg_regress and pgTAP only
 #   make test-integration  the same with isolation specs and TAP only
 #   make test-consistency  is a cache ever stale? READS=n says how long to look
+#   make test-interop      the same with the programs of others (test/interop)
 #   make benchmark         measure; SCENARIO=name picks what
 #   make clean             remove everything that was generated
 #
@@ -37,7 +38,7 @@ SQL_BUILT  = $(EXTENSION)--$(EXTVERSION).sql
 DATA       = $(wildcard sql/upgrade/$(EXTENSION)--*--*.sql)
 DATA_built = $(SQL_BUILT)
 
-EXTRA_CLEAN = $(EXTENSION)--*.sql .build-flags test/output bench/results.json
+EXTRA_CLEAN = $(EXTENSION)--*.sql .build-flags test/output test/interop/*/build bench/results.json
 
 # ------------------------------------------------------------------------ flags
 
@@ -123,6 +124,13 @@ test-consistency: ready-to-test
 test-integration: ready-to-test
 	@tools/unprivileged --fetch test/output test/run isolation tap
 
+test-interop:
+	@tools/install-dependencies build interop
+	@$(again) CN_ASSERT=1 all
+	@tools/as-root $(again) CN_ASSERT=1 install
+	@test/interop/prepare
+	@tools/unprivileged --fetch test/output test/run interop
+
 demo:
 	@tools/install-dependencies build demo
 	@$(again) all
@@ -136,5 +144,5 @@ benchmark:
 	@tools/unprivileged --fetch bench/results.json bench/run $(SCENARIO)
 
 .PHONY: check-version check-sources ready-to-test FORCE \
-	test test-unit test-integration test-consistency demo benchmark
+	test test-unit test-integration test-interop test-consistency demo benchmark
 FORCE:
