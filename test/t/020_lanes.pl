@@ -30,7 +30,7 @@ sub senders
 	$ear->{session}->heard;
 	$writer->query('UPDATE item SET n = n + 1 WHERE id = 1');
 	$worker ||= worker_pid($node);
-	my $end = time() + 1;
+	my $end = time() + 0.4;
 	while (time() < $end)
 	{
 		$senders{ $_->{pid} == $writer->pid ? 'writer' : $_->{pid} eq $worker ? 'worker' : 'somebody' }++
@@ -85,7 +85,7 @@ for my $lanes (sort keys %expected)
 # ---------------------------------------------------------------- switching
 
 my $seed = $ENV{CN_TEST_SEED} || int(time());
-my $rounds = $ENV{CN_TEST_SEED} ? 1 : long_test() ? 50 : 5;
+my $rounds = $ENV{CN_TEST_SEED} ? 1 : long_test() ? 50 : 3;
 my $script = write_script($node, 'write', <<'END');
 \set id random(0, 31) * 4 + :client_id
 UPDATE item SET n = n + 1 WHERE id = :id;

@@ -86,7 +86,7 @@ for my $run (1 .. $runs)
 {
 	my $this = $ENV{CN_TEST_SEED} ? $seed : $seed + $run;
 	srand($this);
-	my $length = 0.2 + rand(0.6);
+	my $length = 0.1 + rand(0.4);
 	my $eager = rand();         # how often something happens
 	my $load = pgbench_start($node,
 		[ '-c', 4, '-j', 2, '-T', 600, "--random-seed=$this", '-f', $script ]);
@@ -106,6 +106,13 @@ for my $run (1 .. $runs)
 		sleep(rand(0.1) * $eager);
 	}
 	IPC::Run::kill_kill($load->{run}, grace => 5);
+
+	# Nobody commits any more who could start a worker or wake it up.
+	for (1 .. int(rand(5)))
+	{
+		$killer->query(sprintf($worker, rand() < 0.7 ? 'pg_terminate_backend' : 'pg_cancel_backend'));
+		sleep(rand(0.01));
+	}
 
 	# The sessions of writers that are gone may be at work for a moment.
 	$node->poll_query_until('postgres',
