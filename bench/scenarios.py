@@ -129,7 +129,8 @@ CREATE TRIGGER empty_trigger AFTER INSERT OR UPDATE OR DELETE ON item
 
 
 def single_rows(
-    name, clients, description, variants, targets, tenants=1, settings=None, quick=QUICK
+    name, clients, description, variants, targets, tenants=1, settings=None, quick=QUICK,
+    on_request=False,
 ):
     """Clients that update one random row per transaction, as fast as they can.
     `targets` holds the least ratio to the untriggered table, by variant."""
@@ -149,10 +150,14 @@ def single_rows(
         settings=settings or {},
         quick=quick,
         full=FULL,
+        on_request=on_request,
     )
 
 
-def hot(name, clients, variants=(OFF, WORKER, COMMIT), targets=None, latency=False, quick=QUICK):
+def hot(
+    name, clients, variants=(OFF, WORKER, COMMIT), targets=None, latency=False, quick=QUICK,
+    on_request=False,
+):
     """All clients change rows of one tenant: one hot (tenant, domain)."""
     writers = "1 client" if clients == 1 else f"{clients} clients"
     return single_rows(
@@ -163,6 +168,7 @@ def hot(name, clients, variants=(OFF, WORKER, COMMIT), targets=None, latency=Fal
         targets or {},
         settings=LATENCY if latency else {},
         quick=quick,
+        on_request=on_request,
     )
 
 
@@ -244,6 +250,7 @@ def many_statements(name, description, script, statements, targets):
             name, 8, description,
             [watched("worker", "worker", dataclasses.replace(ONE_VERSION, bumps=statements))],
             targets,
+            on_request=True,
         ),
         script=script,
     )
@@ -405,18 +412,20 @@ SYNC_STANDBY = dataclasses.replace(
 
 SCENARIOS = [
     hot("single", 1, targets={"worker": 0.92}, quick=MORE_ROUNDS),
-    hot("hot8", 8),
+    hot("hot8", 8, on_request=True),
     hot(
         "hot32", 32, [OFF, WORKER, COMMIT, OBVIOUS], {"worker": 0.92},
         quick=MORE_ROUNDS,
     ),
-    hot("single_latency", 1, latency=True),
-    hot("hot8_latency", 8, latency=True),
+    hot("single_latency", 1, latency=True, on_request=True),
+    hot("hot8_latency", 8, latency=True, on_request=True),
     hot(
         "hot32_latency", 32, [OFF, WORKER, COMMIT, OBVIOUS], {"worker": 0.97},
         latency=True, quick=MORE_ROUNDS,
     ),
-    hot("hot128_latency", 128, [WORKER], {"worker": 0.95}, latency=True),
+    hot(
+        "hot128_latency", 128, [WORKER], {"worker": 0.95}, latency=True, on_request=True,
+    ),
     single_rows(
         "cascade10",
         8,
@@ -427,6 +436,7 @@ SCENARIOS = [
             watched("commit", "commit", ELEVEN_VERSIONS, more=TEN_RULES),
         ],
         {},
+        on_request=True,
     ),
     single_rows(
         "tenants32",

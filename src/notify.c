@@ -127,11 +127,16 @@ routes_of(Domain *domain)
 	return routes != NIL ? routes : list_make1(&default_route);
 }
 
-/* One message for each route of each key, with the version it has reached. */
+/*
+ * One message for each route of each key, with the version it has reached.
+ * Tenants of one domain have its shared counter in common, which is read once.
+ */
 static List *
 key_messages(CounterTable *table, List *keys, XLogRecPtr lsn)
 {
 	Snapshot	snapshot = GetActiveSnapshot();
+	SumCache   *shared = sum_cache_create(table, snapshot);
+	int64		origin = epoch_origin(table, snapshot);
 	List	   *messages = NIL;
 	ListCell   *lc,
 			   *lc2;
@@ -142,12 +147,14 @@ key_messages(CounterTable *table, List *keys, XLogRecPtr lsn)
 		Delivery	delivery = {
 			.domain = key->domain->name,
 			.tenant = key->tenant,
-			.version = counter_version(table, key->domain->name, key->tenant,
-									   snapshot),
+			.version = origin + sum_cache_read(shared, key->domain->name, NULL),
 			.lsn = lsn,
 			.extra = &key->extra
 		};
 
+		if (key->tenant != NULL)
+			delivery.version += counter_sum(table, key->domain->name,
+											key->tenant, snapshot);
 		foreach(lc2, routes_of(key->domain))
 		{
 			const Route *route = lfirst(lc2);
