@@ -61,6 +61,7 @@ _PG_init(void)
 	define_settings();
 	cascade_init();
 	commit_init();
+	watched_init();
 }
 
 /* A table or index of the extension, or InvalidOid if it is not there. */

@@ -17,6 +17,7 @@
 
 #include "postgres.h"
 
+#include "access/htup.h"
 #include "fmgr.h"
 #include "lib/stringinfo.h"
 #include "nodes/pg_list.h"
@@ -110,6 +111,30 @@ typedef struct PayloadFormat
 	void		(*write) (StringInfo buf, const Delivery *delivery);
 } PayloadFormat;
 
+/* The provider of the security labels that configure views. */
+#define LABEL_PROVIDER	"cache_notify"
+
+/* What a relation is watched with: a trigger of ours, or a label. */
+typedef struct Watch
+{
+	Oid			relation;
+	Oid			trigger;		/* InvalidOid: a label */
+	const char *name;			/* of the trigger */
+	const char *domain;			/* NULL: none, or none that is possible */
+	bool		is_row;			/* row trigger, else statement trigger */
+	bool		is_clone;		/* the server made it from a parent's */
+	bool		inherited;		/* we made it from a parent's */
+	char		enabled;		/* pg_trigger.tgenabled */
+	char	  **args;
+	int			nargs;
+} Watch;
+
+typedef enum WatchTime
+{
+	WATCH_NOW,
+	WATCH_REMOVED				/* what this transaction replaced or deleted */
+} WatchTime;
+
 /* cache_notify.c */
 extern int	max_keys;
 extern char *default_channel;
@@ -155,12 +180,26 @@ extern void counter_close(CounterTable *table, LOCKMODE lockmode);
 extern void counter_bump(CounterTable *table, const ChangeKey *key);
 extern int64 counter_sum(CounterTable *table, const char *domain,
 						 const char *tenant, Snapshot snapshot);
+extern bool counter_domain_exists(CounterTable *table, const char *domain);
 extern int64 counter_version(CounterTable *table, const char *domain,
 							 const char *tenant, Snapshot snapshot);
 
 /* route.c */
 extern List *route_domain(Domain *domain);
 extern List *route_channels(void);
+extern void announce_configuration(void);
+
+/* watched.c */
+extern void watched_init(void);
+extern const char *definition_domain(Oid objid);
+extern List *watches_of_relation(Oid relid, WatchTime when);
+extern List *watches_by_label(void);
+extern Watch *watch_of_trigger(Oid trigger, WatchTime when);
+extern Watch *watch_of_trigger_tuple(HeapTuple tuple, TupleDesc desc);
+extern void watches_rename_column(Oid relid, const char *old, const char *new);
+extern bool function_was_replaced(Oid function);
+extern bool view_was_replaced(Oid view);
+extern bool trigger_was_disabled(Oid trigger);
 
 /* owed.c */
 extern void owed_add(List *keys);
@@ -175,5 +214,9 @@ extern void delivery_pre_prepare(List *keys);
 /* payload.c */
 #define RESET_PAYLOAD "{\"reset\": true}"
 extern const PayloadFormat *payload_format(const char *name);
+
+/* inheritance.c */
+extern bool inherit_triggers(Oid relid, Oid function);
+extern void make_way_for_clones(Oid parent, Oid child);
 
 #endif							/* CACHE_NOTIFY_H */

@@ -19,6 +19,7 @@
 #include "commands/async.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "nodes/parsenodes.h"
 #include "storage/bufmgr.h"
 #include "utils/guc.h"
 #include "utils/rel.h"
@@ -144,6 +145,24 @@ compat_guc_alloc(Size size)
 				(errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
 	return result;
 #endif
+}
+
+/* 16 and 18 took the internal variants of subcommands away. */
+static inline bool
+compat_is_harmless_subcommand(AlterTableType subtype)
+{
+#if PG_VERSION_NUM < 180000
+	if (subtype == AT_CheckNotNull)
+		return true;
+#endif
+#if PG_VERSION_NUM < 160000
+	if (subtype == AT_AddConstraintRecurse ||
+		subtype == AT_ValidateConstraintRecurse ||
+		subtype == AT_DropConstraintRecurse ||
+		subtype == AT_DropColumnRecurse)
+		return true;
+#endif
+	return false;
 }
 
 /* 17: the size of the notification queue became a setting. */

@@ -8,9 +8,10 @@
  * of one that came by a cascade or by hand.  A domain that no table feeds
  * goes to the default channel.
  *
- * The configuration is in the triggers' arguments and nowhere else.  Every
- * watched table has a statement trigger, and pg_depend finds the triggers of
- * a function by index.  The result is cached with the cascade rules.
+ * The configuration is in the triggers' arguments, or for views in labels,
+ * and nowhere else (watched.c).  Every watched table has a statement trigger,
+ * and pg_depend finds the triggers of a function by index.  The result is
+ * cached with the cascade rules.
  *
  *-------------------------------------------------------------------------
  */
@@ -36,21 +37,6 @@ PG_FUNCTION_INFO_V1(cache_notify_rules_changed);
 
 static uint64 loaded_generation = 0;	/* of the routes in memory */
 static List *channels = NIL;	/* char *: every channel but the default */
-
-/* Split pg_trigger.tgargs: each argument ends with a zero byte. */
-static char **
-split_arguments(bytea *tgargs, int nargs)
-{
-	char	  **args = palloc(Max(nargs, 1) * sizeof(char *));
-	char	   *p = VARDATA_ANY(tgargs);
-
-	for (int i = 0; i < nargs; i++)
-	{
-		args[i] = p;
-		p += strlen(p) + 1;
-	}
-	return args;
-}
 
 static void
 add_channel(const char *channel)
@@ -91,20 +77,16 @@ add_route(Domain *domain, const char *channel, const PayloadFormat *format)
 }
 
 static void
-add_trigger_route(HeapTuple tuple, TupleDesc desc)
+add_watch_route(const Watch *watch)
 {
-	Form_pg_trigger form = (Form_pg_trigger) GETSTRUCT(tuple);
-	bool		isnull;
-	Datum		tgargs = heap_getattr(tuple, Anum_pg_trigger_tgargs, desc, &isnull);
-	char	  **args = split_arguments(DatumGetByteaPP(tgargs), form->tgnargs);
-	const char *domain = trigger_argument(args, form->tgnargs, "domain");
 	const PayloadFormat *format;
 
-	if (domain == NULL || strlen(domain) >= NAMEDATALEN)
+	if (watch == NULL || watch->domain == NULL)
 		return;
-	format = payload_format(trigger_argument(args, form->tgnargs, "payload"));
-	add_route(domain_lookup(domain),
-			  trigger_argument(args, form->tgnargs, "channel"),
+	format = payload_format(trigger_argument(watch->args, watch->nargs,
+											 "payload"));
+	add_route(domain_lookup(watch->domain),
+			  trigger_argument(watch->args, watch->nargs, "channel"),
 			  format ? format : payload_format(NULL));
 }
 
@@ -120,7 +102,8 @@ add_route_of_trigger(Relation pg_trigger, Oid trigger)
 	scan = systable_beginscan(pg_trigger, TriggerOidIndexId, true, NULL,
 							  1, &key);
 	if (HeapTupleIsValid(tuple = systable_getnext(scan)))
-		add_trigger_route(tuple, RelationGetDescr(pg_trigger));
+		add_watch_route(watch_of_trigger_tuple(tuple,
+											   RelationGetDescr(pg_trigger)));
 	systable_endscan(scan);
 }
 
@@ -157,6 +140,7 @@ load_routes(void)
 {
 	uint64		reading = cascade_load();
 	Oid			function;
+	ListCell   *lc;
 
 	if (loaded_generation == reading)
 		return;
@@ -166,6 +150,8 @@ load_routes(void)
 							  0, NULL, true);
 	if (OidIsValid(function))
 		read_triggers(function);
+	foreach(lc, watches_by_label())
+		add_watch_route(lfirst(lc));
 	loaded_generation = reading;
 }
 
@@ -211,7 +197,7 @@ cache_notify_trigger_arguments(PG_FUNCTION_ARGS)
  * and the triggers again: a relcache invalidation of cascade_rules, which is
  * what cascade.c watches.
  */
-static void
+void
 announce_configuration(void)
 {
 	Oid			rules = extension_relation("cascade_rules");
