@@ -58,6 +58,8 @@ CREATE VIEW cache_notify.v_invalidation_status AS
 			WHEN EXISTS (SELECT FROM pg_catalog.pg_event_trigger
 				WHERE evtfoid = pg_catalog.to_regprocedure('cache_notify.schema_event()') AND evtenabled IN ('D', 'R'))
 			THEN 'an event trigger of cache_notify is disabled: DDL is not seen'
+			WHEN granularity = 'statement' AND statement_enabled IN ('A', 'R')
+			THEN 'replication applies rows, which fires no statement trigger: only TRUNCATE and the initial copy are seen'
 			WHEN relkind = 'f' THEN 'changes that the remote server makes by itself are not seen'
 			WHEN relpersistence = 'u' THEN 'unlogged: that a crash emptied it is not seen'
 			END AS problem,
