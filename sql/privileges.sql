@@ -8,7 +8,7 @@ GRANT USAGE ON SCHEMA cache_notify TO PUBLIC;
 REVOKE EXECUTE ON FUNCTION cache_notify.invalidate(text, text) FROM PUBLIC;
 
 -- What is watched is in the catalogs for everybody to read.
-GRANT SELECT ON cache_notify.watching_trigger, cache_notify.watching_label,
+GRANT SELECT ON cache_notify.watching_trigger, cache_notify.watching_label, cache_notify.watched_relation,
 	cache_notify.v_invalidation_status TO PUBLIC;
 
 -- Listing tenants and what they did last is for those who operate the server.

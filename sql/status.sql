@@ -1,6 +1,6 @@
 -- ------------------------------------------------------- what is watched, and how
 
-CREATE VIEW cache_notify.v_invalidation_status AS
+CREATE VIEW cache_notify.watched_relation AS
 	WITH watch AS (
 		SELECT tgrelid, domain,
 			array_remove(min(arguments) FILTER (WHERE function = 'statement_change'), 'inherited=true') AS arguments,
@@ -24,7 +24,7 @@ CREATE VIEW cache_notify.v_invalidation_status AS
 		FROM cache_notify.watching_label
 	), configured AS (
 		SELECT w.*,
-			c.relname, c.relkind, c.relpersistence, c.reloptions,
+			c.relkind, c.relpersistence,
 			CASE c.relkind WHEN 'm' THEN 'refresh' WHEN 'v' THEN 'cascade'
 				ELSE coalesce(cache_notify.argument(coalesce(arguments, row_arguments), 'granularity'), 'row')
 				END AS granularity,
@@ -68,15 +68,23 @@ CREATE VIEW cache_notify.v_invalidation_status AS
 				AND (granularity <> 'row' OR row_enabled IS NOT NULL), false) AS enabled
 		FROM configured
 	)
-	SELECT tgrelid::pg_catalog.regclass AS table_name, domain,
+	SELECT tgrelid AS relation, relkind, domain, inherited,
+		tenant_column, tenant_setting, granularity, columns, channel, payload,
+		coalesce(granularity IN ('row', 'statement')
+			AND coalesce(row_enabled, statement_enabled) IN ('A', 'R'), false) AS fire_on_replica,
+		enabled, problem
+	FROM checked;
+COMMENT ON VIEW cache_notify.watched_relation IS
+'What v_invalidation_status is made of, with every partition and child table.';
+
+CREATE VIEW cache_notify.v_invalidation_status AS
+	SELECT relation::pg_catalog.regclass AS table_name, domain,
 		tenant_column, tenant_setting, granularity,
 		nullif(columns, '{}') AS columns,
 		coalesce(channel, current_setting('cache_notify.channel', true)) AS channel,
 		coalesce(payload, (cache_notify.payload_formats())[1]) AS payload,
-		CASE WHEN granularity IN ('refresh', 'cascade') THEN false
-			ELSE coalesce(row_enabled, statement_enabled) IN ('A', 'R') END AS fire_on_replica,
-		enabled, problem
-	FROM checked
+		fire_on_replica, enabled, problem
+	FROM cache_notify.watched_relation
 	-- A partition or child is shown only if it is watched by itself, or has a problem.
 	WHERE NOT inherited OR problem IS NOT NULL;
 COMMENT ON VIEW cache_notify.v_invalidation_status IS
