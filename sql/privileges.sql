@@ -15,3 +15,6 @@ GRANT SELECT ON cache_notify.watching_trigger, cache_notify.watching_label, cach
 GRANT SELECT ON cache_notify.domain_version, cache_notify.v_domain_versions,
 	cache_notify.v_recent_invalidations, cache_notify.counter_total,
 	cache_notify.cascade_rules TO pg_monitor;
+
+GRANT SELECT ON cache_notify.history TO pg_monitor;
+GRANT EXECUTE ON FUNCTION cache_notify.changes_since(text) TO pg_monitor;

@@ -56,6 +56,38 @@ COMMENT ON COLUMN cache_notify.cascade_rules.target_domain IS 'the domain that d
 COMMENT ON COLUMN cache_notify.cascade_rules.rule_type IS
 '''invalidate'': bump the target, deliver it and go on from it; ''notify'': deliver the target with its present version, go no further';
 
+-- epoch.c knows the columns by their order, all of fixed width.
+CREATE TABLE cache_notify.history (
+	origin bigint NOT NULL,
+	incarnation bigint NOT NULL,
+	system_identifier bigint NOT NULL,
+	since timestamptz NOT NULL,
+	timeline bigint NOT NULL,
+	database_oid oid NOT NULL,
+	counter_oid oid NOT NULL,
+	asynchronous boolean NOT NULL
+) USING heap;
+
+COMMENT ON TABLE cache_notify.history IS
+'Where versions start. The row with the greatest origin counts, as long as the database is where the row says; otherwise it has forked (failover, recovery, a dump, a template), and the first session that notices adds a row with a greater origin, at once and whether or not its transaction commits. Written by the extension only.';
+COMMENT ON COLUMN cache_notify.history.origin IS 'what versions start at; 0 until the database has forked';
+COMMENT ON COLUMN cache_notify.history.incarnation IS 'a random number that no other history has';
+COMMENT ON COLUMN cache_notify.history.system_identifier IS 'the cluster, as in pg_control_system()';
+COMMENT ON COLUMN cache_notify.history.since IS 'when the row was written';
+COMMENT ON COLUMN cache_notify.history.timeline IS 'the timeline of the cluster''s WAL';
+COMMENT ON COLUMN cache_notify.history.database_oid IS 'the database, as in pg_database';
+COMMENT ON COLUMN cache_notify.history.counter_oid IS 'the table version_counter, as in pg_class';
+COMMENT ON COLUMN cache_notify.history.asynchronous IS 'changes were committed with synchronous_commit = off, so a crash may lose some';
+
+CREATE UNLOGGED TABLE cache_notify.running (
+	running boolean NOT NULL
+) USING heap;
+
+COMMENT ON TABLE cache_notify.running IS
+'Not empty while the server has not crashed since changes were first committed with synchronous_commit = off: crash recovery empties unlogged tables.';
+COMMENT ON COLUMN cache_notify.running.running IS 'always true';
+
+SELECT pg_catalog.pg_extension_config_dump('cache_notify.history', '');
 SELECT pg_catalog.pg_extension_config_dump('cache_notify.version_counter', '');
 SELECT pg_catalog.pg_extension_config_dump('cache_notify.owed_delivery', '');
 SELECT pg_catalog.pg_extension_config_dump('cache_notify.cascade_rules', '');

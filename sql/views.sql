@@ -9,11 +9,11 @@ CREATE VIEW cache_notify.counter_total AS
 		  FROM cache_notify.pending_changes()) AS part
 	GROUP BY domain, tenant_id;
 COMMENT ON VIEW cache_notify.counter_total IS
-'The counters summed by domain and tenant, with what this transaction has changed itself. A tenant''s version is its counter plus the shared one (tenant_id NULL).';
+'The counters summed by domain and tenant, with what this transaction has changed itself. A tenant''s version is version_origin() plus its counter plus the shared one (tenant_id NULL).';
 
 CREATE VIEW cache_notify.domain_version AS
 	SELECT own.tenant_id, own.domain,
-		own.n + coalesce(shared.n, 0) AS version,
+		cache_notify.version_origin() + own.n + coalesce(shared.n, 0) AS version,
 		greatest(own.last_modified, shared.last_modified) AS last_modified
 	FROM cache_notify.counter_total AS own
 	LEFT JOIN LATERAL (
@@ -26,7 +26,7 @@ COMMENT ON COLUMN cache_notify.domain_version.last_modified IS 'when the last tr
 
 CREATE VIEW cache_notify.v_domain_versions AS
 	SELECT domain,
-		max(n) FILTER (WHERE tenant_id IS NULL) AS shared_version,
+		cache_notify.version_origin() + max(n) FILTER (WHERE tenant_id IS NULL) AS shared_version,
 		count(tenant_id) AS tenants,
 		sum(n)::bigint AS changes,
 		max(last_modified) AS last_modified

@@ -62,6 +62,7 @@ _PG_init(void)
 	cascade_init();
 	commit_init();
 	watched_init();
+	epoch_init();
 }
 
 /* A table or index of the extension, or InvalidOid if it is not there. */

@@ -88,7 +88,28 @@ typedef struct CounterTable
 	Relation	heap;
 	Relation	index;
 	struct TupleTableSlot *slot;
+	MemoryContext context;		/* where it was opened */
+	IndexScanDesc scan;			/* of counter_visit(), kept for the next key */
 } CounterTable;
+
+typedef void (*CounterVisitor) (HeapTuple tuple, void *arg);
+
+/* Which history the counters are in. */
+typedef struct History
+{
+	int64		origin;			/* versions start here */
+	uint64		fingerprint;	/* no other history has it */
+} History;
+
+typedef struct SumCache SumCache;
+
+/* Reads an encoded string. */
+typedef struct Decoder
+{
+	const char *next;
+	const char *end;
+	bool		failed;
+} Decoder;
 
 /* One delivery: which key reached which version. */
 typedef struct Delivery
@@ -183,6 +204,47 @@ extern int64 counter_sum(CounterTable *table, const char *domain,
 extern bool counter_domain_exists(CounterTable *table, const char *domain);
 extern int64 counter_version(CounterTable *table, const char *domain,
 							 const char *tenant, Snapshot snapshot);
+
+extern void counter_visit(CounterTable *table, const char *domain,
+						  const char *tenant, Snapshot snapshot,
+						  CounterVisitor visit, void *arg);
+
+extern void counter_key(HeapTuple tuple, TupleDesc desc, char **domain,
+						char **tenant);
+
+/* epoch.c */
+extern void epoch_init(void);
+extern void epoch_read(CounterTable *table, Snapshot snapshot,
+					   History *history);
+extern int64 epoch_origin(CounterTable *table, Snapshot snapshot);
+extern void epoch_before_bump(CounterTable *table, Snapshot snapshot,
+							  bool prepare);
+
+/* encoding.c */
+extern void encode_begin(StringInfo buf, uint8 kind);
+extern void encode_integer(StringInfo buf, uint64 value);
+extern void encode_fixed64(StringInfo buf, uint64 value);
+extern void encode_string(StringInfo buf, const char *string);
+extern text *encode_end(StringInfo buf);
+extern text *encode_base64url(const char *bytes, int len);
+extern bool decode_begin(Decoder *decoder, const text *string, uint8 *kind);
+extern uint64 decode_integer(Decoder *decoder);
+extern uint64 decode_fixed64(Decoder *decoder);
+extern char *decode_string(Decoder *decoder);
+extern bool decode_end(Decoder *decoder);
+
+/* sum_cache.c */
+extern SumCache *sum_cache_create(CounterTable *table, Snapshot snapshot);
+extern int64 sum_cache_read(SumCache *cache, const char *domain,
+							const char *tenant);
+extern bool sum_cache_first_report(SumCache *cache, const char *domain,
+								   const char *tenant);
+
+/* token.c */
+#define KIND_TOKEN		0x11
+#define KIND_POSITION	0x21
+extern List *domain_arguments(FunctionCallInfo fcinfo, int n);
+extern char *tenant_argument(FunctionCallInfo fcinfo, int n);
 
 /* route.c */
 extern List *route_domain(Domain *domain);

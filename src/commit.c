@@ -32,6 +32,7 @@ write_changes(bool prepare)
 	PushActiveSnapshot(GetLatestSnapshot());
 	change_set_recascade();
 	keys = change_set_pending();
+	epoch_before_bump(&table, GetActiveSnapshot(), prepare);
 	foreach(lc, keys)
 	{
 		ChangeKey  *key = lfirst(lc);

@@ -15,6 +15,10 @@
 #include "access/heapam.h"
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "access/xlog.h"
+#if PG_VERSION_NUM >= 150000
+#include "access/xlogrecovery.h"
+#endif
 #include "catalog/index.h"
 #include "catalog/pg_proc.h"
 #include "commands/async.h"
@@ -98,6 +102,23 @@ compat_relation_file(Relation rel)
 #else
 	return rel->rd_node.relNode;
 #endif
+}
+
+/* The timeline that this server writes or, on a standby, replays. */
+static inline TimeLineID
+compat_timeline(void)
+{
+	TimeLineID	timeline;
+
+	if (RecoveryInProgress())
+		(void) GetXLogReplayRecPtr(&timeline);
+	else
+#if PG_VERSION_NUM >= 150000
+		timeline = GetWALInsertionTimeLine();
+#else
+		timeline = ThisTimeLineID;
+#endif
+	return timeline;
 }
 
 /* 15: a prefix is reserved rather than warned about. */

@@ -82,6 +82,8 @@ counter_open(CounterTable *table, LOCKMODE lockmode)
 		return false;
 	}
 	table->slot = table_slot_create(table->heap, NULL);
+	table->context = CurrentMemoryContext;
+	table->scan = NULL;
 
 	if (row_hints_file != compat_relation_file(table->heap))
 	{
@@ -95,18 +97,18 @@ counter_open(CounterTable *table, LOCKMODE lockmode)
 void
 counter_close(CounterTable *table, LOCKMODE lockmode)
 {
+	if (table->scan != NULL)
+		index_endscan(table->scan);
 	ExecDropSingleTupleTableSlot(table->slot);
 	relation_close(table->index, lockmode);
 	relation_close(table->heap, lockmode);
 }
 
-/* Begin to look at the rows of a key; counter_end_scan() ends it. */
-static IndexScanDesc
-begin_scan(CounterTable *table, const char *domain, const char *tenant,
-		   Snapshot snapshot)
+/* Scan keys that find the rows of a key. */
+static void
+make_scan_keys(CounterTable *table, const char *domain, const char *tenant,
+			   ScanKeyData keys[2])
 {
-	ScanKeyData keys[2];
-	IndexScanDesc scan;
 	Oid			collation = table->index->rd_indcollation[0];
 
 	ScanKeyEntryInitialize(&keys[0], 0, 1, BTEqualStrategyNumber, InvalidOid,
@@ -119,6 +121,17 @@ begin_scan(CounterTable *table, const char *domain, const char *tenant,
 		ScanKeyEntryInitialize(&keys[1], SK_ISNULL | SK_SEARCHNULL, 2,
 							   InvalidStrategy, InvalidOid, InvalidOid,
 							   InvalidOid, (Datum) 0);
+}
+
+/* Begin to look at the rows of a key. */
+static IndexScanDesc
+begin_scan(CounterTable *table, const char *domain, const char *tenant,
+		   Snapshot snapshot)
+{
+	ScanKeyData keys[2];
+	IndexScanDesc scan;
+
+	make_scan_keys(table, domain, tenant, keys);
 	scan = compat_index_beginscan(table->heap, table->index, snapshot, 2);
 	index_rescan(scan, keys, 2, NULL, 0);
 	return scan;
@@ -293,22 +306,57 @@ counter_bump(CounterTable *table, const ChangeKey *key)
 		insert_row(table, key);
 }
 
+/* The key of a row, palloc'd; tenant NULL: the shared one. */
+void
+counter_key(HeapTuple tuple, TupleDesc desc, char **domain, char **tenant)
+{
+	bool		isnull;
+	Datum		value;
+
+	value = heap_getattr(tuple, Anum_counter_domain, desc, &isnull);
+	*domain = TextDatumGetCString(value);
+	value = heap_getattr(tuple, Anum_counter_tenant_id, desc, &isnull);
+	*tenant = isnull ? NULL : TextDatumGetCString(value);
+}
+
 /*
- * The sum of a key's rows, as the snapshot sees them.
+ * Begin to read the rows of a key.  The scan stays for the next key and ends
+ * with the table, and so must the memory that it allocates as it goes.
+ */
+static IndexScanDesc
+begin_reading(CounterTable *table, Snapshot snapshot, ScanKeyData keys[2])
+{
+	if (table->scan != NULL && table->scan->xs_snapshot != snapshot)
+	{
+		index_endscan(table->scan);
+		table->scan = NULL;
+	}
+	if (table->scan == NULL)
+		table->scan = compat_index_beginscan(table->heap, table->index,
+											 snapshot, 2);
+	index_rescan(table->scan, keys, 2, NULL, 0);
+	return table->scan;
+}
+
+/*
+ * Call visit() for each row of a key that the snapshot sees.
  *
  * A SERIALIZABLE transaction that asks for a version must not fail because
  * others move it: there the scan returns all row versions, which takes no
  * predicate locks, and visibility is tested here.
  */
-int64
-counter_sum(CounterTable *table, const char *domain, const char *tenant,
-			Snapshot snapshot)
+void
+counter_visit(CounterTable *table, const char *domain, const char *tenant,
+			  Snapshot snapshot, CounterVisitor visit, void *arg)
 {
 	bool		by_hand = IsolationIsSerializable();
-	IndexScanDesc scan = begin_scan(table, domain, tenant,
-									by_hand ? SnapshotAny : snapshot);
-	int64		sum = 0;
+	ScanKeyData keys[2];
+	IndexScanDesc scan;
+	MemoryContext old;
 
+	make_scan_keys(table, domain, tenant, keys);
+	old = MemoryContextSwitchTo(table->context);
+	scan = begin_reading(table, by_hand ? SnapshotAny : snapshot, keys);
 	while (index_getnext_slot(scan, ForwardScanDirection, table->slot))
 	{
 		HeapTuple	tuple = ExecFetchSlotHeapTuple(table->slot, false, NULL);
@@ -324,10 +372,26 @@ counter_sum(CounterTable *table, const char *domain, const char *tenant,
 			if (!visible)
 				continue;
 		}
-		sum += ((CounterForm *) GETSTRUCT(tuple))->n;
+		visit(tuple, arg);
 	}
-	index_endscan(scan);
 	ExecClearTuple(table->slot);
+	MemoryContextSwitchTo(old);
+}
+
+static void
+add_to_sum(HeapTuple tuple, void *arg)
+{
+	*(int64 *) arg += ((CounterForm *) GETSTRUCT(tuple))->n;
+}
+
+/* The sum of a key's rows, as the snapshot sees them. */
+int64
+counter_sum(CounterTable *table, const char *domain, const char *tenant,
+			Snapshot snapshot)
+{
+	int64		sum = 0;
+
+	counter_visit(table, domain, tenant, snapshot, add_to_sum, &sum);
 	return sum;
 }
 
@@ -352,14 +416,18 @@ counter_domain_exists(CounterTable *table, const char *domain)
 	return found;
 }
 
-/* The version a tenant sees: its own counter and the shared one. */
+/*
+ * The version a tenant sees: where this history's versions start, its own
+ * counter and the shared one.
+ */
 int64
 counter_version(CounterTable *table, const char *domain, const char *tenant,
 				Snapshot snapshot)
 {
-	int64		sum = counter_sum(table, domain, NULL, snapshot);
+	int64		version = epoch_origin(table, snapshot);
 
+	version += counter_sum(table, domain, NULL, snapshot);
 	if (tenant != NULL)
-		sum += counter_sum(table, domain, tenant, snapshot);
-	return sum;
+		version += counter_sum(table, domain, tenant, snapshot);
+	return version;
 }

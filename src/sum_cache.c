@@ -1,0 +1,123 @@
+/*-------------------------------------------------------------------------
+ *
+ * sum_cache.c
+ *	  Sums of counters, each read once, within one function call.
+ *
+ * Thousands of tokens share keys, and a counter has many rows.  All sums of a
+ * cache are of one snapshot.  The memory is that of the context in which the
+ * cache was created.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "cache_notify.h"
+
+#include "common/hashfn.h"
+
+typedef struct SumKey
+{
+	const char *domain;
+	const char *tenant;			/* NULL: shared */
+} SumKey;
+
+typedef struct SumEntry
+{
+	SumKey		key;
+	int64		sum;
+	bool		reported;
+	char		status;
+	uint32		hash;
+} SumEntry;
+
+static inline uint32
+hash_sum_key(SumKey key)
+{
+	uint32		hash = hash_bytes((const unsigned char *) key.domain,
+								  strlen(key.domain));
+
+	if (key.tenant != NULL)
+		hash = hash_combine(hash, hash_bytes((const unsigned char *) key.tenant,
+											 strlen(key.tenant)));
+	return hash;
+}
+
+static inline bool
+sum_keys_equal(SumKey a, SumKey b)
+{
+	return strcmp(a.domain, b.domain) == 0 &&
+		(a.tenant == NULL) == (b.tenant == NULL) &&
+		(a.tenant == NULL || strcmp(a.tenant, b.tenant) == 0);
+}
+
+#define SH_PREFIX sum_table
+#define SH_ELEMENT_TYPE SumEntry
+#define SH_KEY_TYPE SumKey
+#define SH_KEY key
+#define SH_HASH_KEY(tb, k) hash_sum_key(k)
+#define SH_EQUAL(tb, a, b) sum_keys_equal(a, b)
+#define SH_STORE_HASH
+#define SH_GET_HASH(tb, e) ((e)->hash)
+#define SH_SCOPE static inline
+#define SH_DECLARE
+#define SH_DEFINE
+#include "lib/simplehash.h"
+
+struct SumCache
+{
+	CounterTable *table;
+	Snapshot	snapshot;
+	MemoryContext context;
+	sum_table_hash *sums;
+};
+
+SumCache *
+sum_cache_create(CounterTable *table, Snapshot snapshot)
+{
+	SumCache   *cache = palloc(sizeof(SumCache));
+
+	cache->table = table;
+	cache->snapshot = snapshot;
+	cache->context = CurrentMemoryContext;
+	cache->sums = sum_table_create(CurrentMemoryContext, 256, NULL);
+	return cache;
+}
+
+/* The entry of a key; valid until the next call. */
+static SumEntry *
+get_entry(SumCache *cache, const char *domain, const char *tenant)
+{
+	SumKey		key = {domain, tenant};
+	SumEntry   *entry = sum_table_lookup(cache->sums, key);
+	MemoryContext old;
+	bool		found;
+	int64		sum;
+
+	if (entry != NULL)
+		return entry;
+	sum = counter_sum(cache->table, domain, tenant, cache->snapshot);
+	old = MemoryContextSwitchTo(cache->context);
+	key.domain = pstrdup(domain);
+	key.tenant = tenant ? pstrdup(tenant) : NULL;
+	entry = sum_table_insert(cache->sums, key, &found);
+	MemoryContextSwitchTo(old);
+	Assert(!found);
+	entry->sum = sum;
+	entry->reported = false;
+	return entry;
+}
+
+int64
+sum_cache_read(SumCache *cache, const char *domain, const char *tenant)
+{
+	return get_entry(cache, domain, tenant)->sum;
+}
+
+/* True the first time that it is asked about a key. */
+bool
+sum_cache_first_report(SumCache *cache, const char *domain, const char *tenant)
+{
+	SumEntry   *entry = get_entry(cache, domain, tenant);
+	bool		first = !entry->reported;
+
+	entry->reported = true;
+	return first;
+}
