@@ -115,7 +115,7 @@ AS $$
 BEGIN
 	IF view IS NULL OR NOT EXISTS (SELECT FROM pg_class WHERE oid = view AND relkind = 'v') THEN
 		RAISE EXCEPTION USING ERRCODE = 'wrong_object_type',
-			MESSAGE = coalesce(format('%s is not a view', view), 'view must not be null'),
+			MESSAGE = coalesce(view::text || ' is not a view', 'view must not be null'),
 			HINT = 'Tables and materialized views are watched with setup_table_invalidation().';
 	END IF;
 END
@@ -302,9 +302,10 @@ BEGIN ATOMIC
 		AND has_table_privilege(v.oid, 'SELECT') AND d.certainty = 'exact'
 	)
 	SELECT s.source, s.target, string_agg(DISTINCT s.reason, '; '),
-		coalesce(min(format('SELECT cache_notify.setup_view_invalidation(%L, %L);', s.view, s.target)),
-			format('INSERT INTO cache_notify.cascade_rules (source_domain, target_domain) VALUES (%L, %L);',
-				s.source, s.target))
+		CASE WHEN min(s.view) IS NOT NULL
+			THEN format('SELECT cache_notify.setup_view_invalidation(%L, %L);', min(s.view), s.target)
+			ELSE format('INSERT INTO cache_notify.cascade_rules (source_domain, target_domain) VALUES (%L, %L);',
+				s.source, s.target) END
 	FROM suggestion s
 	WHERE s.source <> s.target AND NOT EXISTS (
 		SELECT FROM cache_notify.cascade_rules r

@@ -25,6 +25,7 @@
 
 #include "access/htup_details.h"
 #include "access/sysattr.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_aggregate.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_language.h"
@@ -298,6 +299,13 @@ note_function(Dependencies *deps, Oid function)
 		note_builtin(deps, function);
 		return;
 	}
+	if (get_func_namespace(function) == get_namespace_oid(EXTENSION_SCHEMA, true))
+	{
+		if (func_volatile(function) != PROVOLATILE_IMMUTABLE)
+			add_dependency(deps, KIND_VOLATILE, ProcedureRelationId, function, 0,
+						   "asks about changes");
+		return;
+	}
 	add_dependency(deps, KIND_DEFINITION, ProcedureRelationId, function, 0, NULL);
 	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
 	if (!HeapTupleIsValid(tuple))
@@ -338,9 +346,27 @@ selected_columns(Bitmapset *selected)
 										   true, TYPALIGN_SHORT));
 }
 
+/* What says where a row version is: it changes when nothing else does. */
+static bool
+reads_system_columns(Bitmapset *selected)
+{
+	int			member = -1;
+
+	while ((member = bms_next_member(selected, member)) >= 0)
+	{
+		AttrNumber	column = member + FirstLowInvalidHeapAttributeNumber;
+
+		if (column < 0 && column != TableOidAttributeNumber)
+			return true;
+	}
+	return false;
+}
+
 static void
 note_relation(Dependencies *deps, Query *query, RangeTblEntry *rte)
 {
+	Bitmapset  *selected;
+
 	if (rte->relkind == RELKIND_VIEW)
 	{
 		/* Before 16, an expanded view leaves such entries behind. */
@@ -348,12 +374,16 @@ note_relation(Dependencies *deps, Query *query, RangeTblEntry *rte)
 					   NULL);
 		return;
 	}
+	selected = compat_selected_columns(query, rte);
 	add_dependency(deps, KIND_RELATION, RelationRelationId, rte->relid,
 				   rte->securityQuals != NIL ? (Datum) 0 :
-				   selected_columns(compat_selected_columns(query, rte)), NULL);
-	if (rte->tablesample != NULL && rte->tablesample->repeatable == NULL)
+				   selected_columns(selected), NULL);
+	if (rte->tablesample != NULL)
 		add_dependency(deps, KIND_VOLATILE, RelationRelationId, rte->relid, 0,
-					   "TABLESAMPLE without REPEATABLE");
+					   "TABLESAMPLE");
+	if (reads_system_columns(selected))
+		add_dependency(deps, KIND_VOLATILE, RelationRelationId, rte->relid, 0,
+					   "reads a system column");
 }
 
 static void
@@ -410,12 +440,29 @@ walk(Node *node, void *context)
 
 /* -------------------------------------------------------------- the query */
 
-static List *
-rewritten_query(const char *sql)
+/* A position in the query is not one in the statement that asks. */
+static void
+position_in_query(void *sql)
 {
-	List	   *statements = pg_parse_query(sql);
+	int			position = geterrposition();
+
+	if (position > 0)
+	{
+		errposition(0);
+		internalerrposition(position);
+		internalerrquery(sql);
+	}
+}
+
+static List *
+rewritten_query(char *sql)
+{
+	ErrorContextCallback callback = {error_context_stack, position_in_query, sql};
+	List	   *statements;
 	List	   *queries;
 
+	error_context_stack = &callback;
+	statements = pg_parse_query(sql);
 	if (list_length(statements) != 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -429,6 +476,7 @@ rewritten_query(const char *sql)
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("query must be a SELECT that changes nothing"),
 				 errhint("Only the result of a query that reads can be cached.")));
+	error_context_stack = callback.previous;
 	return queries;
 }
 
