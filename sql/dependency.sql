@@ -16,14 +16,18 @@ COMMENT ON FUNCTION cache_notify.definition_domain(oid) IS
 'The domain that is bumped when this view or function is redefined, renamed or dropped: one of 1,024 that all share. NULL if object is.';
 
 -- The ways in which a relation is watched, for what reads these columns of it.
--- No SET search_path, which would keep it from being inlined; the body is kept
--- parsed, so no search_path can change it.
+-- Planning this takes longer than running it, so the plan is kept.
 CREATE FUNCTION cache_notify.domains_of_relation(
 		relation oid, columns int2[],
 		OUT domain text, OUT usable boolean, OUT reason text, OUT per_tenant boolean)
 	RETURNS SETOF record
-	LANGUAGE sql STABLE
-BEGIN ATOMIC
+	LANGUAGE plpgsql STABLE ROWS 1
+	SET search_path = pg_catalog, pg_temp
+	SET plan_cache_mode = force_generic_plan
+AS $$
+#variable_conflict use_column
+BEGIN
+	RETURN QUERY
 	SELECT w.domain,
 		w.enabled AND w.problem IS NULL AND gap.problem IS NULL AND unseen.reason IS NULL,
 		coalesce(w.problem, gap.problem, unseen.reason),
@@ -31,7 +35,7 @@ BEGIN ATOMIC
 	FROM cache_notify.watched_relation w
 	LEFT JOIN LATERAL (
 		WITH RECURSIVE family (relid) AS (
-			SELECT i.inhrelid FROM pg_inherits i WHERE i.inhparent = w.relation
+			SELECT i.inhrelid FROM pg_inherits i WHERE i.inhparent = $1
 			UNION
 			SELECT i.inhrelid FROM family f JOIN pg_inherits i ON i.inhparent = f.relid)
 		SELECT format('%s: %s', f.relid::regclass, c.problem) AS problem
@@ -43,10 +47,13 @@ BEGIN ATOMIC
 			SELECT FROM pg_attribute a WHERE a.attrelid = w.relation
 			AND a.attnum = ANY ($2) AND a.attname::text <> ALL (w.columns)))) AS unseen ON true
 	WHERE w.relation = $1 AND w.relkind <> 'v';
-END;
+END
+$$;
 COMMENT ON FUNCTION cache_notify.domains_of_relation(oid, int2[]) IS
 'The domains that a relation feeds. usable: every change of these columns (NULL: of any) is seen; otherwise reason says why not. per_tenant: changes may concern one tenant only.';
 
+-- No SET search_path: the query is for the caller's.  The body is kept parsed,
+-- so no search_path can change what it means.
 CREATE FUNCTION cache_notify.domains_of(
 		query text,
 		OUT domain text, OUT source text, OUT certainty text, OUT reason text, OUT per_tenant boolean)

@@ -303,13 +303,29 @@ view_was_replaced(Oid view)
 							Anum_pg_rewrite_ev_class, view);
 }
 
-/* Was a trigger disabled before this transaction changed it? */
+/*
+ * Was a trigger disabled before this transaction changed it, or at any time
+ * within it?
+ */
 bool
 trigger_was_disabled(Oid trigger)
 {
-	Watch	   *watch = watch_of_trigger(trigger, WATCH_REMOVED);
+	Relation	pg_trigger = table_open(TriggerRelationId, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	bool		found = false;
 
-	return watch != NULL && watch->enabled == TRIGGER_DISABLED;
+	ScanKeyInit(&key, Anum_pg_trigger_oid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(trigger));
+	scan = systable_beginscan(pg_trigger, TriggerOidIndexId, true, SnapshotAny,
+							  1, &key);
+	while (!found && HeapTupleIsValid(tuple = systable_getnext(scan)))
+		found = deleted_by_us(tuple) &&
+			((Form_pg_trigger) GETSTRUCT(tuple))->tgenabled == TRIGGER_DISABLED;
+	systable_endscan(scan);
+	table_close(pg_trigger, AccessShareLock);
+	return found;
 }
 
 /* "name=old" among the arguments becomes "name=new". */

@@ -108,8 +108,9 @@ my @ddl = (
 	sub { my $t = any(qw(tag stock m_country)); my $kind = $t =~ /^m_/ ? 'MATERIALIZED VIEW' : 'TABLE';
 		return ("ALTER $kind $t SET SCHEMA truth", "ALTER $kind truth.$t SET SCHEMA public"); },
 	sub { my $t = any(qw(stock note secret));
-		return "ALTER TABLE $t DISABLE TRIGGER ALL; UPDATE $t SET " . { stock => 'n = n + 1', note => "body = 'off'", secret => 'x = x + 1' }->{$t} . "; ALTER TABLE $t ENABLE TRIGGER ALL"; },
-	sub { return "SELECT cache_notify.remove_table_invalidation('stock'); UPDATE stock SET n = n + 1; SELECT cache_notify.setup_table_invalidation('stock')"; },
+		return any('', 'BEGIN; ') . "ALTER TABLE $t DISABLE TRIGGER ALL; UPDATE $t SET " . { stock => 'n = n + 1', note => "body = 'off'", secret => 'x = x + 1' }->{$t} . "; ALTER TABLE $t ENABLE TRIGGER ALL; COMMIT"; },
+	sub { my ($t, $change) = @{ any([ 'stock', 'UPDATE stock SET n = n + 1' ], [ 'm_stock', 'REFRESH MATERIALIZED VIEW m_stock' ]) };
+		return any('', 'BEGIN; ') . "SELECT cache_notify.remove_table_invalidation('$t'); $change; SELECT cache_notify.setup_table_invalidation('$t'); COMMIT"; },
 	sub { return 'ALTER TABLE ' . any(@tables) . any(' SET (fillfactor = 80)', ' ALTER ' . 'ctid SET STATISTICS 5', ' CLUSTER ON x'); },
 	sub { return any('ALTER TABLE stock SET UNLOGGED; ALTER TABLE stock SET LOGGED', 'CREATE INDEX ON stock (n)', 'ANALYZE stock', 'ALTER TABLE stock ALTER n SET DEFAULT 1', 'CREATE TABLE unrelated' . ++$number . ' (a int)', 'COMMENT ON TABLE stock IS \'x\'', 'CLUSTER product USING product_pkey', 'REINDEX TABLE stock'); });
 
@@ -152,7 +153,7 @@ my ($out, $err);
 IPC::Run::run [ 'psql', '-qX', '-d', $node->connstr('postgres') ],
   '<', \join("\n", @script), '>', \$out, '2>', \$err;
 my $errors = () = $err =~ /ERROR/g;
-unlike($err, qr/truth\.look|WARNING:  could not/, 'every look succeeded')
+unlike($err, qr/truth\.look|WARNING:  could not|server closed|PANIC|TRAP/, 'every look succeeded')
   or diag $err;
 
 sub ask { return $node->safe_psql('postgres', $_[0]); }
@@ -161,8 +162,6 @@ my $changed = ask('SELECT count(*) FROM truth.log WHERE changed AND step > 0');
 my $alarms = ask('SELECT count(*) FROM truth.log WHERE NOT changed AND NOT current AND step > 0');
 note "$step commands ($errors failed), $pairs results looked at, $changed changed, $alarms false alarms";
 
-is(ask('SELECT step, command, query.query FROM truth.log JOIN truth.query ON id = query.query WHERE FALSE'), '', 'log is readable')
-  if 0;
 is( ask('SELECT string_agg(format(E\'step %s: %s changed %s\', l.step, l.command, q.query), E\'\n\')
 		FROM truth.log l JOIN truth.query q ON q.id = l.query WHERE l.changed AND l.current'),
 	'', 'what changed a result changed its token');
