@@ -110,7 +110,7 @@ ready-to-test:
 	@tools/as-root $(again) CN_ASSERT=1 install
 
 test: ready-to-test
-	@tools/unprivileged --fetch test/output test/run regress pgtap isolation tap
+	@tools/unprivileged --fetch test/output test/run regress pgtap isolation tap truth
 
 test-unit: ready-to-test
 	@tools/unprivileged --fetch test/output test/run regress pgtap

@@ -150,6 +150,13 @@ typedef struct Watch
 	int			nargs;
 } Watch;
 
+/* What one command did. */
+typedef struct SchemaEvent
+{
+	Oid			function;		/* the event trigger's */
+	List	   *domains;		/* Domain *: to be bumped, each once */
+} SchemaEvent;
+
 typedef enum WatchTime
 {
 	WATCH_NOW,
@@ -276,6 +283,17 @@ extern void delivery_pre_prepare(List *keys);
 /* payload.c */
 #define RESET_PAYLOAD "{\"reset\": true}"
 extern const PayloadFormat *payload_format(const char *name);
+
+/* schema_effect.c */
+extern void add_domain(SchemaEvent *event, const char *name);
+extern void add_watches(SchemaEvent *event, List *watches);
+extern void relation_changed(SchemaEvent *event, Oid relid);
+extern void definition_changed(SchemaEvent *event, Oid objid);
+extern void view_changed(SchemaEvent *event, Oid view);
+extern void type_changed(SchemaEvent *event, Oid type, List **seen);
+extern void tree_changed(SchemaEvent *event, Oid relid);
+extern void schema_renamed(SchemaEvent *event, Oid schema);
+extern Oid	table_of_policy(Oid policy, Snapshot snapshot);
 
 /* inheritance.c */
 extern bool inherit_triggers(Oid relid, Oid function);

@@ -20,6 +20,7 @@
 #include "access/xlogrecovery.h"
 #endif
 #include "catalog/index.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_proc.h"
 #include "commands/async.h"
 #include "executor/executor.h"
@@ -244,6 +245,16 @@ compat_selected_columns(Query *query, RangeTblEntry *rte)
 		getRTEPermissionInfo(query->rteperminfos, rte)->selectedCols;
 #else
 	return rte->selectedCols;
+#endif
+}
+
+static inline bool
+compat_owns_relation(Oid relid)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_ownercheck(RelationRelationId, relid, GetUserId());
+#else
+	return pg_class_ownercheck(relid, GetUserId());
 #endif
 }
 

@@ -23,6 +23,8 @@
  * A subcommand of ALTER TABLE that is not known to leave every result as it
  * was counts as a change, so that a new version's inventions are seen.
  *
+ * schema_effect.c knows which domains a change concerns.
+ *
  * Nothing here may fail the user's command.  Only making the triggers of a
  * new child table runs SQL; it does so in a subtransaction, and what goes
  * wrong there becomes a warning, which v_invalidation_status repeats.
@@ -33,13 +35,8 @@
 
 #include "access/htup_details.h"
 #include "access/table.h"
-#include "access/xact.h"
-#include "catalog/dependency.h"
-#include "catalog/indexing.h"
 #include "catalog/namespace.h"
-#include "catalog/pg_attribute.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_depend.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_policy.h"
 #include "catalog/pg_proc.h"
@@ -50,9 +47,7 @@
 #include "executor/executor.h"
 #include "nodes/execnodes.h"
 #include "storage/lmgr.h"
-#include "tcop/cmdtag.h"
 #include "tcop/deparse_utility.h"
-#include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 
@@ -67,22 +62,7 @@ PG_FUNCTION_INFO_V1(cache_notify_schema_event);
 #define Anum_dropped_objsubid	3
 #define Anum_dropped_temporary	6
 
-/* What one command did. */
-typedef struct SchemaEvent
-{
-	Oid			function;		/* the event trigger's */
-	List	   *domains;		/* Domain *: to be bumped, each once */
-} SchemaEvent;
-
 typedef void (*ResultRow) (SchemaEvent *event, TupleTableSlot *slot);
-
-static void
-add_domain(SchemaEvent *event, const char *name)
-{
-	if (name != NULL)
-		event->domains = list_append_unique_ptr(event->domains,
-												domain_lookup(name));
-}
 
 static void
 bump_domains(SchemaEvent *event)
@@ -91,150 +71,6 @@ bump_domains(SchemaEvent *event)
 
 	foreach(lc, event->domains)
 		change_set_bump(change_set_key(lfirst(lc), NULL, 0));
-}
-
-static void
-add_watches(SchemaEvent *event, List *watches)
-{
-	ListCell   *lc;
-
-	foreach(lc, watches)
-		add_domain(event, ((Watch *) lfirst(lc))->domain);
-}
-
-/* What a relation returns has changed. */
-static void
-relation_changed(SchemaEvent *event, Oid relid)
-{
-	if (OidIsValid(relid))
-		add_watches(event, watches_of_relation(relid, WATCH_NOW));
-}
-
-/* What a view or function returns has changed. */
-static void
-definition_changed(SchemaEvent *event, Oid objid)
-{
-	add_domain(event, definition_domain(objid));
-}
-
-static void
-view_changed(SchemaEvent *event, Oid view)
-{
-	definition_changed(event, view);
-	relation_changed(event, view);	/* the domain in its label */
-}
-
-/* What a relation, whatever its kind, or a tree of tables returns. */
-static void
-tree_changed(SchemaEvent *event, Oid relid)
-{
-	char		relkind = get_rel_relkind(relid);
-	ListCell   *lc;
-
-	if (relkind == RELKIND_VIEW)
-		view_changed(event, relid);
-	else if (relkind == RELKIND_MATVIEW)
-		relation_changed(event, relid);
-	else if (relkind == RELKIND_RELATION ||
-			 relkind == RELKIND_PARTITIONED_TABLE ||
-			 relkind == RELKIND_FOREIGN_TABLE)
-		foreach(lc, find_all_inheritors(relid, NoLock, NULL))
-			relation_changed(event, lfirst_oid(lc));
-}
-
-/*
- * Values of a type read differently, or have other parts: visit the tables
- * with a column of the type, and types made of it.
- */
-static void
-type_changed(SchemaEvent *event, Oid type, List **seen)
-{
-	Relation	pg_depend;
-	ScanKeyData keys[2];
-	SysScanDesc scan;
-	HeapTuple	tuple;
-
-	if (!OidIsValid(type) || list_member_oid(*seen, type))
-		return;
-	*seen = lappend_oid(*seen, type);
-	type_changed(event, get_array_type(type), seen);
-
-	pg_depend = table_open(DependRelationId, AccessShareLock);
-	ScanKeyInit(&keys[0], Anum_pg_depend_refclassid, BTEqualStrategyNumber,
-				F_OIDEQ, ObjectIdGetDatum(TypeRelationId));
-	ScanKeyInit(&keys[1], Anum_pg_depend_refobjid, BTEqualStrategyNumber,
-				F_OIDEQ, ObjectIdGetDatum(type));
-	scan = systable_beginscan(pg_depend, DependReferenceIndexId, true, NULL,
-							  2, keys);
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-	{
-		Form_pg_depend depend = (Form_pg_depend) GETSTRUCT(tuple);
-
-		if (depend->classid == TypeRelationId)
-			type_changed(event, depend->objid, seen);
-		else if (depend->classid == RelationRelationId)
-		{
-			relation_changed(event, depend->objid);
-			if (get_rel_relkind(depend->objid) == RELKIND_COMPOSITE_TYPE)
-				type_changed(event, get_rel_type_id(depend->objid), seen);
-		}
-	}
-	systable_endscan(scan);
-	table_close(pg_depend, AccessShareLock);
-}
-
-/* Everything in the schema has another name. */
-static void
-schema_renamed(SchemaEvent *event, Oid schema)
-{
-	Relation	rel = table_open(RelationRelationId, AccessShareLock);
-	SysScanDesc scan;
-	ScanKeyData key;
-	HeapTuple	tuple;
-
-	ScanKeyInit(&key, Anum_pg_class_relnamespace, BTEqualStrategyNumber,
-				F_OIDEQ, ObjectIdGetDatum(schema));
-	scan = systable_beginscan(rel, InvalidOid, false, NULL, 1, &key);
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-	{
-		Form_pg_class form = (Form_pg_class) GETSTRUCT(tuple);
-
-		if (form->relkind == RELKIND_VIEW)
-			view_changed(event, form->oid);
-		else
-			relation_changed(event, form->oid);
-	}
-	systable_endscan(scan);
-	table_close(rel, AccessShareLock);
-
-	rel = table_open(ProcedureRelationId, AccessShareLock);
-	ScanKeyInit(&key, Anum_pg_proc_pronamespace, BTEqualStrategyNumber,
-				F_OIDEQ, ObjectIdGetDatum(schema));
-	scan = systable_beginscan(rel, InvalidOid, false, NULL, 1, &key);
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-		definition_changed(event, ((Form_pg_proc) GETSTRUCT(tuple))->oid);
-	systable_endscan(scan);
-	table_close(rel, AccessShareLock);
-}
-
-/* The table of a row security policy, there or just dropped. */
-static Oid
-table_of_policy(Oid policy, Snapshot snapshot)
-{
-	Relation	rel = table_open(PolicyRelationId, AccessShareLock);
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	tuple;
-	Oid			table = InvalidOid;
-
-	ScanKeyInit(&key, Anum_pg_policy_oid, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(policy));
-	scan = systable_beginscan(rel, PolicyOidIndexId, true, snapshot, 1, &key);
-	if (HeapTupleIsValid(tuple = systable_getnext(scan)))
-		table = ((Form_pg_policy) GETSTRUCT(tuple))->polrelid;
-	systable_endscan(scan);
-	table_close(rel, AccessShareLock);
-	return table;
 }
 
 /* A table has become a child of others, or ceased to be. */
@@ -367,13 +203,10 @@ alter_table(SchemaEvent *event, CollectedCommand *command)
 {
 	Oid			relid = command->d.alterTable.objectId;
 	char		relkind = get_rel_relkind(relid);
-	List	   *seen = NIL;
 	ListCell   *lc;
 
-	if (relkind == RELKIND_COMPOSITE_TYPE)
-		type_changed(event, get_rel_type_id(relid), &seen);
-	else if (relkind == RELKIND_VIEW)
-		view_changed(event, relid);
+	if (relkind == RELKIND_COMPOSITE_TYPE || relkind == RELKIND_VIEW)
+		tree_changed(event, relid);
 	else if (relkind != RELKIND_INDEX && relkind != RELKIND_PARTITIONED_INDEX)
 		foreach(lc, command->d.alterTable.subcmds)
 		{
@@ -645,8 +478,9 @@ attach_starts(Oid parent, RangeVar *child)
 	if (watches_of_relation(parent, WATCH_NOW) == NIL)
 		return;
 	relid = existing_relation(child);
-	if (!OidIsValid(relid) || watches_of_relation(relid, WATCH_NOW) == NIL)
-		return;
+	if (!OidIsValid(relid) || watches_of_relation(relid, WATCH_NOW) == NIL ||
+		!compat_owns_relation(parent) || !compat_owns_relation(relid))
+		return;					/* nothing to do, or it will be refused */
 	/* The locks that ATTACH takes, in its order. */
 	LockRelationOid(parent, ShareUpdateExclusiveLock);
 	LockRelationOid(relid, AccessExclusiveLock);

@@ -14,6 +14,7 @@
  *	  column			one for each column that counts; none: all do
  *	  granularity		'statement': bump for each statement, seen rows or not
  *	  channel, payload	see route.c
+ *	  inherited			'true': a parent is watched, see inheritance.c
  *
  * What is wrong with them at this point (a tenant column that is gone) makes
  * a change coarser, never an error.

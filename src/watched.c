@@ -304,8 +304,8 @@ view_was_replaced(Oid view)
 }
 
 /*
- * Was a trigger disabled before this transaction changed it, or at any time
- * within it?
+ * Was a trigger disabled, for what the sessions of this server do, before this
+ * transaction changed it, or at any time within it?
  */
 bool
 trigger_was_disabled(Oid trigger)
@@ -321,8 +321,12 @@ trigger_was_disabled(Oid trigger)
 	scan = systable_beginscan(pg_trigger, TriggerOidIndexId, true, SnapshotAny,
 							  1, &key);
 	while (!found && HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		char		enabled = ((Form_pg_trigger) GETSTRUCT(tuple))->tgenabled;
+
 		found = deleted_by_us(tuple) &&
-			((Form_pg_trigger) GETSTRUCT(tuple))->tgenabled == TRIGGER_DISABLED;
+			(enabled == TRIGGER_DISABLED || enabled == TRIGGER_FIRES_ON_REPLICA);
+	}
 	systable_endscan(scan);
 	table_close(pg_trigger, AccessShareLock);
 	return found;

@@ -60,7 +60,7 @@ CREATE TABLE plain (id int PRIMARY KEY, x int, main int REFERENCES main ON DELET
 	twice int GENERATED ALWAYS AS (x * 2) STORED);
 CREATE TABLE typed OF item_type;
 CREATE SCHEMA cn_every2
-	CREATE TABLE thing (id int);
+	CREATE TABLE gizmo (id int);
 CREATE TABLE part (id int, x int) PARTITION BY RANGE (id);
 CREATE TABLE part1 PARTITION OF part FOR VALUES FROM (1) TO (10);
 CREATE TABLE part2 PARTITION OF part FOR VALUES FROM (10) TO (20);
@@ -95,15 +95,15 @@ CREATE FUNCTION g() RETURNS bigint STABLE LANGUAGE plpgsql AS 'BEGIN RETURN (SEL
 CREATE FUNCTION h(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN 1; END';
 CREATE VIEW v AS SELECT id, x FROM plain;
 CREATE VIEW vv AS SELECT * FROM v WHERE id < 100;
-CREATE TABLE secret (id int, x int);
-INSERT INTO secret VALUES (1, 1);
-ALTER TABLE secret ENABLE ROW LEVEL SECURITY;
-GRANT SELECT ON secret TO regress_cn_every;
-CREATE VIEW v_secret AS SELECT * FROM secret;
-ALTER VIEW v_secret OWNER TO regress_cn_every;
+CREATE TABLE hidden (id int, x int);
+INSERT INTO hidden VALUES (1, 1);
+ALTER TABLE hidden ENABLE ROW LEVEL SECURITY;
+GRANT SELECT ON hidden TO regress_cn_every;
+CREATE VIEW v_hidden AS SELECT * FROM hidden;
+ALTER VIEW v_hidden OWNER TO regress_cn_every;
 GRANT USAGE ON SCHEMA every TO regress_cn_every;
 SELECT count(cache_notify.setup_table_invalidation(t::regclass)) FROM unnest(
-	'{main,plain,typed,part,base,far,fast,mat,secret,cn_every2.thing}'::text[]) AS t;
+	'{main,plain,typed,part,base,far,fast,mat,hidden,cn_every2.gizmo}'::text[]) AS t;
 
 INSERT INTO way (kind, query, change, back) VALUES
 	('table', 'TABLE plain', 'INSERT INTO every.plain VALUES (101)', NULL),
@@ -132,12 +132,12 @@ INSERT INTO way (kind, query, change, back) VALUES
 	('table', 'TABLE main', 'DROP TYPE every.point3 CASCADE', NULL),
 	('typed table', 'TABLE typed', 'ALTER TYPE every.item_type ALTER ATTRIBUTE x TYPE numeric(8,2) CASCADE', NULL),
 	('typed table', 'TABLE typed', 'ALTER TYPE every.item_type RENAME ATTRIBUTE x TO xx CASCADE', NULL),
-	('table', 'SELECT x FROM secret', 'ALTER TABLE every.secret DISABLE TRIGGER ALL; UPDATE every.secret SET x = 2; ALTER TABLE every.secret ENABLE TRIGGER ALL', NULL),
-	('row security', 'TABLE v_secret', 'CREATE POLICY p ON every.secret USING (x > 0)', NULL),
-	('row security', 'TABLE v_secret', 'ALTER POLICY p ON every.secret USING (x < 0)', NULL),
-	('row security', 'TABLE v_secret', 'ALTER TABLE every.secret DISABLE ROW LEVEL SECURITY', 'ALTER TABLE every.secret ENABLE ROW LEVEL SECURITY; ALTER POLICY p ON every.secret USING (true)'),
-	('row security', 'TABLE v_secret', 'DROP POLICY p ON every.secret', NULL),
-	('row security', 'TABLE v_secret', 'ALTER TABLE every.secret OWNER TO regress_cn_every', 'ALTER TABLE every.secret OWNER TO postgres'),
+	('table', 'SELECT x FROM hidden', 'ALTER TABLE every.hidden DISABLE TRIGGER ALL; UPDATE every.hidden SET x = 2; ALTER TABLE every.hidden ENABLE TRIGGER ALL', NULL),
+	('row security', 'TABLE v_hidden', 'CREATE POLICY p ON every.hidden USING (x > 0)', NULL),
+	('row security', 'TABLE v_hidden', 'ALTER POLICY p ON every.hidden USING (x < 0)', NULL),
+	('row security', 'TABLE v_hidden', 'ALTER TABLE every.hidden DISABLE ROW LEVEL SECURITY', 'ALTER TABLE every.hidden ENABLE ROW LEVEL SECURITY; ALTER POLICY p ON every.hidden USING (true)'),
+	('row security', 'TABLE v_hidden', 'DROP POLICY p ON every.hidden', NULL),
+	('row security', 'TABLE v_hidden', 'ALTER TABLE every.hidden OWNER TO regress_cn_every', 'ALTER TABLE every.hidden OWNER TO postgres'),
 	('partitioned', 'TABLE part', 'INSERT INTO every.part VALUES (9, 9)', NULL),
 	('partitioned', 'TABLE part', 'UPDATE every.part SET id = 15 WHERE id = 5', NULL),
 	('partitioned', 'TABLE part', 'INSERT INTO every.part2 VALUES (19, 9)', NULL),
@@ -178,7 +178,7 @@ INSERT INTO way (kind, query, change, back) VALUES
 	('table', 'TABLE typed', 'DROP TABLE every.typed', NULL),
 	('table', 'SELECT id FROM plain', 'TRUNCATE every.plain', NULL),
 	('table', 'SELECT id FROM main', 'DROP TABLE every.main CASCADE', NULL),
-	('schema', 'TABLE cn_every2.thing', 'ALTER SCHEMA cn_every2 RENAME TO cn_every3', 'ALTER SCHEMA cn_every3 RENAME TO cn_every2'),
+	('schema', 'TABLE cn_every2.gizmo', 'ALTER SCHEMA cn_every2 RENAME TO cn_every3', 'ALTER SCHEMA cn_every3 RENAME TO cn_every2'),
 	-- what cannot be seen has no token
 	('foreign', 'TABLE far', 'INSERT INTO every.far VALUES (2, 2)', NULL),
 	('foreign', 'TABLE far', 'INSERT INTO every.remote VALUES (3, 3)', NULL),
