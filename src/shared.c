@@ -1,29 +1,14 @@
 /*-------------------------------------------------------------------------
  *
  * shared.c
- *	  The set of keys that wait for the worker to deliver them.
+ *	  Shared memory: which databases have a worker, or need one.
  *
- * A committed transaction puts its keys here; the worker of its database
- * (worker.c) takes them, delivers them, and then lets go of them.  A key that
- * is already waiting is not added again: the worker reads the counters after
- * it has taken the keys, so it will see this commit as well.
+ * Memory is fixed when the server starts: a few databases, and the set of
+ * keys that wait for their workers (shared_set.c).
  *
- * Memory is fixed when the server starts.  When it is full, the database owes
- * its listeners a reset instead of single keys.
- *
- * Every key is in one of three states, two of them at once at most:
- *	  pending	on the database's pending list, waits to be taken
- *	  taken		on the database's taken list; the worker reads it without a
- *				lock, as only the worker takes it off
- *	  free		on the free list
- * A key that is committed again while it is taken becomes pending as well.
- * If the worker dies between taking and delivering, its exit callback puts
- * what was taken back.
- *
- * Locking: one LWLock.  Committing transactions whose keys are all pending,
- * the common case for a hot key, only take it in shared mode.  It is held for
- * no longer than it takes to go over one transaction's keys.  Functions that
- * run after the commit raise no errors: that would be a PANIC.
+ * Locking: one LWLock for everything here and in shared_set.c.  It is held
+ * for no longer than it takes to go over one transaction's keys.  Functions
+ * that run after a commit raise no errors: that would be a PANIC.
  *
  *-------------------------------------------------------------------------
  */
@@ -44,9 +29,9 @@
 
 static int	shared_keys = DEFAULT_SHARED_KEYS;
 
-static SharedState *state = NULL;
+SharedState *shared_state = NULL;	/* also for shared_set.c */
 
-/* This backend's place in state->databases, or -1 if it has to be found. */
+/* This backend's place in shared_state->databases, or -1 if it has to be found. */
 static int	my_slot = -1;
 
 static shmem_startup_hook_type previous_startup_hook = NULL;
@@ -78,19 +63,19 @@ request_memory(void)
 static void
 initialize_state(void)
 {
-	memset(state, 0, shared_size());
-	state->lock = &GetNamedLWLockTranche(LOCK_TRANCHE)->lock;
-	state->nkeys = shared_keys;
+	memset(shared_state, 0, shared_size());
+	shared_state->lock = &GetNamedLWLockTranche(LOCK_TRANCHE)->lock;
+	shared_state->nkeys = shared_keys;
 	for (int i = 0; i < shared_keys; i++)
 	{
-		state->keys[i].next = i + 1 < shared_keys ? i + 1 : NO_KEY;
-		pg_atomic_init_u64(&state->keys[i].last_xid, 0);
-		shared_buckets(state)[i] = NO_KEY;
+		shared_state->keys[i].next = i + 1 < shared_keys ? i + 1 : NO_KEY;
+		pg_atomic_init_u64(&shared_state->keys[i].last_xid, 0);
+		shared_buckets(shared_state)[i] = NO_KEY;
 	}
-	state->first_free = 0;
+	shared_state->first_free = 0;
 	for (int i = 0; i < MAX_DATABASES; i++)
 	{
-		SharedDatabase *db = &state->databases[i];
+		SharedDatabase *db = &shared_state->databases[i];
 
 		db->first_pending = db->first_taken = NO_KEY;
 		pg_atomic_init_u32(&db->sleeping, 0);
@@ -108,7 +93,7 @@ attach_memory(void)
 	if (previous_startup_hook)
 		previous_startup_hook();
 	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
-	state = ShmemInitStruct("cache_notify", shared_size(), &found);
+	shared_state = ShmemInitStruct("cache_notify", shared_size(), &found);
 	if (!found)
 		initialize_state();
 	LWLockRelease(AddinShmemInitLock);
@@ -140,13 +125,13 @@ shared_init(void)
 bool
 shared_available(void)
 {
-	return state != NULL;
+	return shared_state != NULL;
 }
 
 LWLock *
 shared_lock(void)
 {
-	return state->lock;
+	return shared_state->lock;
 }
 
 /* ------------------------------------------------------------- databases */
@@ -160,33 +145,33 @@ slot_is_unused(SharedDatabase *db)
 }
 
 /* Find a database's slot; the lock is held, in whatever mode. */
-static SharedDatabase *
-find_database(Oid database)
+SharedDatabase *
+shared_find_database(Oid database)
 {
-	if (my_slot >= 0 && state->databases[my_slot].oid == database)
-		return &state->databases[my_slot];
+	if (my_slot >= 0 && shared_state->databases[my_slot].oid == database)
+		return &shared_state->databases[my_slot];
 	for (int i = 0; i < MAX_DATABASES; i++)
-		if (state->databases[i].oid == database)
+		if (shared_state->databases[i].oid == database)
 		{
 			if (database == MyDatabaseId)
 				my_slot = i;
-			return &state->databases[i];
+			return &shared_state->databases[i];
 		}
 	return NULL;
 }
 
 /* Find or make a slot; the lock is held exclusively.  NULL: none is free. */
-static SharedDatabase *
-make_database(Oid database)
+SharedDatabase *
+shared_make_database(Oid database)
 {
-	SharedDatabase *db = find_database(database);
+	SharedDatabase *db = shared_find_database(database);
 
 	for (int i = 0; db == NULL && i < MAX_DATABASES; i++)
-		if (!OidIsValid(state->databases[i].oid))
-			db = &state->databases[i];
+		if (!OidIsValid(shared_state->databases[i].oid))
+			db = &shared_state->databases[i];
 	for (int i = 0; db == NULL && i < MAX_DATABASES; i++)
-		if (slot_is_unused(&state->databases[i]))
-			db = &state->databases[i];
+		if (slot_is_unused(&shared_state->databases[i]))
+			db = &shared_state->databases[i];
 	if (db != NULL && db->oid != database)
 	{
 		db->oid = database;
@@ -206,11 +191,11 @@ shared_database(Oid database)
 {
 	SharedDatabase *db;
 
-	if (state == NULL)
+	if (shared_state == NULL)
 		return NULL;
-	LWLockAcquire(state->lock, LW_SHARED);
-	db = find_database(database);
-	LWLockRelease(state->lock);
+	LWLockAcquire(shared_state->lock, LW_SHARED);
+	db = shared_find_database(database);
+	LWLockRelease(shared_state->lock);
 	return db;
 }
 
@@ -258,27 +243,27 @@ shared_begin_commit(bool (*start) (Oid), bool *refused)
 	SharedDatabase *db;
 
 	*refused = false;
-	if (state == NULL)
+	if (shared_state == NULL)
 		return NULL;
-	LWLockAcquire(state->lock, LW_SHARED);
-	db = find_database(MyDatabaseId);
+	LWLockAcquire(shared_state->lock, LW_SHARED);
+	db = shared_find_database(MyDatabaseId);
 	if (db != NULL && db->worker == WORKER_RUNNING && !db->stop)
 	{
 		pg_atomic_fetch_add_u32(&db->committing, 1);
-		LWLockRelease(state->lock);
+		LWLockRelease(shared_state->lock);
 		return db;
 	}
 	if (db != NULL && db->worker == WORKER_NONE &&
 		!TimestampDifferenceExceeds(db->refused_at, GetCurrentTimestamp(),
 									WORKER_RETRY_MS))
 	{
-		LWLockRelease(state->lock);
+		LWLockRelease(shared_state->lock);
 		return NULL;
 	}
-	LWLockRelease(state->lock);
+	LWLockRelease(shared_state->lock);
 
-	LWLockAcquire(state->lock, LW_EXCLUSIVE);
-	db = make_database(MyDatabaseId);
+	LWLockAcquire(shared_state->lock, LW_EXCLUSIVE);
+	db = shared_make_database(MyDatabaseId);
 	if (db != NULL)
 	{
 		start_worker(db, start);
@@ -291,7 +276,7 @@ shared_begin_commit(bool (*start) (Oid), bool *refused)
 			db = NULL;
 		}
 	}
-	LWLockRelease(state->lock);
+	LWLockRelease(shared_state->lock);
 	return db;
 }
 
@@ -299,327 +284,6 @@ void
 shared_end_commit(SharedDatabase *db)
 {
 	pg_atomic_fetch_sub_u32(&db->committing, 1);
-}
-
-/* ------------------------------------------------------------------ keys */
-
-static int *
-bucket_of(uint32 hash)
-{
-	return &shared_buckets(state)[hash % state->nkeys];
-}
-
-static SharedKey *
-find_key(Oid database, const ChangeKey *key)
-{
-	for (int i = *bucket_of(key->hash); i != NO_KEY; i = state->keys[i].next)
-	{
-		SharedKey  *k = &state->keys[i];
-
-		if (k->hash == key->hash && k->database == database &&
-			k->shared == (key->tenant == NULL) &&
-			k->tenant_len == key->tenant_len &&
-			memcmp(k->tenant, key->tenant ? key->tenant : "", key->tenant_len) == 0 &&
-			strcmp(k->domain, key->domain->name) == 0)
-			return k;
-	}
-	return NULL;
-}
-
-static SharedKey *
-new_key(Oid database, const ChangeKey *key)
-{
-	int			index = state->first_free;
-	int		   *bucket = bucket_of(key->hash);
-	SharedKey  *k;
-
-	if (index == NO_KEY)
-		return NULL;
-	k = &state->keys[index];
-	state->first_free = k->next;
-	k->next = *bucket;
-	*bucket = index;
-
-	k->database = database;
-	k->hash = key->hash;
-	k->pending = k->taken = false;
-	k->shared = key->tenant == NULL;
-	k->tenant_len = key->tenant_len;
-	if (key->tenant != NULL)
-		memcpy(k->tenant, key->tenant, key->tenant_len);
-	k->tenant[k->tenant_len] = '\0';
-	strlcpy(k->domain, key->domain->name, NAMEDATALEN);
-	return k;
-}
-
-static void
-free_key(SharedKey *k)
-{
-	int			index = k - state->keys;
-	int		   *link = bucket_of(k->hash);
-
-	while (*link != index)
-		link = &state->keys[*link].next;
-	*link = k->next;
-	k->next = state->first_free;
-	state->first_free = index;
-}
-
-static void
-make_pending(SharedDatabase *db, SharedKey *k)
-{
-	k->pending = true;
-	k->pending_since = GetCurrentTimestamp();
-	k->extra = (ExtraFields) {0};
-	k->next_pending = db->first_pending;
-	db->first_pending = k - state->keys;
-}
-
-/*
- * Are all keys pending, with nothing more to say of any of them than who
- * changed it last?
- */
-static bool
-all_pending(Oid database, List *keys, uint64 xid)
-{
-	ListCell   *lc;
-
-	foreach(lc, keys)
-	{
-		ChangeKey  *key = lfirst(lc);
-		SharedKey  *k;
-
-		if (!key_is_pending(key))
-			continue;
-		k = find_key(database, key);
-		if (k == NULL || !k->pending || key->extra.wanted ||
-			(k->extra.wanted && !k->extra.all_keys))
-			return false;
-		pg_atomic_write_u64(&k->last_xid, xid);
-	}
-	return true;
-}
-
-static void
-add_key(SharedDatabase *db, const ChangeKey *key, uint64 xid)
-{
-	SharedKey  *k = find_key(db->oid, key);
-
-	if (k == NULL)
-		k = new_key(db->oid, key);
-	if (k == NULL)
-	{
-		if (!db->reset)
-			pg_atomic_fetch_add_u64(&db->stats[STAT_OVERFLOWS], 1);
-		db->reset = true;
-		return;
-	}
-	if (k->pending)
-		pg_atomic_fetch_add_u64(&db->stats[STAT_COALESCED], 1);
-	else
-		make_pending(db, k);
-	extra_merge(&k->extra, &key->extra);
-	pg_atomic_write_u64(&k->last_xid, xid);
-}
-
-/* Wake the worker if it is asleep; only the first one after it lay down does. */
-static void
-wake_worker(SharedDatabase *db)
-{
-	Latch	   *latch;
-
-	if (pg_atomic_read_u32(&db->sleeping) == 0 ||
-		pg_atomic_exchange_u32(&db->sleeping, 0) == 0)
-		return;
-	latch = db->latch;
-	if (latch != NULL)
-		SetLatch(latch);
-}
-
-/*
- * This database's slot if it has a worker; the lock is held.  Without one there
- * is nothing to leave to it: a worker that is started later sees our commit.
- */
-static SharedDatabase *
-database_with_worker(void)
-{
-	SharedDatabase *db = find_database(MyDatabaseId);
-
-	return db != NULL && db->worker != WORKER_NONE ? db : NULL;
-}
-
-/*
- * After the commit: these ChangeKeys wait for the worker.  Also called by
- * transactions of the commit lane, with db NULL: if a worker is there, its
- * database may hear of two lanes at the same time (the setting has just been
- * changed, or no worker could be started), and then only the worker's later
- * snapshot has the final say.
- */
-void
-shared_add_keys(SharedDatabase *db, List *keys, uint64 xid)
-{
-	ListCell   *lc;
-	bool		pinned = db != NULL;
-	bool		done;
-
-	if (state == NULL)
-		return;
-	LWLockAcquire(state->lock, LW_SHARED);
-	if (!pinned)
-		db = database_with_worker();
-	done = db == NULL || all_pending(db->oid, keys, xid);
-	if (done && db != NULL)
-		pg_atomic_fetch_add_u64(&db->stats[STAT_COALESCED], list_length(keys));
-	LWLockRelease(state->lock);
-	if (done)
-		return;
-
-	LWLockAcquire(state->lock, LW_EXCLUSIVE);
-	if (!pinned)
-		db = database_with_worker();	/* the slot may have changed hands */
-	foreach(lc, keys)
-	{
-		ChangeKey  *key = lfirst(lc);
-
-		if (db != NULL && key_is_pending(key))
-			add_key(db, key, xid);
-	}
-	LWLockRelease(state->lock);
-	if (db != NULL)
-		wake_worker(db);
-}
-
-/* Count what a committed transaction did. */
-void
-shared_count(SharedDatabase *db, int64 bumps, int64 rows)
-{
-	if (db == NULL)
-		db = shared_database(MyDatabaseId);
-	if (db == NULL)
-		return;
-	pg_atomic_fetch_add_u64(&db->stats[STAT_BUMPS], bumps);
-	if (rows > 0)
-		pg_atomic_fetch_add_u64(&db->stats[STAT_ROWS], rows);
-}
-
-/* A prepared transaction was committed: the worker must look at owed.c. */
-void
-shared_add_owed(SharedDatabase *db)
-{
-	LWLockAcquire(state->lock, LW_EXCLUSIVE);
-	db->owed = true;
-	LWLockRelease(state->lock);
-	wake_worker(db);
-}
-
-/* ------------------------------------------------------------ the worker */
-
-/* How many keys of this database wait. */
-int
-shared_pending(SharedDatabase *db)
-{
-	int			n = 0;
-
-	LWLockAcquire(state->lock, LW_SHARED);
-	for (int i = db->first_pending; i != NO_KEY; i = state->keys[i].next_pending)
-		n++;
-	LWLockRelease(state->lock);
-	return n;
-}
-
-/* Is there anything for the worker to do?  The lock is held. */
-static bool
-has_work(SharedDatabase *db)
-{
-	return db->first_pending != NO_KEY || db->reset || db->owed;
-}
-
-/* Say that the worker lies down.  False if there is work after all. */
-bool
-shared_lie_down(SharedDatabase *db)
-{
-	bool		idle;
-
-	pg_atomic_write_u32(&db->sleeping, 1);
-	LWLockAcquire(state->lock, LW_SHARED);
-	idle = !has_work(db) && !db->stop;
-	LWLockRelease(state->lock);
-	if (!idle)
-		pg_atomic_write_u32(&db->sleeping, 0);
-	return idle;
-}
-
-/*
- * Take everything that is pending.  Returns the keys as SharedKeys, which the
- * worker may read without a lock until shared_finish().
- */
-List *
-shared_take(SharedDatabase *db, bool *reset, bool *owed)
-{
-	List	   *keys = NIL;
-
-	Assert(db->first_taken == NO_KEY);
-	LWLockAcquire(state->lock, LW_EXCLUSIVE);
-	*reset = db->reset;
-	*owed = db->owed;
-	db->reset_taken = db->reset;
-	db->owed_taken = db->owed;
-	db->reset = db->owed = false;
-	db->first_taken = db->first_pending;
-	db->first_pending = NO_KEY;
-	for (int i = db->first_taken; i != NO_KEY; i = state->keys[i].next_taken)
-	{
-		SharedKey  *k = &state->keys[i];
-
-		k->pending = false;
-		k->taken = true;
-		k->taken_since = k->pending_since;
-		k->taken_extra = k->extra;
-		k->taken_extra.xid = pg_atomic_read_u64(&k->last_xid);
-		k->next_taken = k->next_pending;
-	}
-	LWLockRelease(state->lock);
-
-	/* The list is ours now: no lock, so that running out of memory is safe. */
-	for (int i = db->first_taken; i != NO_KEY; i = state->keys[i].next_taken)
-		keys = lcons(&state->keys[i], keys);
-	return keys;
-}
-
-/* What was taken is delivered, or (put_back) is not and goes back. */
-void
-shared_finish(SharedDatabase *db, bool put_back)
-{
-	int			next;
-
-	LWLockAcquire(state->lock, LW_EXCLUSIVE);
-	for (int i = db->first_taken; i != NO_KEY; i = next)
-	{
-		SharedKey  *k = &state->keys[i];
-
-		next = k->next_taken;
-		k->taken = false;
-		if (put_back)
-		{
-			if (!k->pending)
-			{
-				make_pending(db, k);
-				pg_atomic_write_u64(&k->last_xid, k->taken_extra.xid);
-			}
-			k->pending_since = k->taken_since;
-			extra_merge(&k->extra, &k->taken_extra);
-		}
-		if (!k->pending)
-			free_key(k);
-	}
-	db->first_taken = NO_KEY;
-	if (put_back)
-	{
-		db->reset |= db->reset_taken;
-		db->owed |= db->owed_taken;
-	}
-	db->reset_taken = db->owed_taken = false;
-	LWLockRelease(state->lock);
 }
 
 /*
@@ -632,11 +296,11 @@ shared_worker_awaited(Oid database, int *failures)
 	SharedDatabase *db;
 	bool		awaited;
 
-	LWLockAcquire(state->lock, LW_SHARED);
-	db = find_database(database);
+	LWLockAcquire(shared_state->lock, LW_SHARED);
+	db = shared_find_database(database);
 	awaited = db != NULL && db->worker == WORKER_STARTING;
 	*failures = awaited ? db->failures : 0;
-	LWLockRelease(state->lock);
+	LWLockRelease(shared_state->lock);
 	return awaited;
 }
 
@@ -646,8 +310,8 @@ shared_worker_started(Oid database, Latch *latch)
 {
 	SharedDatabase *db;
 
-	LWLockAcquire(state->lock, LW_EXCLUSIVE);
-	db = find_database(database);
+	LWLockAcquire(shared_state->lock, LW_EXCLUSIVE);
+	db = shared_find_database(database);
 	if (db != NULL && db->worker != WORKER_STARTING)
 		db = NULL;				/* another one was faster */
 	if (db != NULL)
@@ -658,7 +322,7 @@ shared_worker_started(Oid database, Latch *latch)
 		db->owed = true;		/* prepared before a restart, perhaps */
 		db->complained = false;
 	}
-	LWLockRelease(state->lock);
+	LWLockRelease(shared_state->lock);
 	return db;
 }
 
@@ -672,8 +336,8 @@ shared_worker_may_exit(SharedDatabase *db)
 {
 	bool		may_exit;
 
-	LWLockAcquire(state->lock, LW_EXCLUSIVE);
-	may_exit = (db->stop || !has_work(db)) &&
+	LWLockAcquire(shared_state->lock, LW_EXCLUSIVE);
+	may_exit = (db->stop || !shared_has_work(db)) &&
 		pg_atomic_read_u32(&db->committing) == 0;
 	if (may_exit)
 	{
@@ -681,7 +345,7 @@ shared_worker_may_exit(SharedDatabase *db)
 		db->worker_pid = 0;
 		db->latch = NULL;
 	}
-	LWLockRelease(state->lock);
+	LWLockRelease(shared_state->lock);
 	return may_exit;
 }
 
@@ -694,8 +358,8 @@ shared_worker_died(Oid database, bool started)
 {
 	SharedDatabase *db;
 
-	LWLockAcquire(state->lock, LW_EXCLUSIVE);
-	db = find_database(database);
+	LWLockAcquire(shared_state->lock, LW_EXCLUSIVE);
+	db = shared_find_database(database);
 	if (db != NULL && db->worker == (started ? WORKER_RUNNING : WORKER_STARTING))
 	{
 		db->worker = WORKER_STARTING;
@@ -706,26 +370,9 @@ shared_worker_died(Oid database, bool started)
 		if (started)
 			pg_atomic_fetch_add_u64(&db->stats[STAT_WORKER_RESTARTS], 1);
 	}
-	LWLockRelease(state->lock);
+	LWLockRelease(shared_state->lock);
 }
 
-/* Let go of a database's pending keys; the lock is held exclusively. */
-static void
-free_pending(SharedDatabase *db)
-{
-	int			next;
-
-	for (int i = db->first_pending; i != NO_KEY; i = next)
-	{
-		SharedKey  *k = &state->keys[i];
-
-		next = k->next_pending;
-		k->pending = false;
-		if (!k->taken)
-			free_key(k);
-	}
-	db->first_pending = NO_KEY;
-}
 
 /*
  * No worker can connect to this database, however often the postmaster tries.
@@ -736,17 +383,17 @@ shared_give_up(Oid database)
 {
 	SharedDatabase *db;
 
-	LWLockAcquire(state->lock, LW_EXCLUSIVE);
-	db = find_database(database);
+	LWLockAcquire(shared_state->lock, LW_EXCLUSIVE);
+	db = shared_find_database(database);
 	if (db != NULL && db->worker == WORKER_STARTING)
 	{
-		free_pending(db);
+		shared_free_pending(db);
 		db->reset = true;
 		db->worker = WORKER_NONE;
 		db->refused_at = GetCurrentTimestamp();
 		db->failures = 0;
 	}
-	LWLockRelease(state->lock);
+	LWLockRelease(shared_state->lock);
 }
 
 /* Ask the worker of a database to go.  False if it has none. */
@@ -756,10 +403,10 @@ shared_stop_worker(Oid database)
 	SharedDatabase *db;
 	bool		running = false;
 
-	if (state == NULL)
+	if (shared_state == NULL)
 		return false;
-	LWLockAcquire(state->lock, LW_EXCLUSIVE);
-	db = find_database(database);
+	LWLockAcquire(shared_state->lock, LW_EXCLUSIVE);
+	db = shared_find_database(database);
 	if (db != NULL && db->worker != WORKER_NONE)
 	{
 		running = true;
@@ -767,7 +414,7 @@ shared_stop_worker(Oid database)
 		if (db->latch)
 			SetLatch(db->latch);
 	}
-	LWLockRelease(state->lock);
+	LWLockRelease(shared_state->lock);
 	return running;
 }
 
@@ -780,17 +427,17 @@ shared_resume_worker(Oid database, bool (*start) (Oid))
 {
 	SharedDatabase *db;
 
-	if (state == NULL)
+	if (shared_state == NULL)
 		return;
-	LWLockAcquire(state->lock, LW_EXCLUSIVE);
-	db = find_database(database);
+	LWLockAcquire(shared_state->lock, LW_EXCLUSIVE);
+	db = shared_find_database(database);
 	if (db != NULL)
 	{
 		db->stop = false;
 		if (db->first_pending != NO_KEY || db->reset)
 			start_worker(db, start);
 	}
-	LWLockRelease(state->lock);
+	LWLockRelease(shared_state->lock);
 }
 
 /* A database has been dropped. */
@@ -799,16 +446,16 @@ shared_forget_database(Oid database)
 {
 	SharedDatabase *db;
 
-	if (state == NULL)
+	if (shared_state == NULL)
 		return;
-	LWLockAcquire(state->lock, LW_EXCLUSIVE);
-	db = find_database(database);
+	LWLockAcquire(shared_state->lock, LW_EXCLUSIVE);
+	db = shared_find_database(database);
 	if (db != NULL)
 	{
-		free_pending(db);
+		shared_free_pending(db);
 		db->reset = db->owed = false;
 		db->worker = WORKER_NONE;
 		db->oid = InvalidOid;
 	}
-	LWLockRelease(state->lock);
+	LWLockRelease(shared_state->lock);
 }

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * shared.h
- *	  What lies in shared memory: for shared.c, worker.c and stats.c only.
+ *	  What lies in shared memory: for shared*.c, worker.c and stats.c only.
  *
  *-------------------------------------------------------------------------
  */
@@ -88,15 +88,23 @@ typedef struct SharedState
 
 #define shared_buckets(state) ((int *) &(state)->keys[(state)->nkeys])
 
+/* shared.c */
+extern SharedState *shared_state;
+extern LWLock *shared_lock(void);
+extern SharedDatabase *shared_find_database(Oid database);
+extern SharedDatabase *shared_make_database(Oid database);
 extern SharedDatabase *shared_worker_started(Oid database, Latch *latch);
-extern bool shared_lie_down(SharedDatabase *db);
-extern List *shared_take(SharedDatabase *db, bool *reset, bool *owed);
-extern void shared_finish(SharedDatabase *db, bool put_back);
 extern bool shared_worker_may_exit(SharedDatabase *db);
 extern void shared_worker_died(Oid database, bool started);
 extern bool shared_worker_awaited(Oid database, int *failures);
 extern void shared_give_up(Oid database);
+
+/* shared_set.c */
+extern bool shared_has_work(SharedDatabase *db);
+extern bool shared_lie_down(SharedDatabase *db);
+extern List *shared_take(SharedDatabase *db, bool *reset, bool *owed);
+extern void shared_finish(SharedDatabase *db, bool put_back);
+extern void shared_free_pending(SharedDatabase *db);
 extern int	shared_pending(SharedDatabase *db);
-extern LWLock *shared_lock(void);
 
 #endif							/* CACHE_NOTIFY_SHARED_H */
