@@ -198,7 +198,7 @@ static void
 read_history(Relation rel, const Facts *facts, Snapshot snapshot,
 			 Reading *reading)
 {
-	TableScanDesc scan = table_beginscan(rel, SnapshotAny, 0, NULL);
+	TableScanDesc scan = compat_table_beginscan(rel, SnapshotAny);
 	HeapTuple	tuple;
 
 	memset(reading, 0, sizeof(Reading));
