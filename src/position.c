@@ -55,6 +55,7 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+#include "utils/tuplestore.h"
 #include "utils/timestamp.h"
 
 PG_FUNCTION_INFO_V1(cache_notify_current_position);
