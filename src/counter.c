@@ -517,6 +517,47 @@ counter_visit(CounterTable *table, const char *domain, const char *tenant,
 	MemoryContextSwitchTo(old);
 }
 
+/* The names of all domains that have a counter. */
+List *
+counter_domains(CounterTable *table)
+{
+	Datum		last = CStringGetTextDatum("");
+	List	   *domains = NIL;
+	SnapshotData dirty;
+	bool		found;
+
+	open_index(table);
+
+	/* From each domain's first row to that of the next one. */
+	InitDirtySnapshot(dirty);
+	do
+	{
+		IndexScanDesc scan = compat_index_beginscan(table->heap, table->index,
+													&dirty, 1);
+		ScanKeyData key;
+		bool		isnull;
+
+		ScanKeyEntryInitialize(&key, 0, 1, BTGreaterStrategyNumber, InvalidOid,
+							   table->index->rd_indcollation[0], F_TEXT_GT,
+							   last);
+		index_rescan(scan, &key, 1, NULL, 0);
+		found = index_getnext_slot(scan, ForwardScanDirection, table->slot);
+		if (found)
+		{
+			char	   *domain;
+
+			domain = TextDatumGetCString(slot_getattr(table->slot,
+													  Anum_counter_domain,
+													  &isnull));
+			domains = lappend(domains, domain);
+			last = CStringGetTextDatum(domain);
+		}
+		index_endscan(scan);
+		ExecClearTuple(table->slot);
+	} while (found);
+	return domains;
+}
+
 static void
 add_to_sum(HeapTuple tuple, void *arg)
 {

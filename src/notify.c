@@ -174,10 +174,12 @@ key_messages(CounterTable *table, List *keys, XLogRecPtr lsn)
 /*
  * A reset on every channel that anybody may listen on.  The channels of a
  * template cannot be listed: there it goes to the one of the shared changes,
- * which every listener of the template has to listen on as well.
+ * which every listener of the template has to listen on as well.  If
+ * cache_notify.channel is a template, domains that no table feeds have such a
+ * channel as well.
  */
 static List *
-reset_messages(void)
+reset_messages(CounterTable *table)
 {
 	List	   *messages = NIL;
 	ListCell   *lc;
@@ -191,6 +193,11 @@ reset_messages(void)
 							   channel_name(route->channel, route->domain, NULL),
 							   RESET_PAYLOAD);
 	}
+	if (strchr(default_channel, '{') != NULL)
+		foreach(lc, counter_domains(table))
+			messages = add_message(messages,
+								   channel_name(NULL, lfirst(lc), NULL),
+								   RESET_PAYLOAD);
 	return messages;
 }
 
@@ -278,7 +285,7 @@ current_messages(CounterTable *table, List *keys, bool reset, XLogRecPtr lsn)
 	List	   *messages;
 
 	if (reset)
-		return reset_messages();
+		return reset_messages(table);
 	CommandCounterIncrement();
 	PushActiveSnapshot(GetLatestSnapshot());
 	messages = key_messages(table, keys, lsn);
@@ -313,7 +320,7 @@ notify_at_commit(CounterTable *table, List *keys)
 	messages = current_messages(table, keys, reset, 0);
 	if (!queue_has_room(messages))
 	{
-		messages = reset_messages();
+		messages = reset_messages(table);
 		if (!queue_has_room(messages))
 		{
 			messages = NIL;
@@ -345,7 +352,7 @@ notify_committed(CounterTable *table, List *keys, bool reset, bool take_owed)
 		/* Do not wait for room that there may never be. */
 		if (queue_share(messages) < MAX_QUEUE_SHARE)
 			return false;
-		messages = reset_messages();
+		messages = reset_messages(table);
 		if (!queue_has_room(messages))
 			return false;
 	}

@@ -74,6 +74,7 @@ my $second = ear($node, db => 'second');
 $node->safe_psql('second', 'UPDATE item SET n = n + 1');
 hears_ok($node, $second, 'the only slot is taken');
 $ear = ear($node);
+$node->safe_psql('postgres', 'UPDATE item SET n = n + 1');	# it has not heard before
 write_all('one slot too few', 50);
 hears_ok($node, $ear, 'one slot too few: listeners hear all the same');
 is(worker_pid($node), '', 'without a worker');

@@ -34,7 +34,7 @@ sub resets
 {
 	my ($round) = @_;
 	my %resets;
-	my $end = time() + 30;
+	my $end = time() + 20;
 
 	until (keys %resets == @channels || time() > $end)
 	{
@@ -82,5 +82,18 @@ my $version = $node->safe_psql('postgres', "SELECT cache_notify.version('plain',
 $ear->listen until ($ear->{last}{'plain/after'} // 0) == $version || time() > $end;
 is($ear->{last}{'plain/after'}, $version, 'afterwards: single keys again');
 is($ear->{resets}, 0, 'without a reset');
+
+# If the default channel is a template, it has a channel for each domain, also for
+# those that no table feeds.
+$writer->query(<<'END');
+INSERT INTO cache_notify.cascade_rules VALUES ('plain', 'list');
+SELECT cache_notify.invalidate('by hand');
+END
+configure($node, 'cache_notify.channel' => 'all:{domain}:{tenant}');
+@channels = ('own channel', 'cache:template:*', map { "all:$_:*" } 'plain', 'list', 'by hand');
+$listener->query(qq(LISTEN "$_")) for @channels;
+$listener->heard;
+$writer->query("INSERT INTO plain SELECT i, 't' || i FROM generate_series(1, 1000) AS i");
+is(resets(), join(', ', sort @channels), 'the default channel is a template: a reset for each domain');
 
 done_testing();
