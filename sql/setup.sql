@@ -268,6 +268,12 @@ BEGIN
 	arguments := cache_notify.watch_arguments(table_name, domain_name, tenant_column,
 		channel, payload, granularity, tenant_setting, columns, fields);
 
+	-- What it changed while nobody watched moved no version.
+	IF NOT EXISTS (SELECT FROM cache_notify.watching_trigger w
+				   WHERE w.tgrelid = table_name AND w.domain = setup_table_invalidation.domain_name) THEN
+		PERFORM cache_notify.watch_begins(domain_name);
+	END IF;
+
 	-- Row triggers that are not to be there, or that a partition has of its own.
 	FOR doomed IN
 		SELECT w.tgrelid::regclass AS relation, w.tgname
@@ -306,7 +312,7 @@ granularity: ''row'', or ''statement'' to fire once per statement without lookin
 tenant_setting: a setting that holds the tenant, such as app.tenant_id, instead of a column.
 columns: an UPDATE counts only if one of these columns changed; NULL: any column.
 fields: what the payload tells beside the version: lsn (a WAL position that a standby must have replayed to show the change; null in the commit lane), xid (the last transaction), operations (insert, update, delete, truncate), keys (primary keys of the changed rows; null for all, or too many).
-Calling it again for the same table and domain replaces what was there; another domain is added. Needs the right to create triggers on the table, and its ownership to change to granularity ''statement''. Error if the table cannot be watched, a column does not exist, or options contradict each other.';
+Calling it again for the same table and domain replaces what was there; another domain is added. A domain that has versions already moves its shared one when a table begins to feed it. Needs the right to create triggers on the table, and its ownership to change to granularity ''statement''. Error if the table cannot be watched, a column does not exist, or options contradict each other.';
 
 CREATE FUNCTION cache_notify.remove_table_invalidation(
 	table_name regclass, domain_name text DEFAULT NULL)

@@ -242,6 +242,7 @@ extern void counter_bump(CounterTable *table, const ChangeKey *key);
 extern int64 counter_sum(CounterTable *table, const char *domain,
 						 const char *tenant, Snapshot snapshot);
 extern List *counter_domains(CounterTable *table);
+extern bool counter_domain_exists(CounterTable *table, const char *domain);
 extern int64 counter_version(CounterTable *table, const char *domain,
 							 const char *tenant, Snapshot snapshot);
 

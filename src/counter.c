@@ -575,6 +575,28 @@ counter_sum(CounterTable *table, const char *domain, const char *tenant,
 	return sum;
 }
 
+/* Has this domain ever changed, for any tenant, as committed by now? */
+bool
+counter_domain_exists(CounterTable *table, const char *domain)
+{
+	ScanKeyData key;
+	SnapshotData dirty;
+	IndexScanDesc scan;
+	bool		found;
+
+	open_index(table);
+	ScanKeyEntryInitialize(&key, 0, 1, BTEqualStrategyNumber, InvalidOid,
+						   table->index->rd_indcollation[0], F_TEXTEQ,
+						   CStringGetTextDatum(domain));
+	InitDirtySnapshot(dirty);
+	scan = compat_index_beginscan(table->heap, table->index, &dirty, 1);
+	index_rescan(scan, &key, 1, NULL, 0);
+	found = index_getnext_slot(scan, ForwardScanDirection, table->slot);
+	index_endscan(scan);
+	ExecClearTuple(table->slot);
+	return found;
+}
+
 /*
  * The version a tenant sees: where this history's versions start, its own
  * counter and the shared one.

@@ -124,3 +124,19 @@ SELECT cache_notify.version('users', 'acme');
 
 DROP TABLE tv_contract, roles, permissions, users;
 :triggers
+
+-- What a table changed while nobody watched it moved no version; watching it
+-- again does, or one version would stand for two states. A first time does not.
+CREATE TABLE gap (n int);
+SELECT cache_notify.setup_table_invalidation('gap');
+:moved
+INSERT INTO gap VALUES (1);
+:moved
+SELECT cache_notify.remove_table_invalidation('gap');
+UPDATE gap SET n = 2;
+:moved
+SELECT cache_notify.setup_table_invalidation('gap');
+:moved
+SELECT cache_notify.setup_table_invalidation('gap', columns => '{n}');
+:moved
+DROP TABLE gap;
