@@ -10,6 +10,8 @@ use strict;
 use warnings;
 
 use CacheNotify;
+use IPC::Run;
+use PostgreSQL::Test::Cluster;
 use Test::More;
 use Time::HiRes qw(sleep time);
 use WorkerLane;
@@ -132,10 +134,9 @@ $ear->forget;
 $pid = wait_worker($node);
 $writer->query($change);
 kill('KILL', $pid);
-$node->poll_query_until('postgres', 'SELECT true');
 wait_for('the server to restart', sub {
-		my ($status) = $node->psql('postgres', 'SELECT 1', timeout => 10);
-		return $status == 0 && log_count($node, 'all server processes terminated; reinitializing');
+		log_count($node, 'all server processes terminated; reinitializing')
+		  && IPC::Run::run([ 'pg_isready', '-q', '-h', $node->host, '-p', $node->port ]);
 	});
 $ear = ear($node);
 $writer = session($node);
