@@ -46,7 +46,7 @@
 #include "shared.h"
 
 /* Least time between the beginnings of two cycles, in ms. */
-#define MIN_CYCLE_MS	3
+#define MIN_CYCLE_MS	4
 
 /* The worker goes after this long without work. */
 #define IDLE_EXIT_MS	60000
