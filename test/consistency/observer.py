@@ -28,6 +28,7 @@ class Observer(NearCache):
     def _reset(self):
         """Nothing heard so far counts, and what has happened by now is known."""
         super()._reset()
+        self.known.clear()      # a key whose every change was lost is no more
         with psycopg.connect(self._primary) as connection:
             for key, version in self.versions(connection):
                 self.note(*key, version)
