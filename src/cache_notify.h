@@ -173,7 +173,7 @@ typedef struct PayloadFormat
 	void		(*write) (StringInfo buf, const Delivery *delivery, int fields);
 } PayloadFormat;
 
-/* What is counted, for each database; see stats.c. */
+/* What is counted, for each database: the columns of statistics(), in order. */
 typedef enum Statistic
 {
 	STAT_BUMPS,

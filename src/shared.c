@@ -161,8 +161,8 @@ shared_find_database(Oid database)
 }
 
 /* Find or make a slot; the lock is held exclusively.  NULL: none is free. */
-SharedDatabase *
-shared_make_database(Oid database)
+static SharedDatabase *
+make_database(Oid database)
 {
 	SharedDatabase *db = shared_find_database(database);
 
@@ -263,7 +263,7 @@ shared_begin_commit(bool (*start) (Oid), bool *refused)
 	LWLockRelease(shared_state->lock);
 
 	LWLockAcquire(shared_state->lock, LW_EXCLUSIVE);
-	db = shared_make_database(MyDatabaseId);
+	db = make_database(MyDatabaseId);
 	if (db != NULL)
 	{
 		start_worker(db, start);

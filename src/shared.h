@@ -92,7 +92,6 @@ typedef struct SharedState
 extern SharedState *shared_state;
 extern LWLock *shared_lock(void);
 extern SharedDatabase *shared_find_database(Oid database);
-extern SharedDatabase *shared_make_database(Oid database);
 extern SharedDatabase *shared_worker_started(Oid database, Latch *latch);
 extern bool shared_worker_may_exit(SharedDatabase *db);
 extern void shared_worker_died(Oid database, bool started);

@@ -18,21 +18,8 @@
 PG_FUNCTION_INFO_V1(cache_notify_statistics);
 PG_FUNCTION_INFO_V1(cache_notify_reset_statistics);
 
-/* Columns of statistics(), after database. */
-static const Statistic columns[] = {
-	STAT_BUMPS,
-	STAT_ROWS,
-	STAT_DELIVERED,
-	STAT_COALESCED,
-	STAT_CYCLES,
-	STAT_OVERFLOWS,
-	STAT_WORKER_RESTARTS,
-	STAT_LAST_LAG_US,
-	STAT_MAX_LAG_US,
-	STAT_RESET_AT
-};
-
-#define NUM_COLUMNS (lengthof(columns) + 2)
+/* Columns of statistics(): one for each Statistic, the worker, what waits. */
+#define NUM_COLUMNS (NUM_STATS + 2)
 
 /*
  * statistics() returns setof record: one row, for this database; none if the
@@ -50,15 +37,15 @@ cache_notify_statistics(PG_FUNCTION_ARGS)
 	compat_materialize_result(fcinfo);
 	if (db == NULL)
 		return (Datum) 0;
-	for (int i = 0; i < lengthof(columns); i++)
-		values[i] = Int64GetDatum(pg_atomic_read_u64(&db->stats[columns[i]]));
+	for (int n = 0; n < NUM_STATS; n++)
+		values[n] = Int64GetDatum(pg_atomic_read_u64(&db->stats[n]));
 
 	LWLockAcquire(shared_lock(), LW_SHARED);
 	pid = db->worker == WORKER_RUNNING ? db->worker_pid : 0;
 	LWLockRelease(shared_lock());
-	values[lengthof(columns)] = Int32GetDatum(pid);
-	nulls[lengthof(columns)] = pid == 0;
-	values[lengthof(columns) + 1] = Int64GetDatum(shared_pending(db));
+	values[NUM_STATS] = Int32GetDatum(pid);
+	nulls[NUM_STATS] = pid == 0;
+	values[NUM_STATS + 1] = Int64GetDatum(shared_pending(db));
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	return (Datum) 0;
 }
