@@ -29,7 +29,8 @@ MODULE_big = $(EXTENSION)
 OBJS       = $(patsubst %.c,%.o,$(wildcard src/*.c))
 
 # The order matters: each part may use what an earlier one creates.
-SQL_PARTS  = prologue tables functions epoch token setup cascade views stats privileges
+SQL_PARTS  = prologue tables functions epoch token setup watch cascade views status stats \
+	dependency privileges events
 SQL_FILES  = $(SQL_PARTS:%=sql/%.sql)
 SQL_BUILT  = $(EXTENSION)--$(EXTVERSION).sql
 
@@ -110,7 +111,7 @@ ready-to-test:
 	@tools/as-root $(again) CN_ASSERT=1 install
 
 test: ready-to-test
-	@tools/unprivileged --fetch test/output test/run regress pgtap isolation tap
+	@tools/unprivileged --fetch test/output test/run regress pgtap isolation tap truth
 
 test-unit: ready-to-test
 	@tools/unprivileged --fetch test/output test/run regress pgtap

@@ -30,7 +30,7 @@
 #include "access/htup_details.h"
 #include "access/relation.h"
 #include "access/xact.h"
-#include "executor/tuptable.h"
+#include "executor/executor.h"
 #include "storage/bufmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -214,25 +214,43 @@ row_has_key(HeapTuple row, TupleDesc desc, const ChangeKey *key)
 		memcmp(VARDATA_ANY(tenant), key->tenant, key->tenant_len) == 0;
 }
 
+/*
+ * Give a new row version its index entries, in every index that takes them:
+ * REINDEX CONCURRENTLY is building another one, or somebody made one of his
+ * own.
+ */
 static void
-insert_index_entry(CounterTable *table, HeapTuple tuple, bool is_update)
+insert_index_entries(CounterTable *table, HeapTuple tuple, bool is_update)
 {
-	TupleDesc	desc = RelationGetDescr(table->heap);
-	Datum		values[2];
-	bool		nulls[2];
+	List	   *indexes = RelationGetIndexList(table->heap);
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(RelationGetDescr(table->heap),
+													&TTSOpsHeapTuple);
+	EState	   *estate = CreateExecutorState();
+	ListCell   *lc;
 
-	open_index(table);
-	if (table->index_info == NULL)
+	ExecStoreHeapTuple(tuple, slot, false);
+	slot->tts_tid = tuple->t_self;
+	GetPerTupleExprContext(estate)->ecxt_scantuple = slot;
+	foreach(lc, indexes)
 	{
-		MemoryContext old = MemoryContextSwitchTo(table->context);
+		Relation	index = relation_open(lfirst_oid(lc), RowExclusiveLock);
+		IndexInfo  *info = BuildIndexInfo(index);
+		Datum		values[INDEX_MAX_KEYS];
+		bool		nulls[INDEX_MAX_KEYS];
 
-		table->index_info = BuildIndexInfo(table->index);
-		MemoryContextSwitchTo(old);
+		if (info->ii_ReadyForInserts &&
+			ExecQual(ExecPrepareQual(info->ii_Predicate, estate),
+					 GetPerTupleExprContext(estate)))
+		{
+			FormIndexDatum(info, slot, estate, values, nulls);
+			index_insert(index, values, nulls, &tuple->t_self, table->heap,
+						 UNIQUE_CHECK_NO, is_update, info);
+		}
+		relation_close(index, NoLock);
 	}
-	values[0] = heap_getattr(tuple, Anum_counter_domain, desc, &nulls[0]);
-	values[1] = heap_getattr(tuple, Anum_counter_tenant_id, desc, &nulls[1]);
-	index_insert(table->index, values, nulls, &tuple->t_self, table->heap,
-				 UNIQUE_CHECK_NO, is_update, table->index_info);
+	FreeExecutorState(estate);
+	ExecDropSingleTupleTableSlot(slot);
+	list_free(indexes);
 }
 
 /* buffer: where the row is, as far as that is known. */
@@ -266,7 +284,7 @@ update_row(CounterTable *table, const ChangeKey *key, HeapTuple old,
 	if (result == TM_Ok)
 	{
 		if (!HeapTupleIsHeapOnly(new))
-			insert_index_entry(table, new, true);
+			insert_index_entries(table, new, true);
 		if (ItemPointerGetBlockNumber(&new->t_self) !=
 			ItemPointerGetBlockNumber(&old->t_self))
 			buffer = InvalidBuffer;
@@ -387,7 +405,7 @@ insert_row(CounterTable *table, const ChangeKey *key)
 
 	tuple = heap_form_tuple(RelationGetDescr(table->heap), values, nulls);
 	heap_insert(table->heap, tuple, GetCurrentCommandId(true), 0, NULL);
-	insert_index_entry(table, tuple, false);
+	insert_index_entries(table, tuple, false);
 	remember_row(key, &tuple->t_self, InvalidBuffer);
 	heap_freetuple(tuple);
 }
@@ -495,6 +513,28 @@ counter_sum(CounterTable *table, const char *domain, const char *tenant,
 
 	counter_visit(table, domain, tenant, snapshot, add_to_sum, &sum);
 	return sum;
+}
+
+/* Has this domain ever changed, for any tenant, as committed by now? */
+bool
+counter_domain_exists(CounterTable *table, const char *domain)
+{
+	ScanKeyData key;
+	SnapshotData dirty;
+	IndexScanDesc scan;
+	bool		found;
+
+	open_index(table);
+	ScanKeyEntryInitialize(&key, 0, 1, BTEqualStrategyNumber, InvalidOid,
+						   table->index->rd_indcollation[0], F_TEXTEQ,
+						   CStringGetTextDatum(domain));
+	InitDirtySnapshot(dirty);
+	scan = compat_index_beginscan(table->heap, table->index, &dirty, 1);
+	index_rescan(scan, &key, 1, NULL, 0);
+	found = index_getnext_slot(scan, ForwardScanDirection, table->slot);
+	index_endscan(scan);
+	ExecClearTuple(table->slot);
+	return found;
 }
 
 /*

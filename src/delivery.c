@@ -133,7 +133,7 @@ delivery_pre_commit(CounterTable *table, List *keys)
 {
 	pin_worker();
 	if ((keys != NIL || owed_at_commit) && commit_lane_needed())
-		(void) notify_keys(table, keys, false, true, true);
+		notify_at_commit(table, keys);
 	if (keys != NIL && (delivery_lanes & LANE_WAL))
 		wal_write_keys(table, keys);
 	committed_keys = keys;

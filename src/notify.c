@@ -26,7 +26,8 @@
 #include "catalog/pg_database.h"
 #include "commands/async.h"
 #include "common/md5.h"
-#include "storage/lmgr.h"
+#include "storage/lock.h"
+#include "storage/proc.h"
 #include "utils/fmgrprotos.h"
 #include "utils/snapmgr.h"
 
@@ -117,7 +118,7 @@ static List *
 routes_of(Domain *domain)
 {
 	static Route default_route = {NULL, NULL, NULL, 0};
-	List	   *routes = route_domain(domain);
+	List	   *routes = domain->routes;
 
 	default_route.format = payload_format(NULL);
 	return routes != NIL ? routes : list_make1(&default_route);
@@ -210,47 +211,86 @@ queue_has_room(List *messages)
 	return (1.0 - usage - QUEUE_RESERVE) * compat_notify_queue_bytes() > bytes;
 }
 
-static void
-lock_queue(void)
+/*
+ * Take the lock that PreCommit_Notify() takes; see above.  False if wait is
+ * false and somebody else has it.  The user's lock_timeout is for his own
+ * locks: his commit must not fail because of this one.
+ */
+static bool
+lock_queue(bool wait)
 {
-	/* The lock that PreCommit_Notify() takes; see above. */
-	LockSharedObject(DatabaseRelationId, InvalidOid, 0, AccessExclusiveLock);
+	LOCKTAG		tag;
+	int			lock_timeout = LockTimeout;
+	LockAcquireResult result = LOCKACQUIRE_NOT_AVAIL;
+
+	SET_LOCKTAG_OBJECT(tag, InvalidOid, DatabaseRelationId, InvalidOid, 0);
+	LockTimeout = 0;
+	PG_TRY();
+	{
+		result = LockAcquire(&tag, AccessExclusiveLock, false, !wait);
+	}
+	PG_FINALLY();
+	{
+		LockTimeout = lock_timeout;
+	}
+	PG_END_TRY();
+	return result != LOCKACQUIRE_NOT_AVAIL;
+}
+
+static void
+send_messages(List *messages)
+{
+	ListCell   *lc;
+
+	foreach(lc, messages)
+	{
+		Message    *message = lfirst(lc);
+
+		Async_Notify(message->channel, message->payload);
+	}
 }
 
 /*
- * Queue the notifications of these ChangeKeys, or a reset, in the current
- * transaction; they go out when it commits.  With take_owed, those of owed.c
- * as well.
- *
- * committing: the transaction made the changes itself, and is about to
- * commit.  Else it reports what others have committed; then false means that
- * the queue is full and nothing was queued.
+ * What a snapshot of now says about these keys.  The snapshot sees the
+ * transaction's own counters.
  */
-bool
-notify_keys(CounterTable *table, List *keys, bool reset, bool take_owed,
-			bool committing)
+static List *
+current_messages(CounterTable *table, List *keys, bool reset, XLogRecPtr lsn)
 {
 	List	   *messages;
-	bool		sent = true;
-	bool		owed_reset = false;
 
-	if (committing)
-		lock_queue();
-	if (take_owed)
-		keys = list_concat_copy(keys, owed_take(&owed_reset));
-
-	/* Let the snapshot see our own counters. */
+	if (reset)
+		return reset_messages();
 	CommandCounterIncrement();
 	PushActiveSnapshot(GetLatestSnapshot());
-	messages = reset || owed_reset ? reset_messages() :
-		key_messages(table, keys, committing ? 0 : GetXLogInsertRecPtr());
+	messages = key_messages(table, keys, lsn);
 	PopActiveSnapshot();
+	return messages;
+}
 
-	lock_queue();
+/*
+ * The commit lane: queue the notifications of what this transaction changed,
+ * and of what others owe.  They go out when it commits.
+ *
+ * From the lock on, no other lock is waited for: whoever has that may be
+ * waiting for ours.  So the routes are read before, and used as they are.
+ */
+void
+notify_at_commit(CounterTable *table, List *keys)
+{
+	bool		reset;
+	List	   *messages;
+
+	/* Just for what others owe, nobody waits: the next one will see to it. */
+	if (keys == NIL && !lock_queue(false))
+		return;
+	keys = list_concat_copy(keys, owed_take(&reset));
+	route_load();
+	(void) lock_queue(true);
+
+	messages = current_messages(table, keys, reset, 0);
 	if (!queue_has_room(messages))
 	{
-		if (!committing)
-			return false;
 		messages = reset_messages();
 		if (!queue_has_room(messages))
 		{
@@ -258,13 +298,30 @@ notify_keys(CounterTable *table, List *keys, bool reset, bool take_owed,
 			owed_add_reset();
 		}
 	}
-	for (int i = 0; i < list_length(messages); i++)
-	{
-		Message    *message = list_nth(messages, i);
+	send_messages(messages);
+}
 
-		Async_Notify(message->channel, message->payload);
-	}
-	return sent;
+/*
+ * The worker: queue the notifications of what others have committed, or a
+ * reset, and with take_owed of what they owe.  False if the queue is full:
+ * then nothing was queued, and the transaction must be aborted.
+ */
+bool
+notify_committed(CounterTable *table, List *keys, bool reset, bool take_owed)
+{
+	bool		owed_reset = false;
+	List	   *messages;
+
+	if (take_owed)
+		keys = list_concat_copy(keys, owed_take(&owed_reset));
+	route_load();
+	messages = current_messages(table, keys, reset || owed_reset,
+								GetXLogInsertRecPtr());
+	(void) lock_queue(true);
+	if (!queue_has_room(messages))
+		return false;
+	send_messages(messages);
+	return true;
 }
 
 /*

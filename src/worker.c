@@ -229,7 +229,7 @@ deliver(List *shared_keys, bool reset, bool owed, bool log_full)
 
 	if (counter_open(&table, AccessShareLock))
 	{
-		sent = notify_keys(&table, keys, reset, owed, false);
+		sent = notify_committed(&table, keys, reset, owed);
 		counter_close(&table, NoLock);
 	}
 	if (!sent && log_full)
