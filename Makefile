@@ -31,7 +31,8 @@ MODULE_big = $(EXTENSION)
 OBJS       = $(patsubst %.c,%.o,$(wildcard src/*.c))
 
 # The order matters: each part may use what an earlier one creates.
-SQL_PARTS  = prologue tables functions epoch token setup cascade views stats privileges
+SQL_PARTS  = prologue tables functions epoch token setup watch cascade views status stats \
+	dependency privileges events
 SQL_FILES  = $(SQL_PARTS:%=sql/%.sql)
 SQL_BUILT  = $(EXTENSION)--$(EXTVERSION).sql
 
@@ -113,7 +114,7 @@ ready-to-test:
 
 test: ready-to-test
 	@tools/unprivileged --fetch test/output test/run regress pgtap isolation tap \
-	  examples model consistency
+	  truth examples model consistency
 
 test-unit: ready-to-test
 	@tools/unprivileged --fetch test/output test/run regress pgtap

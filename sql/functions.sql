@@ -50,12 +50,6 @@ CREATE FUNCTION cache_notify.configuration_changed() RETURNS void
 COMMENT ON FUNCTION cache_notify.configuration_changed() IS
 'Makes every session read the cascade rules and the watched tables'' channels again, once this transaction has committed. Called by the functions that change them.';
 
-CREATE FUNCTION cache_notify.watch_begins(domain text) RETURNS void
-	AS 'MODULE_PATHNAME', 'cache_notify_watch_begins'
-	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
-COMMENT ON FUNCTION cache_notify.watch_begins(text) IS
-'Moves the shared version of a domain that has versions, because a table begins to feed it: what the table changed before was not seen. Called by setup_table_invalidation(). Error if domain is empty or longer than 63 bytes.';
-
 CREATE FUNCTION cache_notify.rules_changed() RETURNS trigger
 	AS 'MODULE_PATHNAME', 'cache_notify_rules_changed' LANGUAGE C;
 COMMENT ON FUNCTION cache_notify.rules_changed() IS

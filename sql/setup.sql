@@ -34,14 +34,27 @@ CREATE VIEW cache_notify.watching_trigger AS
 	SELECT t.oid AS trigger_oid, t.tgrelid, t.tgname, t.tgenabled, t.tgparentid,
 		p.proname::text AS function,
 		a.arguments,
-		cache_notify.argument(a.arguments, 'domain') AS domain
+		cache_notify.argument(a.arguments, 'domain') AS domain,
+		'inherited=true' = ANY (a.arguments) AS inherited
 	FROM pg_catalog.pg_trigger t
 	JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid
 	CROSS JOIN LATERAL (SELECT cache_notify.trigger_arguments(t.tgargs)) AS a (arguments)
 	WHERE t.tgfoid IN ('cache_notify.row_change()'::pg_catalog.regprocedure,
 					   'cache_notify.statement_change()'::pg_catalog.regprocedure);
 COMMENT ON VIEW cache_notify.watching_trigger IS
-'The triggers of watched tables, partitions included, read from pg_trigger.';
+'The triggers of watched tables, partitions and other child tables included, read from pg_trigger. inherited: made because a parent is watched.';
+
+-- Views have no such triggers; their configuration is in a security label.
+CREATE VIEW cache_notify.watching_label AS
+	SELECT c.oid AS relation, c.relkind, a.arguments,
+		cache_notify.argument(a.arguments, 'domain') AS domain
+	FROM pg_catalog.pg_seclabel l
+	JOIN pg_catalog.pg_class c ON c.oid = l.objoid
+	CROSS JOIN LATERAL (SELECT (l.label COLLATE pg_catalog."default")::text[]) AS a (arguments)
+	WHERE l.provider = 'cache_notify'
+	AND l.classoid = 'pg_catalog.pg_class'::pg_catalog.regclass AND l.objsubid = 0;
+COMMENT ON VIEW cache_notify.watching_label IS
+'Watched materialized views, and views that setup_view_invalidation() gave a domain, read from pg_seclabel.';
 
 CREATE FUNCTION cache_notify.check_watchable(table_name regclass) RETURNS void
 	LANGUAGE plpgsql STABLE
@@ -56,15 +69,14 @@ BEGIN
 			MESSAGE = CASE WHEN table_name IS NULL THEN 'table_name must not be null'
 				ELSE format('there is no table with OID %s', table_name::oid) END,
 			HINT = 'Name an existing table, for example setup_table_invalidation(''tv_contract'').';
-	ELSIF rel.relkind IN ('v', 'm') THEN
+	ELSIF rel.relkind = 'v' THEN
 		RAISE EXCEPTION USING ERRCODE = 'wrong_object_type',
-			MESSAGE = format('cannot watch %s %s',
-				CASE rel.relkind WHEN 'v' THEN 'view' ELSE 'materialized view' END, table_name),
-			HINT = 'Watch the tables it reads, and carry their changes on with rows in cache_notify.cascade_rules.';
-	ELSIF rel.relkind NOT IN ('r', 'p', 'f') THEN
+			MESSAGE = format('cannot watch view %s', table_name),
+			HINT = format('Watch the tables it reads: cache_notify.setup_view_invalidation(%L) does.', table_name);
+	ELSIF rel.relkind NOT IN ('r', 'p', 'f', 'm') THEN
 		RAISE EXCEPTION USING ERRCODE = 'wrong_object_type',
 			MESSAGE = format('%s is not a table', table_name),
-			HINT = 'Only tables, partitioned tables and foreign tables can be watched.';
+			HINT = 'Only tables, partitioned tables, foreign tables and materialized views can be watched.';
 	ELSIF rel.oid < 16384 OR rel.relnamespace IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace) THEN
 		RAISE EXCEPTION USING ERRCODE = 'wrong_object_type',
 			MESSAGE = format('cannot watch system catalog %s', table_name),
@@ -145,6 +157,10 @@ BEGIN
 			MESSAGE = CASE domain_name WHEN '' THEN 'domain must not be empty'
 				ELSE format('domain "%s" is too long', domain_name) END,
 			HINT = 'A domain has 1 to 63 bytes.';
+	ELSIF starts_with(domain_name, 'cache_notify/') THEN
+		RAISE EXCEPTION USING ERRCODE = 'reserved_name',
+			MESSAGE = format('domain "%s" is reserved', domain_name),
+			HINT = 'Domains that begin with cache_notify/ are not delivered.';
 	END IF;
 	IF channel = '' OR octet_length(channel) > 63 THEN
 		RAISE EXCEPTION USING
@@ -242,124 +258,4 @@ END
 $$;
 COMMENT ON FUNCTION cache_notify.create_watching_trigger(regclass, text, text, text[]) IS
 'Creates or replaces one trigger of a watched table: kind is "row" or "statement". Foreign tables have no TRUNCATE triggers before PostgreSQL 16.';
-
-CREATE FUNCTION cache_notify.setup_table_invalidation(
-	table_name regclass,
-	domain_name text DEFAULT NULL,
-	tenant_column text DEFAULT NULL,
-	channel text DEFAULT NULL,
-	payload text DEFAULT NULL,
-	granularity text DEFAULT 'row',
-	tenant_setting text DEFAULT NULL,
-	columns text[] DEFAULT NULL,
-	fields text[] DEFAULT NULL)
-	RETURNS text
-	LANGUAGE plpgsql VOLATILE
-	SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-	arguments text[];
-	doomed record;
-	relation regclass;
-BEGIN
-	PERFORM cache_notify.check_watchable(table_name);
-	domain_name := coalesce(domain_name, cache_notify.default_domain(table_name));
-	PERFORM cache_notify.check_not_watched_through(table_name, domain_name);
-	arguments := cache_notify.watch_arguments(table_name, domain_name, tenant_column,
-		channel, payload, granularity, tenant_setting, columns, fields);
-
-	-- What it changed while nobody watched moved no version.
-	IF NOT EXISTS (SELECT FROM cache_notify.watching_trigger w
-				   WHERE w.tgrelid = table_name AND w.domain = setup_table_invalidation.domain_name) THEN
-		PERFORM cache_notify.watch_begins(domain_name);
-	END IF;
-
-	-- Row triggers that are not to be there, or that a partition has of its own.
-	FOR doomed IN
-		SELECT w.tgrelid::regclass AS relation, w.tgname
-		FROM cache_notify.watching_trigger w
-		WHERE w.domain = setup_table_invalidation.domain_name
-		AND w.function = 'row_change' AND w.tgparentid = 0
-		AND (w.tgrelid = table_name AND granularity = 'statement'
-			 OR w.tgrelid IN (SELECT t.relid FROM pg_partition_tree(table_name) t WHERE t.level > 0))
-	LOOP
-		EXECUTE format('DROP TRIGGER %I ON %s', doomed.tgname, doomed.relation);
-	END LOOP;
-	IF granularity = 'row' THEN
-		-- Cloned to the partitions by the server.
-		PERFORM cache_notify.create_watching_trigger(table_name, 'row', domain_name, arguments);
-	END IF;
-	-- A statement fires the statement triggers of the table that it names only.
-	FOR relation IN
-		SELECT table_name
-		UNION SELECT t.relid FROM pg_partition_tree(table_name) t
-	LOOP
-		PERFORM cache_notify.create_watching_trigger(relation, 'statement', domain_name, arguments);
-	END LOOP;
-
-	PERFORM cache_notify.configuration_changed();
-	RETURN domain_name;
-END
-$$;
-COMMENT ON FUNCTION cache_notify.setup_table_invalidation(regclass, text, text, text, text, text, text, text[], text[]) IS
-'Watches a table: from now on each statement that changes it moves the version of its (tenant, domain) forward. Returns the domain.
-table_name: a table, partitioned table (with its partitions) or foreign table.
-domain_name: the domain that it feeds; NULL: the table''s name without a leading tv_, tb_ or v_.
-tenant_column: the column that holds the tenant, of any type; NULL: tenant_id if the table has it, else changes concern all tenants.
-channel: where to notify; NULL: cache_notify.channel. May be a template such as cache:{domain}:{tenant}; shared changes have the tenant *, and a name over 63 bytes has its tenant, or else the whole, replaced by its MD5.
-payload: the payload format; NULL: json. See payload_formats().
-granularity: ''row'', or ''statement'' to fire once per statement without looking at rows, which also counts statements that changed none.
-tenant_setting: a setting that holds the tenant, such as app.tenant_id, instead of a column.
-columns: an UPDATE counts only if one of these columns changed; NULL: any column.
-fields: what the payload tells beside the version: lsn (a WAL position that a standby must have replayed to show the change; null in the commit lane), xid (the last transaction), operations (insert, update, delete, truncate), keys (primary keys of the changed rows; null for all, or too many).
-Calling it again for the same table and domain replaces what was there; another domain is added. A domain that has versions already moves its shared one when a table begins to feed it. Needs the right to create triggers on the table, and its ownership to change to granularity ''statement''. Error if the table cannot be watched, a column does not exist, or options contradict each other.';
-
-CREATE FUNCTION cache_notify.remove_table_invalidation(
-	table_name regclass, domain_name text DEFAULT NULL)
-	RETURNS void
-	LANGUAGE plpgsql VOLATILE
-	SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-	doomed record;
-	found_any boolean := false;
-BEGIN
-	IF table_name IS NULL THEN
-		RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed',
-			MESSAGE = 'table_name must not be null';
-	END IF;
-	IF domain_name IS NOT NULL THEN
-		PERFORM cache_notify.check_not_watched_through(table_name, domain_name);
-	END IF;
-	FOR doomed IN
-		SELECT w.tgrelid::regclass AS relation, w.tgname
-		FROM cache_notify.watching_trigger w
-		WHERE w.tgrelid IN (SELECT table_name UNION SELECT t.relid FROM pg_partition_tree(table_name) t)
-		AND w.tgparentid = 0
-		AND (remove_table_invalidation.domain_name IS NULL
-			 OR w.domain = remove_table_invalidation.domain_name)
-		-- A partition keeps what it is watched with by itself.
-		AND (w.tgrelid = table_name OR w.domain IN (
-			SELECT r.domain FROM cache_notify.watching_trigger r WHERE r.tgrelid = table_name))
-		-- And what it has through a table above stays.
-		AND NOT EXISTS (
-			SELECT FROM pg_partition_ancestors(table_name) AS a (relid)
-			JOIN cache_notify.watching_trigger r ON r.tgrelid = a.relid
-			WHERE a.relid <> table_name AND r.domain = w.domain)
-	LOOP
-		EXECUTE format('DROP TRIGGER %I ON %s', doomed.tgname, doomed.relation);
-		found_any := true;
-	END LOOP;
-	IF NOT found_any THEN
-		RAISE EXCEPTION USING ERRCODE = 'undefined_object',
-			MESSAGE = CASE WHEN domain_name IS NULL
-				THEN format('table %s is not watched', table_name)
-				ELSE format('table %s is not watched for domain "%s"', table_name, domain_name) END,
-			HINT = 'See cache_notify.v_invalidation_status.';
-	END IF;
-	PERFORM cache_notify.configuration_changed();
-END
-$$;
-COMMENT ON FUNCTION cache_notify.remove_table_invalidation(regclass, text) IS
-'Ceases to watch a table, for one domain or for all (domain_name NULL). Versions stay as they are. Needs ownership of the table. Error if the table is not watched.';
 

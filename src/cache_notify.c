@@ -67,6 +67,7 @@ _PG_init(void)
 	counter_init();
 	commit_init();
 	utility_init();
+	watched_init();
 	epoch_init();
 }
 

@@ -17,6 +17,7 @@
 
 #include "postgres.h"
 
+#include "access/htup.h"
 #include "fmgr.h"
 #include "lib/stringinfo.h"
 #include "nodes/pg_list.h"
@@ -28,6 +29,14 @@
 #include "compat.h"
 
 #define EXTENSION_SCHEMA	"cache_notify"
+
+/*
+ * Domains that begin with this are the extension's own.  Tokens contain them
+ * and cascade rules start from them, but they are never delivered nor listed.
+ */
+#define INTERNAL_PREFIX		"cache_notify/"
+#define is_internal_domain(name) \
+	(strncmp(name, INTERNAL_PREFIX, sizeof(INTERNAL_PREFIX) - 1) == 0)
 
 /* A tenant longer than this, in bytes, becomes a shared change. */
 #define MAX_TENANT_LEN		255
@@ -191,6 +200,37 @@ typedef enum Statistic
 
 typedef struct SharedDatabase SharedDatabase;
 
+/* The provider of the security labels that configure views. */
+#define LABEL_PROVIDER	"cache_notify"
+
+/* What a relation is watched with: a trigger of ours, or a label. */
+typedef struct Watch
+{
+	Oid			relation;
+	Oid			trigger;		/* InvalidOid: a label */
+	const char *name;			/* of the trigger */
+	const char *domain;			/* NULL: none, or none that is possible */
+	bool		is_row;			/* row trigger, else statement trigger */
+	bool		is_clone;		/* the server made it from a parent's */
+	bool		inherited;		/* we made it from a parent's */
+	char		enabled;		/* pg_trigger.tgenabled */
+	char	  **args;
+	int			nargs;
+} Watch;
+
+/* What one command did. */
+typedef struct SchemaEvent
+{
+	Oid			function;		/* the event trigger's */
+	List	   *domains;		/* Domain *: to be bumped, each once */
+} SchemaEvent;
+
+typedef enum WatchTime
+{
+	WATCH_NOW,
+	WATCH_REMOVED				/* what this transaction replaced or deleted */
+} WatchTime;
+
 /* cache_notify.c */
 extern int	max_keys;
 extern char *default_channel;
@@ -290,6 +330,19 @@ extern char *tenant_argument(FunctionCallInfo fcinfo, int n);
 extern int	route_fields(char **args, int nargs);
 extern void route_load(void);
 extern List *route_all(void);
+extern void announce_configuration(void);
+
+/* watched.c */
+extern void watched_init(void);
+extern const char *definition_domain(Oid objid);
+extern List *watches_of_relation(Oid relid, WatchTime when);
+extern List *watches_by_label(void);
+extern Watch *watch_of_trigger(Oid trigger, WatchTime when);
+extern Watch *watch_of_trigger_tuple(HeapTuple tuple, TupleDesc desc);
+extern void watches_rename_column(Oid relid, const char *old, const char *new);
+extern bool function_was_replaced(Oid function);
+extern bool view_was_replaced(Oid view);
+extern bool trigger_was_disabled(Oid trigger);
 
 /* owed.c */
 extern void owed_add(List *keys);
@@ -338,5 +391,20 @@ extern void extra_add_key(ExtraFields *extra, const char *json);
 extern void extra_merge(ExtraFields *into, const ExtraFields *from);
 #define RESET_PAYLOAD "{\"reset\": true}"
 extern const PayloadFormat *payload_format(const char *name);
+
+/* schema_effect.c */
+extern void add_domain(SchemaEvent *event, const char *name);
+extern void add_watches(SchemaEvent *event, List *watches);
+extern void relation_changed(SchemaEvent *event, Oid relid);
+extern void definition_changed(SchemaEvent *event, Oid objid);
+extern void view_changed(SchemaEvent *event, Oid view);
+extern void type_changed(SchemaEvent *event, Oid type, List **seen);
+extern void tree_changed(SchemaEvent *event, Oid relid);
+extern void schema_renamed(SchemaEvent *event, Oid schema);
+extern Oid	table_of_policy(Oid policy, Snapshot snapshot);
+
+/* inheritance.c */
+extern bool inherit_triggers(Oid relid, Oid function);
+extern void make_way_for_clones(Oid parent, Oid child);
 
 #endif							/* CACHE_NOTIFY_H */

@@ -20,13 +20,23 @@
 #include "access/xlogrecovery.h"
 #endif
 #include "catalog/index.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_proc.h"
 #include "commands/async.h"
 #include "common/md5.h"
+#include "executor/executor.h"
+#include "executor/functions.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "nodes/parsenodes.h"
+#include "parser/analyze.h"
+#include "parser/parse_relation.h"
 #include "replication/message.h"
 #include "storage/bufmgr.h"
+#include "tcop/tcopprot.h"
+#include "utils/acl.h"
 #include "utils/guc.h"
+#include "utils/lsyscache.h"
 #include "utils/rel.h"
 
 #if PG_VERSION_NUM < 140000
@@ -238,6 +248,101 @@ compat_guc_alloc(Size size)
 				(errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
 	return result;
 #endif
+}
+
+/* 16 and 18 took the internal variants of subcommands away. */
+static inline bool
+compat_is_harmless_subcommand(AlterTableType subtype)
+{
+#if PG_VERSION_NUM < 180000
+	if (subtype == AT_CheckNotNull)
+		return true;
+#endif
+#if PG_VERSION_NUM < 160000
+	if (subtype == AT_AddConstraintRecurse ||
+		subtype == AT_ValidateConstraintRecurse ||
+		subtype == AT_DropConstraintRecurse ||
+		subtype == AT_DropColumnRecurse)
+		return true;
+#endif
+	return false;
+}
+
+/* 15 renamed these. */
+static inline List *
+compat_analyze_query(RawStmt *statement, const char *sql)
+{
+	Oid		   *types = NULL;
+	int			ntypes = 0;
+
+#if PG_VERSION_NUM >= 150000
+	return pg_analyze_and_rewrite_varparams(statement, sql, &types, &ntypes,
+											NULL);
+#else
+	return pg_rewrite_query(parse_analyze_varparams(statement, sql, &types,
+													&ntypes));
+#endif
+}
+
+static inline List *
+compat_analyze_body(RawStmt *statement, const char *sql,
+					SQLFunctionParseInfoPtr info)
+{
+#if PG_VERSION_NUM >= 150000
+	return pg_analyze_and_rewrite_withcb(statement, sql,
+										 (ParserSetupHook) sql_fn_parser_setup,
+										 info, NULL);
+#else
+	return pg_analyze_and_rewrite_params(statement, sql,
+										 (ParserSetupHook) sql_fn_parser_setup,
+										 info, NULL);
+#endif
+}
+
+/* 16 took permissions out of the range table, and has one check for all kinds. */
+static inline void
+compat_check_permissions(Query *query)
+{
+#if PG_VERSION_NUM >= 160000
+	(void) ExecCheckPermissions(query->rtable, query->rteperminfos, true);
+#else
+	(void) ExecCheckRTPerms(query->rtable, true);
+#endif
+}
+
+static inline Bitmapset *
+compat_selected_columns(Query *query, RangeTblEntry *rte)
+{
+#if PG_VERSION_NUM >= 160000
+	return rte->perminfoindex == 0 ? NULL :
+		getRTEPermissionInfo(query->rteperminfos, rte)->selectedCols;
+#else
+	return rte->selectedCols;
+#endif
+}
+
+static inline bool
+compat_owns_relation(Oid relid)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_ownercheck(RelationRelationId, relid, GetUserId());
+#else
+	return pg_class_ownercheck(relid, GetUserId());
+#endif
+}
+
+static inline void
+compat_check_execute(Oid function)
+{
+#if PG_VERSION_NUM >= 160000
+	AclResult	result = object_aclcheck(ProcedureRelationId, function,
+										 GetUserId(), ACL_EXECUTE);
+#else
+	AclResult	result = pg_proc_aclcheck(function, GetUserId(), ACL_EXECUTE);
+#endif
+
+	if (result != ACLCHECK_OK)
+		aclcheck_error(result, OBJECT_FUNCTION, get_func_name(function));
 }
 
 /* 17: the size of the notification queue became a setting. */

@@ -131,13 +131,26 @@ commit_lane_needed(void)
 		((delivery_lanes & LANE_WORKER) && pinned_database == NULL);
 }
 
+/* The keys that anybody is told of. */
+static List *
+public_keys(List *keys)
+{
+	ListCell   *lc;
+
+	foreach(lc, keys)
+		if (is_internal_domain(((ChangeKey *) lfirst(lc))->domain->name))
+			keys = foreach_delete_current(keys, lc);
+	return keys;
+}
+
 /*
  * Before the commit: deliver what the transaction changed; its counters are
- * written.  keys is what change_set_pending() returned.
+ * written.  keys is what change_set_pending() returned, and is modified.
  */
 void
 delivery_pre_commit(CounterTable *table, List *keys)
 {
+	keys = public_keys(keys);
 	pin_worker();
 	if ((keys != NIL || owed_at_commit) && commit_lane_needed())
 		notify_at_commit(table, keys);
@@ -154,6 +167,7 @@ delivery_pre_commit(CounterTable *table, List *keys)
 void
 delivery_pre_prepare(CounterTable *table, List *keys)
 {
+	keys = public_keys(keys);
 	if (delivery_lanes & (LANE_COMMIT | LANE_WORKER))
 		owed_add(keys);
 	if (delivery_lanes & LANE_WAL)

@@ -435,7 +435,8 @@ report_tuples(Search *search, List *tuples)
 		char	   *tenant;
 
 		counter_key(lfirst(lc), desc, &domain, &tenant);
-		report_key(search, domain, tenant);
+		if (!is_internal_domain(domain))
+			report_key(search, domain, tenant);
 	}
 }
 

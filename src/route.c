@@ -8,9 +8,10 @@
  * of one that came by a cascade or by hand.  A domain that no table feeds
  * goes to the default channel.
  *
- * The configuration is in the triggers' arguments and nowhere else.  Every
- * watched table has a statement trigger, and pg_depend finds the triggers of
- * a function by index.  The result is cached with the cascade rules.
+ * The configuration is in the triggers' arguments, or for views in labels,
+ * and nowhere else (watched.c).  Every watched table has a statement trigger,
+ * and pg_depend finds the triggers of a function by index.  The result is
+ * cached with the cascade rules.
  *
  *-------------------------------------------------------------------------
  */
@@ -36,21 +37,6 @@ PG_FUNCTION_INFO_V1(cache_notify_rules_changed);
 
 static uint64 loaded_generation = 0;	/* of the routes in memory */
 static List *routes = NIL;		/* every Route */
-
-/* Split pg_trigger.tgargs: each argument ends with a zero byte. */
-static char **
-split_arguments(bytea *tgargs, int nargs)
-{
-	char	  **args = palloc(Max(nargs, 1) * sizeof(char *));
-	char	   *p = VARDATA_ANY(tgargs);
-
-	for (int i = 0; i < nargs; i++)
-	{
-		args[i] = p;
-		p += strlen(p) + 1;
-	}
-	return args;
-}
 
 /* The payload fields that a trigger asks for. */
 int
@@ -83,29 +69,24 @@ same_route(const Route *a, const Route *b)
 }
 
 static void
-add_trigger_route(HeapTuple tuple, TupleDesc desc)
+add_watch_route(const Watch *watch)
 {
-	Form_pg_trigger form = (Form_pg_trigger) GETSTRUCT(tuple);
-	bool		isnull;
-	Datum		tgargs = heap_getattr(tuple, Anum_pg_trigger_tgargs, desc, &isnull);
-	int			nargs = form->tgnargs;
-	char	  **args = split_arguments(DatumGetByteaPP(tgargs), nargs);
-	const char *name = trigger_argument(args, nargs, "domain");
 	Domain	   *domain;
 	Route		route = {0};
 	Route	   *copy;
 	ListCell   *lc;
 	MemoryContext old;
 
-	if (name == NULL || strlen(name) >= NAMEDATALEN)
+	if (watch == NULL || watch->domain == NULL)
 		return;
-	domain = domain_lookup(name);
+	domain = domain_lookup(watch->domain);
 	route.domain = domain->name;
-	route.channel = trigger_argument(args, nargs, "channel");
-	route.format = payload_format(trigger_argument(args, nargs, "payload"));
+	route.channel = trigger_argument(watch->args, watch->nargs, "channel");
+	route.format = payload_format(trigger_argument(watch->args, watch->nargs,
+												   "payload"));
 	if (route.format == NULL)
 		route.format = payload_format(NULL);
-	route.fields = route_fields(args, nargs);
+	route.fields = route_fields(watch->args, watch->nargs);
 	foreach(lc, domain->routes)
 		if (same_route(lfirst(lc), &route))
 			return;
@@ -132,7 +113,8 @@ add_route_of_trigger(Relation pg_trigger, Oid trigger)
 	scan = systable_beginscan(pg_trigger, TriggerOidIndexId, true, NULL,
 							  1, &key);
 	if (HeapTupleIsValid(tuple = systable_getnext(scan)))
-		add_trigger_route(tuple, RelationGetDescr(pg_trigger));
+		add_watch_route(watch_of_trigger_tuple(tuple,
+											   RelationGetDescr(pg_trigger)));
 	systable_endscan(scan);
 }
 
@@ -174,6 +156,7 @@ route_load(void)
 {
 	uint64		reading = cascade_load();
 	Oid			function;
+	ListCell   *lc;
 
 	if (loaded_generation == reading)
 		return;
@@ -183,6 +166,8 @@ route_load(void)
 							  0, NULL, true);
 	if (OidIsValid(function))
 		read_triggers(function);
+	foreach(lc, watches_by_label())
+		add_watch_route(lfirst(lc));
 	loaded_generation = reading;
 }
 
@@ -219,7 +204,7 @@ cache_notify_trigger_arguments(PG_FUNCTION_ARGS)
  * and the triggers again: a relcache invalidation of cascade_rules, which is
  * what cascade.c watches.
  */
-static void
+void
 announce_configuration(void)
 {
 	Oid			rules = extension_relation("cascade_rules");

@@ -13,6 +13,7 @@
  *	  granularity		'statement': bump for each statement, seen rows or not
  *	  field				one for each extra payload field, see route.c
  *	  channel, payload	see route.c
+ *	  inherited			'true': a parent is watched, see inheritance.c
  *
  * What is wrong with them at this point (a tenant column that is gone) makes
  * a change coarser, never an error.

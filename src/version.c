@@ -18,7 +18,6 @@
 PG_FUNCTION_INFO_V1(cache_notify_version);
 PG_FUNCTION_INFO_V1(cache_notify_invalidate);
 PG_FUNCTION_INFO_V1(cache_notify_pending_changes);
-PG_FUNCTION_INFO_V1(cache_notify_watch_begins);
 
 /* A text argument that may be NULL. */
 static char *
@@ -71,29 +70,6 @@ cache_notify_invalidate(PG_FUNCTION_ARGS)
 	PreventCommandIfParallelMode("invalidate()");
 	change_set_bump(change_set_key(domain_lookup(domain), tenant,
 								   tenant ? strlen(tenant) : 0));
-	PG_RETURN_VOID();
-}
-
-/*
- * watch_begins(domain text) returns void
- *
- * A table begins to feed a domain.  What it changed while nobody watched moved
- * no version, so a domain that has versions gets a shared bump now.
- */
-Datum
-cache_notify_watch_begins(PG_FUNCTION_ARGS)
-{
-	char	   *domain = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	CounterTable table;
-	bool		exists;
-
-	check_domain_name(domain);
-	if (!counter_open(&table, AccessShareLock))
-		PG_RETURN_VOID();
-	exists = counter_domain_exists(&table, domain);
-	counter_close(&table, AccessShareLock);
-	if (exists)
-		change_set_bump(change_set_key(domain_lookup(domain), NULL, 0));
 	PG_RETURN_VOID();
 }
 

@@ -23,9 +23,9 @@ SELECT t.tgrelid::regclass, t.tgname FROM pg_trigger t JOIN pg_class c ON c.oid 
 SELECT count(*) > 10 AS objects FROM pg_depend WHERE refclassid = 'pg_extension'::regclass AND deptype = 'e'
 	AND refobjid = (SELECT oid FROM pg_extension WHERE extname = 'cache_notify');
 SELECT obj_description(oid, 'pg_extension') IS NOT NULL AS comment FROM pg_extension WHERE extname = 'cache_notify';
--- Everything is in the one schema, which cannot be another.
+-- Everything that a schema can hold is in the one schema, which cannot be another.
 SELECT DISTINCT (pg_identify_object(classid, objid, 0)).schema
-	FROM pg_depend WHERE refclassid = 'pg_extension'::regclass AND deptype = 'e'
+	FROM pg_depend WHERE classid <> 'pg_event_trigger'::regclass AND refclassid = 'pg_extension'::regclass AND deptype = 'e'
 	AND refobjid = (SELECT oid FROM pg_extension WHERE extname = 'cache_notify');
 SELECT extrelocatable FROM pg_extension WHERE extname = 'cache_notify';
 CREATE SCHEMA elsewhere;

@@ -148,7 +148,7 @@ $$;
 SELECT count(*) FROM cache_notify.watching_trigger;
 SELECT table_name, problem FROM cache_notify.v_invalidation_status;
 
--- A partition that is detached is not watched any more, and says so.
+-- A partition that is detached is not watched any more.
 ALTER TABLE sale_us DETACH PARTITION sale_us_w;
 UPDATE sale SET n = n + 1;
 :moved

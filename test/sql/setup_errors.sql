@@ -9,12 +9,10 @@ ALTER TABLE item DROP COLUMN gone;
 
 -- Not a table whose rows can be watched.
 CREATE VIEW item_view AS SELECT * FROM item;
-CREATE MATERIALIZED VIEW item_matview AS SELECT * FROM item;
 CREATE TEMP TABLE item_temp (id int);
 CREATE SEQUENCE item_sequence;
 CREATE TYPE item_type AS (id int);
 SELECT cache_notify.setup_table_invalidation('item_view');
-SELECT cache_notify.setup_table_invalidation('item_matview');
 SELECT cache_notify.setup_table_invalidation('item_temp');
 SELECT cache_notify.setup_table_invalidation('item_sequence');
 SELECT cache_notify.setup_table_invalidation('item_type');
@@ -32,6 +30,7 @@ SELECT cache_notify.setup_table_invalidation(4000000000);
 SELECT cache_notify.setup_table_invalidation('item', '');
 SELECT cache_notify.setup_table_invalidation('item', repeat('d', 64));
 SELECT cache_notify.setup_table_invalidation('item', repeat('ü', 32));
+SELECT cache_notify.setup_table_invalidation('item', 'cache_notify/definition/1');
 SELECT octet_length(cache_notify.setup_table_invalidation('item', repeat('d', 63)));
 SELECT octet_length(cache_notify.setup_table_invalidation('item', repeat('ü', 31) || 'd'));
 SELECT count(*) FROM cache_notify.watching_trigger WHERE tgrelid = 'item'::regclass;

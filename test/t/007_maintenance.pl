@@ -124,6 +124,31 @@ END
 	$node->safe_psql('postgres', 'DROP INDEX IF EXISTS cache_notify.mine');
 }
 
+# REINDEX CONCURRENTLY builds a new index beside the old one, fills in what it has
+# missed, waits for older snapshots, and swaps the two. Whoever writes during that
+# wait must write to both.
+start_over();
+$node->safe_psql('postgres', "SELECT cache_notify.invalidate('old key')");
+my $snapshot = session($node);
+my $reindex = session($node);
+$snapshot->query('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1');
+$reindex->send("REINDEX TABLE CONCURRENTLY $table");
+wait_for('REINDEX CONCURRENTLY to wait for the snapshot', sub {
+		$node->safe_psql('postgres',
+			"SELECT phase FROM pg_stat_progress_create_index WHERE relid = '$table'::regclass") eq
+		  'waiting for old snapshots';
+	});
+$node->safe_psql('postgres',
+	"SELECT cache_notify.invalidate('new key ' || i) FROM generate_series(1, 100) AS i");
+$snapshot->query('COMMIT');
+is(($reindex->result)[1], '', 'REINDEX CONCURRENTLY with a writer while it waits: done');
+is($node->safe_psql('postgres', <<'END'), '1 100', 'and every key that was written meanwhile is found');
+SELECT cache_notify.version('old key') - o || ' '
+	|| (SELECT sum(cache_notify.version('new key ' || i) - o) FROM generate_series(1, 100) AS i)
+FROM cache_notify.version_origin() AS o
+END
+$_->quit for $snapshot, $reindex;
+
 # -------------------------------------- rows that a session remembers, replaced
 
 # Each session remembers where it wrote a key last. Afterwards the same place is

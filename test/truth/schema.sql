@@ -1,0 +1,160 @@
+-- The schema of truth.pl, and what it asks of it.
+SET client_min_messages = warning;
+CREATE EXTENSION cache_notify;
+CREATE ROLE reader;
+CREATE TYPE mood AS ENUM ('sad', 'glad', 'wild');
+CREATE TYPE size AS (w int, h int);
+CREATE DOMAIN amount AS numeric(12, 2);
+
+CREATE TABLE country (id int PRIMARY KEY, name text);
+CREATE TABLE customer (id int PRIMARY KEY, country int REFERENCES country ON DELETE CASCADE, name text, mood mood);
+CREATE TABLE product (id int PRIMARY KEY, name text, size size, price amount, twice amount GENERATED ALWAYS AS (price * 2) STORED);
+CREATE TABLE tag (id int PRIMARY KEY, name text);
+CREATE TABLE product_tag (product int REFERENCES product ON DELETE CASCADE, tag int REFERENCES tag ON DELETE CASCADE ON UPDATE CASCADE);
+CREATE TABLE stock (product int REFERENCES product ON DELETE SET NULL, n int);
+CREATE TABLE contract (id int PRIMARY KEY, tenant_id text, customer int, price amount);
+CREATE TABLE invoice (id int PRIMARY KEY, tenant_id text, contract int REFERENCES contract ON DELETE CASCADE, total amount);
+CREATE TABLE line (id int, tenant_id text, invoice int REFERENCES invoice ON DELETE SET NULL, x int);
+CREATE TABLE event (day int, x int) PARTITION BY RANGE (day);
+CREATE TABLE event1 PARTITION OF event FOR VALUES FROM (0) TO (10);
+CREATE TABLE event2 PARTITION OF event FOR VALUES FROM (10) TO (20) PARTITION BY LIST (x);
+CREATE TABLE event2a PARTITION OF event2 FOR VALUES IN (0, 1, 2, 3, 4);
+CREATE TABLE event2b PARTITION OF event2 DEFAULT;
+CREATE TABLE event3 (day int, x int);
+CREATE TABLE doc (id int, body text);
+CREATE TABLE doc_a (extra int) INHERITS (doc);
+CREATE TABLE doc_b (id int, body text);
+CREATE TABLE secret (id int, owner text, x int);
+CREATE TABLE allowed (owner text);
+CREATE TABLE note (id int, body text, unread int);
+CREATE TABLE setting (name text PRIMARY KEY, value text);
+
+INSERT INTO country SELECT g, 'country ' || g FROM generate_series(1, 4) g;
+INSERT INTO customer SELECT g, 1 + g % 4, 'c' || g, 'sad' FROM generate_series(1, 12) g;
+INSERT INTO product (id, name, size, price) SELECT g, 'p' || g, ROW(g, g)::size, g FROM generate_series(1, 12) g;
+INSERT INTO tag SELECT g, 't' || g FROM generate_series(1, 5) g;
+INSERT INTO product_tag SELECT g, 1 + g % 5 FROM generate_series(1, 12) g;
+INSERT INTO stock SELECT g, g FROM generate_series(1, 12) g;
+INSERT INTO contract SELECT g, chr(97 + g % 3), 1 + g % 12, g FROM generate_series(1, 18) g;
+INSERT INTO invoice SELECT g, chr(97 + g % 3), g, g FROM generate_series(1, 18) g;
+INSERT INTO line SELECT g, chr(97 + g % 3), g, g FROM generate_series(1, 18) g;
+INSERT INTO event SELECT g, g % 7 FROM generate_series(0, 19) g;
+INSERT INTO event3 SELECT g, g FROM generate_series(20, 25) g;
+INSERT INTO doc SELECT g, 'doc' FROM generate_series(1, 3) g;
+INSERT INTO doc_a SELECT g, 'a', g FROM generate_series(4, 6) g;
+INSERT INTO doc_b SELECT g, 'b' FROM generate_series(7, 9) g;
+INSERT INTO secret SELECT g, CASE g % 2 WHEN 0 THEN 'x' ELSE 'y' END, g FROM generate_series(1, 6) g;
+INSERT INTO allowed VALUES ('x');
+INSERT INTO note SELECT g, 'n', g FROM generate_series(1, 6) g;
+INSERT INTO setting VALUES ('rate', '2'), ('other', '1');
+
+CREATE POLICY own ON secret USING (owner IN (SELECT owner FROM allowed));
+ALTER TABLE secret ENABLE ROW LEVEL SECURITY;
+GRANT SELECT ON secret, allowed TO reader;
+
+CREATE FUNCTION rate() RETURNS int STABLE LANGUAGE sql AS 'SELECT value::int FROM public.setting WHERE name = ''rate''';
+CREATE FUNCTION factor(i int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN i * 1; END';
+CREATE FUNCTION tagged(t int) RETURNS SETOF product STABLE LANGUAGE sql
+	AS 'SELECT p.* FROM public.product p JOIN public.product_tag ON product = p.id WHERE tag = t';
+CREATE VIEW v_customer AS SELECT c.id, c.name, c.mood, k.name AS country FROM customer c LEFT JOIN country k ON k.id = c.country;
+CREATE VIEW v_contract AS SELECT t.id, t.tenant_id, t.price * rate() AS price, v.country FROM contract t LEFT JOIN v_customer v ON v.id = t.customer;
+CREATE VIEW v_invoice AS SELECT i.id, i.tenant_id, i.total, v.country, (SELECT sum(x) FROM line WHERE invoice = i.id) AS lines
+	FROM invoice i LEFT JOIN v_contract v ON v.id = i.contract;
+CREATE VIEW v_secret AS SELECT * FROM secret;
+ALTER VIEW v_secret OWNER TO reader;
+CREATE MATERIALIZED VIEW m_stock AS SELECT product, sum(n) AS n FROM stock GROUP BY 1;
+CREATE UNIQUE INDEX ON m_stock (product);
+CREATE MATERIALIZED VIEW m_country AS SELECT country, count(*) FROM customer GROUP BY 1;
+CREATE UNIQUE INDEX ON m_country (country);
+
+SELECT count(cache_notify.setup_table_invalidation(t::regclass)) FROM unnest(
+	'{country,customer,product,tag,product_tag,stock,contract,invoice,line,event,doc,secret,allowed,setting,m_stock,m_country}'::text[]) AS t;
+SELECT cache_notify.setup_table_invalidation('note', columns => '{body}');
+
+-- The queries whose results are cached.
+CREATE SCHEMA truth;
+CREATE TABLE truth.query (
+	id serial PRIMARY KEY, query text, tenant text,
+	result text, token text, domains text[]);
+INSERT INTO truth.query (query, tenant) VALUES
+	('SELECT * FROM country', NULL),
+	('SELECT id, country, name, mood FROM customer', NULL),
+	('SELECT * FROM product', NULL),
+	('SELECT name, price FROM product WHERE id < 7', NULL),
+	('SELECT p.name, t.name FROM product p JOIN product_tag x ON x.product = p.id JOIN tag t ON t.id = x.tag', NULL),
+	('SELECT * FROM stock', NULL),
+	('SELECT * FROM contract WHERE tenant_id = ''a''', 'a'),
+	('SELECT count(*), sum(price) FROM contract WHERE tenant_id = ''b''', 'b'),
+	('SELECT * FROM invoice JOIN line ON line.invoice = invoice.id WHERE invoice.tenant_id = ''c'' AND line.tenant_id = ''c''', 'c'),
+	('SELECT * FROM v_customer', NULL),
+	('SELECT * FROM v_contract WHERE tenant_id = ''a''', 'a'),
+	('SELECT id, tenant_id, total, country FROM v_invoice WHERE tenant_id = ''b''', 'b'),
+	('SELECT * FROM event', NULL),
+	('SELECT x, count(*) FROM event2 GROUP BY x', NULL),
+	('SELECT * FROM event1', NULL),
+	('SELECT * FROM doc', NULL),
+	('SELECT * FROM doc_a', NULL),
+	('SELECT * FROM v_secret', NULL),
+	('SELECT * FROM m_stock', NULL),
+	('SELECT * FROM m_country', NULL),
+	('SELECT rate()', NULL),
+	('SELECT factor(id) FROM tag', NULL),
+	('SELECT id, name FROM tagged(2)', NULL),
+	('SELECT body FROM note', NULL),
+	('SELECT count(*) FROM note', NULL),
+	('SELECT value FROM setting WHERE name = ''rate''', NULL);
+
+CREATE TABLE truth.log (
+	step int, command text, query int, changed boolean, current boolean,
+	domains text[],		-- of the query, as they were before
+	moved text[]);		-- domains whose version did
+CREATE TABLE truth.version (domain text, tenant text, version bigint);
+-- All counters, internal domains included.
+CREATE VIEW truth.counter AS
+	SELECT domain, tenant_id, sum(n) AS n FROM cache_notify.version_counter GROUP BY 1, 2;
+
+CREATE FUNCTION truth.result_of(query text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	result text;
+BEGIN
+	EXECUTE format('SELECT md5(coalesce(string_agg(r::text, E''\n'' ORDER BY r::text), '''')) || count(*)::text FROM (%s) AS r', query) INTO result;
+	-- names of columns are part of a result
+	EXECUTE format('SELECT $1 || coalesce((SELECT min((SELECT string_agg(k, '','') FROM json_object_keys(row_to_json(r)) AS k)) FROM (%s) AS r), '''')', query)
+		INTO result USING result;
+	RETURN result;
+EXCEPTION WHEN OTHERS THEN
+	RETURN 'error ' || SQLERRM;
+END $$;
+
+CREATE FUNCTION truth.token_of(query text, tenant text) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+	RETURN cache_notify.token_for(query, tenant);
+EXCEPTION WHEN OTHERS THEN
+	RETURN NULL;
+END $$;
+
+CREATE FUNCTION truth.domains_of(query text) RETURNS text[] LANGUAGE plpgsql AS $$
+BEGIN
+	RETURN ARRAY(SELECT DISTINCT d.domain FROM cache_notify.domains_of(query) d WHERE d.domain IS NOT NULL);
+EXCEPTION WHEN OTHERS THEN
+	RETURN NULL;
+END $$;
+
+-- What the statements of a step did to every query.
+CREATE PROCEDURE truth.look(step int, command text) LANGUAGE plpgsql AS $$
+DECLARE
+	moved text[];
+BEGIN
+	moved := ARRAY(SELECT DISTINCT t.domain FROM truth.counter t
+		LEFT JOIN truth.version v ON v.domain = t.domain AND v.tenant IS NOT DISTINCT FROM t.tenant_id
+		WHERE t.n IS DISTINCT FROM v.version);
+	DELETE FROM truth.version;
+	INSERT INTO truth.version SELECT domain, tenant_id, n FROM truth.counter;
+
+	INSERT INTO truth.log
+	SELECT step, command, q.id, q.result <> truth.result_of(q.query), cache_notify.is_current(q.token), q.domains, moved
+	FROM truth.query q WHERE q.token IS NOT NULL;
+	UPDATE truth.query q SET token = truth.token_of(q.query, q.tenant),
+		result = truth.result_of(q.query), domains = truth.domains_of(q.query);
+END $$;
+CALL truth.look(0, '');

@@ -1,0 +1,194 @@
+# If the result of a watched query differs before and after a commit, its token
+# differs, too; and it seldom differs when the result does not.
+#
+# Random statements, DML and DDL, run against the schema of schema.sql.  After
+# each the results of all queries are compared with what they were, and the
+# tokens asked whether they are current.
+#
+#   TRUTH_STEPS  how many statements (default 150; 3000 takes some minutes)
+#   TRUTH_SEED   another number, another run
+use strict;
+use warnings;
+use FindBin;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $steps = $ENV{TRUTH_STEPS} || 150;
+my $seed = $ENV{TRUTH_SEED} || 1;
+srand($seed);
+note "TRUTH_SEED=$seed TRUTH_STEPS=$steps";
+
+sub any { return $_[ int(rand(@_)) ]; }
+sub n { return int(rand($_[0] || 14)); }
+sub tenant { return any("'a'", "'b'", "'c'", "'c'", 'NULL'); }
+
+my $number = 0;    # for names and keys that are used once
+
+my %columns = (
+	country => [ 'id', 'name' ], customer => [ 'id', 'name' ], product => [ 'id', 'name' ],
+	tag => [ 'id', 'name' ], stock => [ 'product', 'n' ], contract => [ 'id', 'price' ],
+	invoice => [ 'id', 'total' ], line => [ 'id', 'x' ], doc => [ 'id', 'body' ],
+	doc_a => [ 'id', 'extra' ], doc_b => [ 'id', 'body' ], event => [ 'day', 'x' ],
+	event1 => [ 'day', 'x' ], event2 => [ 'day', 'x' ], event3 => [ 'day', 'x' ],
+	secret => [ 'id', 'owner' ], allowed => [ 'owner', 'owner' ], note => [ 'id', 'body' ],
+	setting => [ 'name', 'value' ]);
+my %text = map { $_ => 1 } qw(name body owner value);
+my @tables = sort keys %columns;
+
+sub value_of { return $text{ $_[0] } ? any("'x'", "'y'", "'2'", "'v" . n(40) . "'") : n(40); }
+
+my @dml = (
+	sub { my $t = any(@tables); my ($k, $c) = @{ $columns{$t} };
+		my $w = $text{$k} ? any("= 'x'", "= 'rate'", "<> 'y'") : any('= ' . n(), '< ' . n());
+		return "UPDATE $t SET $c = " . value_of($c) . " WHERE $k $w"; },
+	sub { my $t = any(@tables); my ($k, $c) = @{ $columns{$t} };
+		return "UPDATE $t SET $c = $c WHERE " . ($text{$k} ? 'true' : "$k < 9"); },
+	sub { my $t = any(@tables); my ($k) = @{ $columns{$t} };
+		return "DELETE FROM $t WHERE $k " . ($text{$k} ? "= 'z'" : '= ' . n()); },
+	sub { return 'INSERT INTO customer VALUES (' . (100 + ++$number) . ', ' . (1 + n(4)) . ", 'new', '" . any(qw(sad glad wild bad)) . "')"; },
+	sub { return 'INSERT INTO product (id, name, price) VALUES (' . n(30) . ", 'new', " . n() . ') ON CONFLICT (id) DO UPDATE SET price = product.price + 1'; },
+	sub { return 'INSERT INTO product (id, name, price) VALUES (' . n(14) . ", 'new', 1) ON CONFLICT DO NOTHING"; },
+	sub { return 'INSERT INTO country VALUES (' . (1 + n(6)) . ", 'again') ON CONFLICT (id) DO UPDATE SET name = excluded.name"; },
+	sub { return 'INSERT INTO product_tag SELECT id, ' . (1 + n(5)) . ' FROM product WHERE id < ' . n(); },
+	sub { return 'DELETE FROM product_tag WHERE product = ' . n(); },
+	sub { return 'INSERT INTO stock VALUES (NULL, ' . n() . ')'; },
+	sub { return 'INSERT INTO contract VALUES (' . (100 + ++$number) . ', ' . tenant() . ', ' . n() . ', ' . n() . ')'; },
+	sub { return 'UPDATE contract SET tenant_id = ' . tenant() . ' WHERE id = ' . n(); },
+	sub { return 'INSERT INTO invoice VALUES (' . (100 + ++$number) . ', ' . tenant() . ', NULL, 5)'; },
+	sub { return 'INSERT INTO line VALUES (' . n(50) . ', ' . tenant() . ', NULL, 5)'; },
+	sub { return 'MERGE INTO contract c USING (SELECT ' . n(25) . " AS id) s ON c.id = s.id WHEN MATCHED THEN UPDATE SET price = 7 WHEN NOT MATCHED THEN INSERT VALUES (s.id, 'a', 1, 1)"; },
+	sub { return 'INSERT INTO ' . any('event', 'event2') . ' VALUES (' . (10 + n(9)) . ', ' . n() . ')'; },
+	sub { return 'INSERT INTO event VALUES (' . n(30) . ', ' . n() . ')'; },
+	sub { return 'UPDATE event SET day = ' . n(20) . ' WHERE day = ' . n(20); },
+	sub { return 'INSERT INTO ' . any('doc', 'doc_b') . ' VALUES (' . n(20) . ", 'd')"; },
+	sub { return 'INSERT INTO doc_a VALUES (' . n(20) . ", 'd', 1)"; },
+	sub { return "INSERT INTO secret VALUES (" . n(20) . ", " . any("'x'", "'y'") . ', 1)'; },
+	sub { return any("INSERT INTO allowed VALUES ('y')", "DELETE FROM allowed WHERE owner = 'y'"); },
+	sub { return 'UPDATE note SET unread = ' . n(); },
+	sub { return 'INSERT INTO note VALUES (' . n() . ", 'b', 1)"; },
+	sub { return 'UPDATE country SET id = ' . (1 + n(6)) . ' WHERE id = ' . (1 + n(6)); },
+	sub { return 'UPDATE tag SET id = ' . (6 + n(6)) . ' WHERE id = ' . (1 + n(5)); },
+	sub { return "WITH d AS (DELETE FROM stock WHERE n = " . n() . " RETURNING *) INSERT INTO stock SELECT product, n + 1 FROM d"; },
+	sub { return 'TRUNCATE ' . any('event1', 'event2a', 'event2', 'stock', 'doc_a', 'doc_b', 'line', 'note'); });
+
+my @refresh = (
+	sub { return 'REFRESH MATERIALIZED VIEW m_stock'; },
+	sub { return 'REFRESH MATERIALIZED VIEW CONCURRENTLY m_country'; });
+
+# Pairs undo each other, so that the schema stays usable.
+my @ddl = (
+	sub { my $t = any(qw(country product tag stock doc event secret note)); my $c = 'c' . ++$number;
+		return ("ALTER TABLE $t ADD COLUMN $c int DEFAULT " . n(), "ALTER TABLE $t DROP COLUMN $c"); },
+	sub { return ('ALTER TABLE stock ALTER n TYPE bigint USING n * 2', 'ALTER TABLE stock ALTER n TYPE int'); },
+	sub { my $t = any(qw(country tag stock contract event doc m_stock)); my $kind = $t =~ /^m_/ ? 'MATERIALIZED VIEW' : 'TABLE';
+		return ("ALTER $kind $t RENAME TO renamed", "ALTER $kind renamed RENAME TO $t"); },
+	sub { my ($t, $c) = @{ any([ 'contract', 'tenant_id' ], [ 'note', 'body' ], [ 'tag', 'name' ], [ 'doc', 'body' ], [ 'm_stock', 'n' ]) };
+		my $kind = $t =~ /^m_/ ? 'MATERIALIZED VIEW' : 'TABLE';
+		my $d = ($t eq 'contract') ? any("UPDATE $t SET price = price + 1", 'SELECT 1') : 'SELECT 1';
+		return ("ALTER $kind $t RENAME COLUMN $c TO renamed", $d, "ALTER $kind $t RENAME COLUMN renamed TO $c"); },
+	sub { return ('ALTER TABLE event ATTACH PARTITION event3 FOR VALUES FROM (20) TO (30)',
+			'UPDATE event3 SET x = ' . n(), any('TRUNCATE event3', 'SELECT 1'),
+			'ALTER TABLE event DETACH PARTITION event3' . any('', ' CONCURRENTLY'), 'INSERT INTO event3 VALUES (21, 1)'); },
+	sub { return ('ALTER TABLE event2 DETACH PARTITION event2a', 'INSERT INTO event2a VALUES (11, 1)', 'ALTER TABLE event2 ATTACH PARTITION event2a FOR VALUES IN (0, 1, 2, 3, 4)'); },
+	sub { my $p = 'event_' . ++$number;
+		return ("CREATE TABLE $p PARTITION OF event FOR VALUES FROM (40) TO (50)", 'INSERT INTO event VALUES (41, 1)', any("TRUNCATE $p", "DELETE FROM $p"), "DROP TABLE $p"); },
+	sub { return ('ALTER TABLE doc_b INHERIT doc', 'UPDATE doc_b SET body = \'z\' WHERE id = ' . n(), 'ALTER TABLE doc_b NO INHERIT doc'); },
+	sub { return ('ALTER TABLE doc_a NO INHERIT doc', "UPDATE doc_a SET body = 'q'", 'ALTER TABLE doc_a INHERIT doc'); },
+	sub { my $c = 'doc_' . ++$number;
+		return ("CREATE TABLE $c () INHERITS (doc)", "INSERT INTO $c VALUES (1, 'c')", "DROP TABLE $c"); },
+	sub { return ('CREATE POLICY more ON secret USING (true)', 'DROP POLICY more ON secret'); },
+	sub { return ('ALTER TABLE secret DISABLE ROW LEVEL SECURITY', 'ALTER TABLE secret ENABLE ROW LEVEL SECURITY'); },
+	sub { return ('ALTER POLICY own ON secret USING (x > 2)', 'ALTER POLICY own ON secret USING (owner IN (SELECT owner FROM allowed))'); },
+	sub { return "CREATE OR REPLACE VIEW v_customer AS SELECT c.id, c.name || '" . any('', '!') . "' AS name, c.mood, k.name AS country FROM customer c LEFT JOIN country k ON k.id = c.country"; },
+	sub { return 'CREATE OR REPLACE FUNCTION factor(i int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS \'BEGIN RETURN i * ' . (1 + n(3)) . '; END\''; },
+	sub { return 'CREATE OR REPLACE FUNCTION rate() RETURNS int STABLE LANGUAGE sql AS \'SELECT ' . (1 + n(2)) . ' * value::int FROM public.setting WHERE name = \'\'rate\'\'\''; },
+	sub { return ("ALTER TYPE mood RENAME VALUE 'sad' TO 'bad'", "ALTER TYPE mood RENAME VALUE 'bad' TO 'sad'"); },
+	sub { return ('ALTER TYPE size ADD ATTRIBUTE d int', 'ALTER TYPE size DROP ATTRIBUTE d'); },
+	sub { my $t = any(qw(tag stock m_country)); my $kind = $t =~ /^m_/ ? 'MATERIALIZED VIEW' : 'TABLE';
+		return ("ALTER $kind $t SET SCHEMA truth", "ALTER $kind truth.$t SET SCHEMA public"); },
+	sub { my $t = any(qw(stock note secret));
+		return any('', 'BEGIN; ') . "ALTER TABLE $t DISABLE TRIGGER ALL; UPDATE $t SET " . { stock => 'n = n + 1', note => "body = 'off'", secret => 'x = x + 1' }->{$t} . "; ALTER TABLE $t ENABLE TRIGGER ALL; COMMIT"; },
+	sub { my ($t, $change) = @{ any([ 'stock', 'UPDATE stock SET n = n + 1' ], [ 'm_stock', 'REFRESH MATERIALIZED VIEW m_stock' ]) };
+		return any('', 'BEGIN; ') . "SELECT cache_notify.remove_table_invalidation('$t'); $change; SELECT cache_notify.setup_table_invalidation('$t'); COMMIT"; },
+	sub { return 'ALTER TABLE ' . any(@tables) . any(' SET (fillfactor = 80)', ' ALTER ' . 'ctid SET STATISTICS 5', ' CLUSTER ON x'); },
+	sub { return any('ALTER TABLE stock SET UNLOGGED; ALTER TABLE stock SET LOGGED', 'CREATE INDEX ON stock (n)', 'ANALYZE stock', 'ALTER TABLE stock ALTER n SET DEFAULT 1', 'CREATE TABLE unrelated' . ++$number . ' (a int)', 'COMMENT ON TABLE stock IS \'x\'', 'CLUSTER product USING product_pkey', 'REINDEX TABLE stock'); });
+
+# A transaction of one or more statements; some are rolled back, whole or in part.
+sub transaction
+{
+	my @statements = @_;
+	my $kind = rand();
+	return join ';', @statements if $kind < 0.75;
+	return join ';', 'BEGIN', @statements, 'ROLLBACK' if $kind < 0.8;
+	return join ';', 'BEGIN', 'SAVEPOINT s', $statements[0], 'ROLLBACK TO s', @statements, 'COMMIT' if $kind < 0.88;
+	return join ';', 'BEGIN', 'SAVEPOINT s', @statements, 'RELEASE s', 'COMMIT' if $kind < 0.94;
+	return join ';', 'BEGIN', @statements, "PREPARE TRANSACTION 'p'", "COMMIT PREPARED 'p'";
+}
+
+my @script;
+my $step = 0;
+while ($step < $steps)
+{
+	my $kind = rand();
+	my @commands =
+	    $kind < 0.62 ? transaction(any(@dml)->())
+	  : $kind < 0.72 ? transaction(any(@dml)->(), any(@dml)->(), any(@dml)->())
+	  : $kind < 0.77 ? any(@refresh)->()
+	  : any(@ddl)->();
+	foreach my $command (@commands)
+	{
+		(my $quoted = $command) =~ s/'/''/g;
+		push @script, "$command;", 'ROLLBACK;', "CALL truth.look(" . ++$step . ", '$quoted');";
+	}
+}
+
+my $node = PostgreSQL::Test::Cluster->new('main');
+$node->init;
+$node->append_conf('postgresql.conf', 'max_prepared_transactions = 2');
+$node->start;
+$node->command_ok([ 'psql', '-qX', '-o', '/dev/null', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr('postgres'),
+		'-f', "$FindBin::Bin/schema.sql" ], 'the schema is there');
+my ($out, $err);
+IPC::Run::run [ 'psql', '-qX', '-d', $node->connstr('postgres') ],
+  '<', \join("\n", @script), '>', \$out, '2>', \$err;
+my $errors = () = $err =~ /ERROR/g;
+unlike($err, qr/truth\.look|WARNING:  could not|server closed|PANIC|TRAP/, 'every look succeeded')
+  or diag $err;
+
+sub ask { return $node->safe_psql('postgres', $_[0]); }
+my $pairs = ask('SELECT count(*) FROM truth.log WHERE step > 0');
+my $changed = ask('SELECT count(*) FROM truth.log WHERE changed AND step > 0');
+my $alarms = ask('SELECT count(*) FROM truth.log WHERE NOT changed AND NOT current AND step > 0');
+note "$step commands ($errors failed), $pairs results looked at, $changed changed, $alarms false alarms";
+
+is( ask('SELECT string_agg(format(E\'step %s: %s changed %s\', l.step, l.command, q.query), E\'\n\')
+		FROM truth.log l JOIN truth.query q ON q.id = l.query WHERE l.changed AND l.current'),
+	'', 'what changed a result changed its token');
+cmp_ok($alarms / $pairs, '<', 0.05, 'few false alarms');
+cmp_ok($changed, '>', $steps / 3, 'results did change');
+cmp_ok($pairs, '>', 20 * $steps, 'nearly all queries had tokens all the time');
+is(ask('SELECT string_agg(query, \', \') FROM truth.query WHERE token IS NULL AND result NOT LIKE \'error%\''), '',
+	'and have one now');
+# domains_of() against what was observed.  A domain that it does not name may
+# move alone as often as it likes, no result may change; and each that it names
+# should have been seen to change one, which the long run checks.
+my $unlisted = 'moved <> \'{}\' AND NOT moved && domains AND step > 0';
+is(ask("SELECT count(*) FROM truth.log WHERE changed AND NOT moved && domains AND step > 0"), 0,
+	'no result changed while all domains of its query stood still');
+my $trials = ask("SELECT count(*) FROM truth.log WHERE $unlisted");
+cmp_ok($trials, '>', 10 * $steps, "which $trials moves of other domains had the chance to do");
+my $pairs_of = q{
+	SELECT q.query, d, EXISTS (
+		SELECT FROM truth.log l WHERE l.query = q.id AND l.changed AND d = ANY (l.moved)
+		AND NOT EXISTS (SELECT FROM unnest(l.moved) AS m WHERE m <> d AND m = ANY (l.domains))) AS matters
+	FROM truth.query q CROSS JOIN unnest(q.domains) AS d};
+my ($named, $seen) = split /\|/, ask("SELECT count(*), count(*) FILTER (WHERE matters) FROM ($pairs_of) AS p");
+note "$named domains named for " . ask('SELECT count(*) FROM truth.query') . " queries, $seen of them seen to change a result alone";
+note 'not seen to: ' . ask("SELECT coalesce(string_agg(d || ' of ' || query, '; ' ORDER BY query), 'none') FROM ($pairs_of) AS p WHERE NOT matters");
+note "worst false alarms:\n" . ask(q{
+	SELECT string_agg(format('%s  %s  %s', n, query, command), E'\n') FROM (
+		SELECT count(*) AS n, q.query, left(min(l.command), 80) AS command FROM truth.log l JOIN truth.query q ON q.id = l.query
+		WHERE NOT changed AND NOT current AND step > 0 GROUP BY q.query ORDER BY 1 DESC LIMIT 8) AS x}) if $ENV{TRUTH_VERBOSE};
+$node->stop;
+done_testing();
