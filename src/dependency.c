@@ -44,6 +44,7 @@
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
+#include "utils/tuplestore.h"
 
 PG_FUNCTION_INFO_V1(cache_notify_query_dependencies);
 PG_FUNCTION_INFO_V1(cache_notify_definition_domain);

@@ -50,6 +50,7 @@
 #include "tcop/deparse_utility.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
+#include "utils/tuplestore.h"
 
 PG_FUNCTION_INFO_V1(cache_notify_schema_event);
 

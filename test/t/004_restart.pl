@@ -148,19 +148,24 @@ for my $format ('plain', 'custom')
 	$node->command_ok([ 'pg_dump', @connect, '-F', $format, '-f', $file, 'postgres' ],
 		"pg_dump -F $format");
 	$node->safe_psql('postgres', "CREATE DATABASE $format");
+	my $listener = session($node, db => $format);
+	$listener->query('LISTEN cache_invalidation; LISTEN "a ""channel"""');
 	$node->command_ok(
 		$format eq 'plain'
 		? [ 'psql', '-Xq', '-v', 'ON_ERROR_STOP=1', @connect, '-d', $format, '-f', $file ]
 		: [ 'pg_restore', '-e', '-j', '2', @connect, '-d', $format, $file ],
 		"restore from $format");
 
+	# Each domain that a table feeds moved once: with that it was watched anew.
 	my $q = sub { return $node->safe_psql($format, $_[0]) };
+	my %restored = %expected;
+	$restored{$_}++ for grep { !/^mail/ } keys %restored;
 	is($q->("SELECT cache_notify.version('contract', 't') - o, cache_notify.version('contract', 'u') - o,"
 			  . " cache_notify.version('report', 't') - o, cache_notify.version('mail', 't') - o"
 			  . " FROM cache_notify.version_origin() AS o"),
-		join('|', @expected{ 'contract/t', 'contract/u', 'report/t', 'mail/t' }),
-		"$format: the versions are restored and the restore has bumped nothing");
-	is($q->($odd), 1, "$format: the odd domain");
+		join('|', @restored{ 'contract/t', 'contract/u', 'report/t', 'mail/t' }),
+		"$format: the versions are restored");
+	is($q->($odd), 2, "$format: the odd domain");
 	is($q->('SELECT * FROM cache_notify.cascade_rules ORDER BY 1'),
 		"contract|report|invalidate\nreport|mail|notify", "$format: the rules");
 	is($q->('SELECT table_name, domain, channel, enabled, problem FROM cache_notify.v_invalidation_status ORDER BY 2'),
@@ -172,19 +177,17 @@ for my $format ('plain', 'custom')
 
 	my $origin = origin($node, $format);
 	cmp_ok($origin, '>', origin($node), "$format: no version of the original can come again");
-	my $listener = session($node, db => $format);
-	$listener->query('LISTEN cache_invalidation; LISTEN "a ""channel"""');
+	is(scalar(grep { /"owed"/ } $listener->payloads), 1, "$format: what was owed is delivered");
 	$q->('UPDATE contract SET n = n + 1 WHERE id = 1');
 	is_deeply([ sort $listener->payloads ], [
 			sort map { sprintf '{"tenant_id": "%s", "domain": "%s", "version": %d}', @$_ } (
-				[ 't', 'contract', $origin + $expected{'contract/t'} + 1 ],
-				[ 't', 'report', $origin + $expected{'report/t'} + 1 ],
-				[ 't', 'mail', $origin ],
-				[ 'owed', 'mail', $origin ]) ],
-		"$format: a change is counted, cascaded and delivered; what was owed, too");
+				[ 't', 'contract', $origin + $restored{'contract/t'} + 1 ],
+				[ 't', 'report', $origin + $restored{'report/t'} + 1 ],
+				[ 't', 'mail', $origin ]) ],
+		"$format: a change is counted, cascaded and delivered");
 	$q->('INSERT INTO "Odd \'name" VALUES (1)');
 	is_deeply([ map { "$_->{channel}: $_->{payload}" } $listener->heard ],
-		[ sprintf 'a "channel": {"tenant_id": null, "domain": "it\'s \\\\ \\"odd\\"", "version": %d}', $origin + 2 ],
+		[ sprintf 'a "channel": {"tenant_id": null, "domain": "it\'s \\\\ \\"odd\\"", "version": %d}', $origin + 3 ],
 		"$format: on its own channel");
 }
 versions_ok($node, 'the database that was dumped', %expected);
