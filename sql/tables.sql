@@ -29,13 +29,15 @@ COMMENT ON INDEX cache_notify.version_counter_key IS 'finds the rows of a key; n
 
 CREATE TABLE cache_notify.owed_delivery (
 	domain text COLLATE "C",
-	tenant_id text COLLATE "C"
+	tenant_id text COLLATE "C",
+	former text[]
 ) USING heap;
 
 COMMENT ON TABLE cache_notify.owed_delivery IS
-'Deliveries that a transaction could not make itself: of prepared transactions, until COMMIT PREPARED, and a reset (domain is NULL) for those that found the notification queue full. Whoever delivers next takes the rows over.';
+'Deliveries that a transaction could not make itself: of prepared transactions, until COMMIT PREPARED; to a channel that a domain no longer goes to, once; and a reset (domain is NULL) for those that found the notification queue full. Whoever delivers next takes the rows over.';
 COMMENT ON COLUMN cache_notify.owed_delivery.domain IS 'the domain that has changed; NULL: listeners must drop everything';
 COMMENT ON COLUMN cache_notify.owed_delivery.tenant_id IS 'the tenant; NULL: a shared change';
+COMMENT ON COLUMN cache_notify.owed_delivery.former IS 'the configuration, as in trigger arguments, that the domain went to this channel by; NULL: to wherever the domain goes';
 
 CREATE TABLE cache_notify.cascade_rules (
 	source_domain text COLLATE "C" NOT NULL,

@@ -237,6 +237,8 @@ BEGIN
 		AND w.tgparentid = 0 AND NOT w.inherited
 		AND (remove_table_invalidation.domain_name IS NULL
 			 OR w.domain = remove_table_invalidation.domain_name)
+		-- A row trigger that goes first leaves a gap.
+		ORDER BY w.function DESC
 	LOOP
 		EXECUTE format('DROP TRIGGER %I ON %s', doomed.tgname, table_name);
 		found_any := true;

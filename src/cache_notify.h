@@ -38,6 +38,9 @@
 #define is_internal_domain(name) \
 	(strncmp(name, INTERNAL_PREFIX, sizeof(INTERNAL_PREFIX) - 1) == 0)
 
+/* Moves when a domain may go to other channels than before. */
+#define CONFIGURATION_DOMAIN INTERNAL_PREFIX "configuration"
+
 /* A tenant longer than this, in bytes, becomes a shared change. */
 #define MAX_TENANT_LEN		255
 
@@ -113,6 +116,9 @@ typedef struct ChangeKey
 
 	/* Not undone by a savepoint rollback: it may say too much. */
 	ExtraFields extra;
+
+	/* Deliver it where this one did; NULL: where the domain goes. */
+	const struct Watch *former;
 } ChangeKey;
 
 /* A statement interrupted by one at the same depth; see change_set.c. */
@@ -223,6 +229,7 @@ typedef struct SchemaEvent
 {
 	Oid			function;		/* the event trigger's */
 	List	   *domains;		/* Domain *: to be bumped, each once */
+	List	   *former;			/* Watch *: removed or replaced */
 } SchemaEvent;
 
 typedef enum WatchTime
@@ -266,6 +273,7 @@ extern void commit_init(void);
 
 /* cascade.c */
 extern void cascade_init(void);
+extern void cascade_expire(void);
 extern uint64 cascade_generation(void);
 extern uint64 cascade_load(void);
 extern Domain *domain_lookup(const char *name);
@@ -330,19 +338,29 @@ extern char *tenant_argument(FunctionCallInfo fcinfo, int n);
 extern int	route_fields(char **args, int nargs);
 extern void route_load(void);
 extern List *route_all(void);
+extern Route route_of_watch(const Watch *watch);
+extern void route_remember(const Watch *watch);
+extern List *route_former_keys(void);
+extern void route_end_transaction(void);
 extern void announce_configuration(void);
 
 /* watched.c */
 extern void watched_init(void);
 extern const char *definition_domain(Oid objid);
 extern List *watches_of_relation(Oid relid, WatchTime when);
+extern bool relation_feeds(Oid relid, const char *domain);
 extern List *watches_by_label(void);
+extern Watch *watch_without_options(const char *domain);
+extern Watch *watch_from_array(Datum array);
+extern Datum watch_as_array(const Watch *watch);
 extern Watch *watch_of_trigger(Oid trigger, WatchTime when);
 extern Watch *watch_of_trigger_tuple(HeapTuple tuple, TupleDesc desc);
 extern void watches_rename_column(Oid relid, const char *old, const char *new);
 extern bool function_was_replaced(Oid function);
 extern bool view_was_replaced(Oid view);
-extern bool trigger_was_disabled(Oid trigger);
+extern bool trigger_firing_changed(const Watch *watch);
+extern bool same_domain(const Watch *a, const Watch *b);
+extern bool same_watch(const Watch *a, const Watch *b);
 
 /* owed.c */
 extern void owed_add(List *keys);
@@ -395,6 +413,8 @@ extern const PayloadFormat *payload_format(const char *name);
 /* schema_effect.c */
 extern void add_domain(SchemaEvent *event, const char *name);
 extern void add_watches(SchemaEvent *event, List *watches);
+extern void configuration_changed(SchemaEvent *event);
+extern void add_former(SchemaEvent *event, Watch *watch);
 extern void relation_changed(SchemaEvent *event, Oid relid);
 extern void definition_changed(SchemaEvent *event, Oid objid);
 extern void view_changed(SchemaEvent *event, Oid view);
@@ -404,6 +424,7 @@ extern void schema_renamed(SchemaEvent *event, Oid schema);
 extern Oid	table_of_policy(Oid policy, Snapshot snapshot);
 
 /* inheritance.c */
+extern bool is_asked_for(const Watch *watch);
 extern bool inherit_triggers(Oid relid, Oid function);
 extern void make_way_for_clones(Oid parent, Oid child);
 

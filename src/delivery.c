@@ -143,6 +143,14 @@ public_keys(List *keys)
 	return keys;
 }
 
+/* Keys for the channels that this transaction takes away. */
+static List *
+former_keys(void)
+{
+	return delivery_lanes & (LANE_COMMIT | LANE_WORKER) ?
+		route_former_keys() : NIL;
+}
+
 /*
  * Before the commit: deliver what the transaction changed; its counters are
  * written.  keys is what change_set_pending() returned, and is modified.
@@ -150,8 +158,16 @@ public_keys(List *keys)
 void
 delivery_pre_commit(CounterTable *table, List *keys)
 {
+	List	   *former = former_keys();
+
 	keys = public_keys(keys);
 	pin_worker();
+	if (former != NIL)
+	{
+		owed_add(former);
+		owed_at_commit = true;
+		CommandCounterIncrement();	/* for taking it at once */
+	}
 	if ((keys != NIL || owed_at_commit) && commit_lane_needed())
 		notify_at_commit(table, keys);
 	if (keys != NIL && (delivery_lanes & LANE_WAL))
@@ -169,7 +185,7 @@ delivery_pre_prepare(CounterTable *table, List *keys)
 {
 	keys = public_keys(keys);
 	if (delivery_lanes & (LANE_COMMIT | LANE_WORKER))
-		owed_add(keys);
+		owed_add(list_concat_copy(keys, former_keys()));
 	if (delivery_lanes & LANE_WAL)
 		wal_write_keys(table, keys);
 }
@@ -227,4 +243,5 @@ delivery_reset(void)
 	owed_at_commit = false;
 	committed_keys = NIL;
 	trigger_rows_seen = 0;
+	route_end_transaction();
 }

@@ -57,6 +57,18 @@ parents_of(Oid relid)
 	return parents;
 }
 
+/* Does a parent's watch ask for what was inherited from it? */
+bool
+is_asked_for(const Watch *watch)
+{
+	ListCell   *lc;
+
+	foreach(lc, parents_of(watch->relation))
+		if (relation_feeds(lfirst_oid(lc), watch->domain))
+			return true;
+	return false;
+}
+
 /* Is there anything to do for a table whose parents have changed? */
 static bool
 has_family(Oid relid)

@@ -116,13 +116,23 @@ channel_name(const char *template, const char *domain, const char *tenant)
 		buf.len == 0 ? default_channel : buf.data;
 }
 
-/* The routes of a domain, the default one if it has none of its own. */
+/*
+ * Where a key is to be delivered: by the routes of its domain, the default
+ * one if it has none of its own, or by one that is no more.
+ */
 static List *
-routes_of(Domain *domain)
+routes_of(const ChangeKey *key)
 {
 	static Route default_route = {NULL, NULL, NULL, 0};
-	List	   *routes = domain->routes;
+	List	   *routes = key->domain->routes;
 
+	if (key->former != NULL)
+	{
+		Route	   *route = palloc(sizeof(Route));
+
+		*route = route_of_watch(key->former);
+		return list_make1(route);
+	}
 	default_route.format = payload_format(NULL);
 	return routes != NIL ? routes : list_make1(&default_route);
 }
@@ -155,7 +165,7 @@ key_messages(CounterTable *table, List *keys, XLogRecPtr lsn)
 		if (key->tenant != NULL)
 			delivery.version += counter_sum(table, key->domain->name,
 											key->tenant, snapshot);
-		foreach(lc2, routes_of(key->domain))
+		foreach(lc2, routes_of(key))
 		{
 			const Route *route = lfirst(lc2);
 			StringInfoData buf;
@@ -171,15 +181,28 @@ key_messages(CounterTable *table, List *keys, XLogRecPtr lsn)
 	return messages;
 }
 
+/* Those of the keys that go to a channel that their domain has left. */
+static List *
+former_keys(List *keys)
+{
+	List	   *result = NIL;
+	ListCell   *lc;
+
+	foreach(lc, keys)
+		if (((ChangeKey *) lfirst(lc))->former != NULL)
+			result = lappend(result, lfirst(lc));
+	return result;
+}
+
 /*
  * A reset on every channel that anybody may listen on.  The channels of a
  * template cannot be listed: there it goes to the one of the shared changes,
  * which every listener of the template has to listen on as well.  If
  * cache_notify.channel is a template, domains that no table feeds have such a
- * channel as well.
+ * channel as well.  Former channels are those of the keys.
  */
 static List *
-reset_messages(CounterTable *table)
+reset_messages(CounterTable *table, List *keys)
 {
 	List	   *messages = NIL;
 	ListCell   *lc;
@@ -191,6 +214,14 @@ reset_messages(CounterTable *table)
 
 		messages = add_message(messages,
 							   channel_name(route->channel, route->domain, NULL),
+							   RESET_PAYLOAD);
+	}
+	foreach(lc, former_keys(keys))
+	{
+		Route		route = route_of_watch(((ChangeKey *) lfirst(lc))->former);
+
+		messages = add_message(messages,
+							   channel_name(route.channel, route.domain, NULL),
 							   RESET_PAYLOAD);
 	}
 	if (strchr(default_channel, '{') != NULL)
@@ -286,7 +317,7 @@ current_messages(CounterTable *table, List *keys, bool reset, XLogRecPtr lsn)
 	List	   *messages;
 
 	if (reset)
-		return reset_messages(table);
+		return reset_messages(table, keys);
 	CommandCounterIncrement();
 	PushActiveSnapshot(GetLatestSnapshot());
 	messages = key_messages(table, keys, lsn);
@@ -321,14 +352,35 @@ notify_at_commit(CounterTable *table, List *keys)
 	messages = current_messages(table, keys, reset, 0);
 	if (!queue_has_room(messages))
 	{
-		messages = reset_messages(table);
+		messages = reset_messages(table, keys);
 		if (!queue_has_room(messages))
 		{
 			messages = NIL;
 			owed_add_reset();
+			owed_add(former_keys(keys));
 		}
 	}
 	send_messages(messages);
+}
+
+/*
+ * A transaction's invalidation messages are sent shortly after others see it
+ * committed, and after the worker has its keys.  So they come too late for
+ * the worker, which asks the counters whether it knows the routes.
+ */
+static void
+check_configuration(CounterTable *table)
+{
+	static int64 known = -1;
+	Snapshot	snapshot = GetLatestSnapshot();
+	int64		now;
+
+	PushActiveSnapshot(snapshot);
+	now = counter_sum(table, CONFIGURATION_DOMAIN, NULL, snapshot);
+	PopActiveSnapshot();
+	if (now != known)
+		cascade_expire();
+	known = now;
 }
 
 /*
@@ -344,6 +396,7 @@ notify_committed(CounterTable *table, List *keys, bool reset, bool take_owed)
 
 	if (take_owed)
 		keys = list_concat_copy(keys, owed_take(&owed_reset));
+	check_configuration(table);
 	route_load();
 	messages = current_messages(table, keys, reset || owed_reset,
 								GetXLogInsertRecPtr());
@@ -353,7 +406,7 @@ notify_committed(CounterTable *table, List *keys, bool reset, bool take_owed)
 		/* Do not wait for room that there may never be. */
 		if (queue_share(messages) < MAX_QUEUE_SHARE)
 			return false;
-		messages = reset_messages(table);
+		messages = reset_messages(table, keys);
 		if (!queue_has_room(messages))
 			return false;
 	}

@@ -9,7 +9,9 @@
  * the same transaction, so it becomes visible with the change and goes with a
  * rollback.  Whoever delivers next takes it over.
  *
- * A row without a domain owes a reset: listeners must drop everything.
+ * A row without a domain owes a reset: listeners must drop everything.  A row
+ * with a former watch is for the channel that the domain went to because of
+ * it: whoever delivers finds nothing of it in the catalogs any more.
  *
  * Rows are found with a dirty snapshot and deleted without waiting; a row
  * that somebody else is taking is left to him.
@@ -27,7 +29,8 @@
 /* Columns of cache_notify.owed_delivery. */
 #define Anum_owed_domain	1
 #define Anum_owed_tenant_id	2
-#define Natts_owed			2
+#define Anum_owed_former	3
+#define Natts_owed			3
 
 /* A prepared transaction with more keys than this owes a reset instead. */
 #define MAX_OWED_KEYS		1000
@@ -39,16 +42,19 @@ open_owed(void)
 }
 
 static void
-insert_owed(Relation rel, const char *domain, const char *tenant)
+insert_owed(Relation rel, const char *domain, const char *tenant,
+			const Watch *former)
 {
 	Datum		values[Natts_owed] = {0};
-	bool		nulls[Natts_owed] = {domain == NULL, tenant == NULL};
+	bool		nulls[Natts_owed] = {domain == NULL, tenant == NULL, former == NULL};
 	HeapTuple	tuple;
 
 	if (domain != NULL)
 		values[Anum_owed_domain - 1] = CStringGetTextDatum(domain);
 	if (tenant != NULL)
 		values[Anum_owed_tenant_id - 1] = CStringGetTextDatum(tenant);
+	if (former != NULL)
+		values[Anum_owed_former - 1] = watch_as_array(former);
 	tuple = heap_form_tuple(RelationGetDescr(rel), values, nulls);
 	heap_insert(rel, tuple, GetCurrentCommandId(true), 0, NULL);
 	heap_freetuple(tuple);
@@ -64,15 +70,36 @@ owed_add(List *keys)
 	if (rel == NULL)
 		return;
 	if (list_length(keys) > MAX_OWED_KEYS)
-		insert_owed(rel, NULL, NULL);
-	else
-		foreach(lc, keys)
-		{
-			ChangeKey  *key = lfirst(lc);
+		insert_owed(rel, NULL, NULL, NULL);
+	foreach(lc, keys)
+	{
+		ChangeKey  *key = lfirst(lc);
 
-			insert_owed(rel, key->domain->name, key->tenant);
-		}
+		/* The reset will not reach a former channel. */
+		if (list_length(keys) <= MAX_OWED_KEYS || key->former != NULL)
+			insert_owed(rel, key->domain->name, key->tenant, key->former);
+	}
 	relation_close(rel, NoLock);
+}
+
+static ChangeKey *
+owed_key(HeapTuple tuple, TupleDesc desc)
+{
+	ChangeKey  *key = palloc0(sizeof(ChangeKey));
+	bool		isnull;
+	Datum		value = heap_getattr(tuple, Anum_owed_domain, desc, &isnull);
+
+	key->domain = domain_lookup(TextDatumGetCString(value));
+	value = heap_getattr(tuple, Anum_owed_tenant_id, desc, &isnull);
+	if (!isnull)
+	{
+		key->tenant = TextDatumGetCString(value);
+		key->tenant_len = strlen(key->tenant);
+	}
+	value = heap_getattr(tuple, Anum_owed_former, desc, &isnull);
+	if (!isnull)
+		key->former = watch_from_array(value);
+	return key;
 }
 
 /*
@@ -96,28 +123,14 @@ scan_owed(Relation rel, bool take, List **keys)
 	while ((take || !reset) &&
 		   (tuple = heap_getnext(scan, ForwardScanDirection)) != NULL)
 	{
-		bool		no_domain,
-					no_tenant;
-		Datum		domain,
-					tenant;
-
 		if (TransactionIdIsValid(dirty.xmin) || TransactionIdIsValid(dirty.xmax))
 			continue;
 		if (take && !compat_heap_delete(rel, &tuple->t_self))
 			continue;
-		domain = heap_getattr(tuple, Anum_owed_domain, desc, &no_domain);
-		tenant = heap_getattr(tuple, Anum_owed_tenant_id, desc, &no_tenant);
-		if (no_domain)
+		if (heap_attisnull(tuple, Anum_owed_domain, desc))
 			reset = true;
 		else if (take)
-		{
-			ChangeKey  *key = palloc0(sizeof(ChangeKey));
-
-			key->domain = domain_lookup(TextDatumGetCString(domain));
-			key->tenant = no_tenant ? NULL : TextDatumGetCString(tenant);
-			key->tenant_len = no_tenant ? 0 : strlen(key->tenant);
-			*keys = lappend(*keys, key);
-		}
+			*keys = lappend(*keys, owed_key(tuple, desc));
 	}
 	table_endscan(scan);
 	return reset;
@@ -132,7 +145,7 @@ owed_add_reset(void)
 	if (rel == NULL)
 		return;
 	if (!scan_owed(rel, false, NULL))
-		insert_owed(rel, NULL, NULL);
+		insert_owed(rel, NULL, NULL, NULL);
 	relation_close(rel, NoLock);
 }
 

@@ -13,6 +13,11 @@
  * and pg_depend finds the triggers of a function by index.  The result is
  * cached with the cascade rules.
  *
+ * When a table is dropped, watched no longer or given another channel, whoever
+ * listens on the channel that it had is told once more that the domain has
+ * moved.  The catalogs do not know that channel any more, so the transaction
+ * remembers the watches that it takes away, and owes the deliveries (owed.c).
+ *
  *-------------------------------------------------------------------------
  */
 #include "cache_notify.h"
@@ -37,6 +42,7 @@ PG_FUNCTION_INFO_V1(cache_notify_rules_changed);
 
 static uint64 loaded_generation = 0;	/* of the routes in memory */
 static List *routes = NIL;		/* every Route */
+static List *former_watches = NIL;	/* Watch *, of this transaction */
 
 /* The payload fields that a trigger asks for. */
 int
@@ -68,11 +74,26 @@ same_route(const Route *a, const Route *b)
 		strcmp(a->channel ? a->channel : "", b->channel ? b->channel : "") == 0;
 }
 
+Route
+route_of_watch(const Watch *watch)
+{
+	Route		route;
+
+	route.domain = watch->domain;
+	route.channel = trigger_argument(watch->args, watch->nargs, "channel");
+	route.format = payload_format(trigger_argument(watch->args, watch->nargs,
+												   "payload"));
+	if (route.format == NULL)
+		route.format = payload_format(NULL);
+	route.fields = route_fields(watch->args, watch->nargs);
+	return route;
+}
+
 static void
 add_watch_route(const Watch *watch)
 {
 	Domain	   *domain;
-	Route		route = {0};
+	Route		route;
 	Route	   *copy;
 	ListCell   *lc;
 	MemoryContext old;
@@ -80,13 +101,8 @@ add_watch_route(const Watch *watch)
 	if (watch == NULL || watch->domain == NULL)
 		return;
 	domain = domain_lookup(watch->domain);
+	route = route_of_watch(watch);
 	route.domain = domain->name;
-	route.channel = trigger_argument(watch->args, watch->nargs, "channel");
-	route.format = payload_format(trigger_argument(watch->args, watch->nargs,
-												   "payload"));
-	if (route.format == NULL)
-		route.format = payload_format(NULL);
-	route.fields = route_fields(watch->args, watch->nargs);
 	foreach(lc, domain->routes)
 		if (same_route(lfirst(lc), &route))
 			return;
@@ -176,6 +192,92 @@ List *
 route_all(void)
 {
 	return routes;
+}
+
+/*
+ * This transaction removes or replaces a watch.  If a savepoint is rolled
+ * back, its channel hears of the domain without need, which does no harm.
+ */
+void
+route_remember(const Watch *watch)
+{
+	MemoryContext old = MemoryContextSwitchTo(TopTransactionContext);
+
+	former_watches = lappend(former_watches,
+							 watch_from_array(watch_as_array(watch)));
+	MemoryContextSwitchTo(old);
+}
+
+static const char *
+channel_of(const Route *route)
+{
+	return route->channel != NULL ? route->channel : default_channel;
+}
+
+/* Do deliveries of this domain go to the channel of this route? */
+static bool
+goes_there(const Domain *domain, const Route *route)
+{
+	ListCell   *lc;
+
+	foreach(lc, domain->routes)
+		if (strcmp(channel_of(lfirst(lc)), channel_of(route)) == 0)
+			return true;
+	return domain->routes == NIL &&
+		strcmp(channel_of(route), default_channel) == 0;
+}
+
+static bool
+has_former(List *keys, const Domain *domain, const Route *route)
+{
+	ListCell   *lc;
+
+	foreach(lc, keys)
+	{
+		ChangeKey  *key = lfirst(lc);
+		Route		other = route_of_watch(key->former);
+
+		if (key->domain == domain &&
+			strcmp(channel_of(&other), channel_of(route)) == 0)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Before the commit: a shared ChangeKey for each channel that a domain no
+ * longer goes to because of this transaction.  Its shared change concerns
+ * whatever the channel's listeners hold of the domain, so that one will do.
+ */
+List *
+route_former_keys(void)
+{
+	List	   *keys = NIL;
+	ListCell   *lc;
+
+	if (former_watches != NIL)
+		route_load();
+	foreach(lc, former_watches)
+	{
+		const Watch *watch = lfirst(lc);
+		Domain	   *domain = domain_lookup(watch->domain);
+		Route		route = route_of_watch(watch);
+		ChangeKey  *key;
+
+		if (goes_there(domain, &route) || has_former(keys, domain, &route))
+			continue;
+		key = palloc0(sizeof(ChangeKey));
+		key->domain = domain;
+		key->former = watch;
+		keys = lappend(keys, key);
+	}
+	return keys;
+}
+
+void
+route_end_transaction(void)
+{
+	former_watches = NIL;
 }
 
 /* trigger_arguments(tgargs bytea) returns text[] */

@@ -43,6 +43,27 @@ add_watches(SchemaEvent *event, List *watches)
 		add_domain(event, ((Watch *) lfirst(lc))->domain);
 }
 
+/* Domains go to other channels: backends are told, and so is the worker. */
+void
+configuration_changed(SchemaEvent *event)
+{
+	announce_configuration();
+	add_domain(event, CONFIGURATION_DOMAIN);
+}
+
+/*
+ * A watch is removed, or replaced by one of another domain or channel: what
+ * is cached because of it must go now, and has no later chance.
+ */
+void
+add_former(SchemaEvent *event, Watch *watch)
+{
+	if (watch->domain == NULL)
+		return;
+	add_domain(event, watch->domain);
+	event->former = lappend(event->former, watch);
+}
+
 /* What a relation returns has changed. */
 void
 relation_changed(SchemaEvent *event, Oid relid)

@@ -72,6 +72,8 @@ bump_domains(SchemaEvent *event)
 
 	foreach(lc, event->domains)
 		change_set_bump(change_set_key(lfirst(lc), NULL, 0));
+	foreach(lc, event->former)
+		route_remember(lfirst(lc));
 }
 
 /* A table has become a child of others, or ceased to be. */
@@ -124,7 +126,7 @@ is_harmless(AlterTableType subtype)
 		case AT_SetRelOptions:
 		case AT_ResetRelOptions:
 		case AT_ReplaceRelOptions:
-		case AT_EnableTrig:		/* see triggers_enabled() */
+		case AT_EnableTrig:		/* see firing_changed() */
 		case AT_EnableAlwaysTrig:
 		case AT_EnableReplicaTrig:
 		case AT_DisableTrig:
@@ -147,16 +149,20 @@ is_harmless(AlterTableType subtype)
 }
 
 static bool
-enables_triggers(AlterTableType subtype)
+arranges_firing(AlterTableType subtype)
 {
 	return subtype == AT_EnableTrig || subtype == AT_EnableAlwaysTrig ||
 		subtype == AT_EnableReplicaTrig || subtype == AT_EnableTrigAll ||
-		subtype == AT_EnableTrigUser;
+		subtype == AT_EnableTrigUser || subtype == AT_DisableTrig ||
+		subtype == AT_DisableTrigAll || subtype == AT_DisableTrigUser;
 }
 
-/* What changed while a trigger of ours was disabled, it has not seen. */
+/*
+ * A trigger of ours that is disabled no longer sees changes, and what changed
+ * before one was enabled it has not seen.
+ */
 static void
-triggers_enabled(SchemaEvent *event, Oid relid)
+firing_changed(SchemaEvent *event, Oid relid)
 {
 	ListCell   *lc,
 			   *lc2;
@@ -166,9 +172,7 @@ triggers_enabled(SchemaEvent *event, Oid relid)
 		{
 			Watch	   *watch = lfirst(lc2);
 
-			if (OidIsValid(watch->trigger) &&
-				watch->enabled != TRIGGER_DISABLED &&
-				trigger_was_disabled(watch->trigger))
+			if (OidIsValid(watch->trigger) && trigger_firing_changed(watch))
 				add_domain(event, watch->domain);
 		}
 }
@@ -191,8 +195,8 @@ alter_table_subcommand(SchemaEvent *event, Oid relid, AlterTableCmd *cmd)
 			parents_changed(event, relid);
 			break;
 		default:
-			if (enables_triggers(cmd->subtype))
-				triggers_enabled(event, relid);
+			if (arranges_firing(cmd->subtype))
+				firing_changed(event, relid);
 			else if (!is_harmless(cmd->subtype))
 				tree_changed(event, relid);
 			break;
@@ -289,48 +293,63 @@ domain_has_versions(const char *domain)
 }
 
 /*
- * A table is watched, by setup_table_invalidation(), from a dump, or by hand.
- * If its domain has a history, the table may have changed unseen until now.
+ * A domain with a history is fed by a table that may have changed unseen.  If
+ * nothing fed it so far, it went to the default channel.
+ */
+static void
+feeding_begins(SchemaEvent *event, const Watch *watch)
+{
+	if (watch->domain != NULL && domain_has_versions(watch->domain))
+		add_former(event, watch_without_options(watch->domain));
+}
+
+/*
+ * A table is watched, by setup_table_invalidation(), from a dump, or by hand,
+ * or differently from before: then perhaps less of it counts.
  */
 static void
 trigger_created(SchemaEvent *event, Oid trigger)
 {
 	Watch	   *watch = watch_of_trigger(trigger, WATCH_NOW);
+	Watch	   *before = watch_of_trigger(trigger, WATCH_REMOVED);
+	bool		same;
 
-	if (watch == NULL)
+	if (watch == NULL && before == NULL)
 		return;
-	announce_configuration();
-	if (!watch->is_row && !watch->inherited && watch->domain != NULL &&
-		watch_of_trigger(trigger, WATCH_REMOVED) == NULL &&
-		domain_has_versions(watch->domain))
-		add_domain(event, watch->domain);
+	configuration_changed(event);
+	same = watch != NULL && before != NULL && same_watch(watch, before);
+	if (before != NULL && !same && !before->is_row && !before->inherited)
+		add_former(event, before);
+	if (watch != NULL && !watch->is_row && !watch->inherited &&
+		(before == NULL || !same_domain(watch, before)))
+		feeding_begins(event, watch);
 }
 
-/*
- * The same for the label of a materialized view.  Setting one anew looks like
- * changing one, so both count.  Without a label nothing will be seen of it.
- */
+/* The same for the label of a view, which has no other Watches. */
 static void
-label_set(SchemaEvent *event, ObjectAddress address, SecLabelStmt *stmt)
+label_set(SchemaEvent *event, ObjectAddress address)
 {
+	List	   *now = watches_of_relation(address.objectId, WATCH_NOW);
+	Watch	   *watch = now != NIL ? linitial(now) : NULL;
+	bool		same_as_before = false;
 	ListCell   *lc;
 
 	if (address.classId != RelationRelationId)
 		return;
-	if (stmt->label == NULL)
-		add_watches(event, watches_of_relation(address.objectId, WATCH_REMOVED));
-	foreach(lc, watches_of_relation(address.objectId, WATCH_NOW))
+	configuration_changed(event);
+	foreach(lc, watches_of_relation(address.objectId, WATCH_REMOVED))
 	{
-		Watch	   *watch = lfirst(lc);
-
-		if (watch->domain != NULL && domain_has_versions(watch->domain))
-			add_domain(event, watch->domain);
+		if (watch == NULL || !same_watch(watch, lfirst(lc)))
+			add_former(event, lfirst(lc));
+		same_as_before |= watch != NULL && same_domain(watch, lfirst(lc));
 	}
+	if (watch != NULL && !same_as_before)
+		feeding_begins(event, watch);
 }
 
 /*
- * A table is watched no longer: what is cached of it must go now, and has no
- * later chance.
+ * A table is watched no longer.  Nobody should drop a row trigger alone, or
+ * one that is there because of a parent's, but then changes go unseen, too.
  */
 static void
 trigger_dropped(SchemaEvent *event, Oid trigger)
@@ -339,9 +358,13 @@ trigger_dropped(SchemaEvent *event, Oid trigger)
 
 	if (watch == NULL)
 		return;
-	announce_configuration();
-	if (!watch->is_row && !watch->inherited)
+	configuration_changed(event);
+	if (watch->inherited ? is_asked_for(watch) :
+		watch->is_row && !watch->is_clone &&
+		relation_feeds(watch->relation, watch->domain))
 		add_domain(event, watch->domain);
+	if (!watch->is_row && !watch->inherited)
+		add_former(event, watch);
 }
 
 static void
@@ -398,7 +421,7 @@ simple_command(SchemaEvent *event, ObjectAddress address, Node *parsetree)
 			trigger_created(event, address.objectId);
 			break;
 		case T_SecLabelStmt:
-			label_set(event, address, (SecLabelStmt *) parsetree);
+			label_set(event, address);
 			break;
 		default:
 			break;
@@ -452,6 +475,7 @@ visit_dropped(SchemaEvent *event, TupleTableSlot *slot)
 	Oid			class = DatumGetObjectId(slot_getattr(slot, Anum_dropped_classid, &isnull));
 	Oid			objid = DatumGetObjectId(slot_getattr(slot, Anum_dropped_objid, &isnull));
 	int			subid = DatumGetInt32(slot_getattr(slot, Anum_dropped_objsubid, &isnull));
+	ListCell   *lc;
 
 	if (DatumGetBool(slot_getattr(slot, Anum_dropped_temporary, &isnull)))
 		return;
@@ -459,7 +483,11 @@ visit_dropped(SchemaEvent *event, TupleTableSlot *slot)
 		tree_changed(event, objid);
 	else if (class == RelationRelationId)
 	{
-		add_watches(event, watches_of_relation(objid, WATCH_REMOVED));
+		foreach(lc, watches_of_relation(objid, WATCH_REMOVED))
+		{
+			configuration_changed(event);
+			add_former(event, lfirst(lc));
+		}
 		if (view_was_replaced(objid))
 			definition_changed(event, objid);
 	}

@@ -166,28 +166,47 @@ add_triggers(List *watches, Oid relid, WatchTime when)
 	return watches;
 }
 
-/* The Watch that a label stands for.  The label hook has checked its form. */
-static Watch *
-watch_of_label_tuple(HeapTuple tuple, TupleDesc desc)
+/* A Watch without a relation from the arguments, a text[]. */
+Watch *
+watch_from_array(Datum array)
 {
-	bool		isnull;
-	Datum		label = heap_getattr(tuple, Anum_pg_seclabel_label, desc, &isnull);
-	Datum		array = OidFunctionCall3(F_ARRAY_IN,
-										 CStringGetDatum(TextDatumGetCString(label)),
-										 ObjectIdGetDatum(TEXTOID),
-										 Int32GetDatum(-1));
 	Datum	   *elements;
 	bool	   *nulls;
 	int			n;
 	char	  **args;
-	Watch	   *watch;
 
 	deconstruct_array(DatumGetArrayTypeP(array), TEXTOID, -1, false,
 					  TYPALIGN_INT, &elements, &nulls, &n);
 	args = palloc(Max(n, 1) * sizeof(char *));
 	for (int i = 0; i < n; i++)
 		args[i] = nulls[i] ? "" : TextDatumGetCString(elements[i]);
-	watch = make_watch(args, n);
+	return make_watch(args, n);
+}
+
+/* The arguments of a Watch as a text[]. */
+Datum
+watch_as_array(const Watch *watch)
+{
+	Datum	   *elements = palloc(Max(watch->nargs, 1) * sizeof(Datum));
+
+	for (int i = 0; i < watch->nargs; i++)
+		elements[i] = CStringGetTextDatum(watch->args[i]);
+	return PointerGetDatum(construct_array(elements, watch->nargs, TEXTOID, -1,
+										   false, TYPALIGN_INT));
+}
+
+/* The Watch that a label stands for.  The label hook has checked its form. */
+static Watch *
+watch_of_label_tuple(HeapTuple tuple, TupleDesc desc)
+{
+	bool		isnull;
+	Datum		label = heap_getattr(tuple, Anum_pg_seclabel_label, desc, &isnull);
+	Watch	   *watch;
+
+	watch = watch_from_array(OidFunctionCall3(F_ARRAY_IN,
+											  CStringGetDatum(TextDatumGetCString(label)),
+											  ObjectIdGetDatum(TEXTOID),
+											  Int32GetDatum(-1)));
 	watch->relation =
 		DatumGetObjectId(heap_getattr(tuple, Anum_pg_seclabel_objoid, desc,
 									  &isnull));
@@ -229,11 +248,34 @@ add_labels(List *watches, Oid relid, WatchTime when)
 	return watches;
 }
 
+/* What a domain that nothing feeds is delivered by. */
+Watch *
+watch_without_options(const char *domain)
+{
+	char	  **args = palloc(sizeof(char *));
+
+	args[0] = psprintf("domain=%s", domain);
+	return make_watch(args, 1);
+}
+
 /* The Watches of a relation, as they are or as this transaction found them. */
 List *
 watches_of_relation(Oid relid, WatchTime when)
 {
 	return add_labels(add_triggers(NIL, relid, when), relid, when);
+}
+
+/* Is a relation watched for this domain? */
+bool
+relation_feeds(Oid relid, const char *domain)
+{
+	Watch		wanted = {.domain = domain};
+	ListCell   *lc;
+
+	foreach(lc, watches_of_relation(relid, WATCH_NOW))
+		if (same_domain(lfirst(lc), &wanted))
+			return true;
+	return false;
 }
 
 /* The Watches of all labelled relations. */
@@ -305,11 +347,11 @@ view_was_replaced(Oid view)
 }
 
 /*
- * Was a trigger disabled, for what the sessions of this server do, before this
- * transaction changed it, or at any time within it?
+ * Did a trigger fire on other occasions before this transaction?  What came in
+ * between was asked about when it came.
  */
 bool
-trigger_was_disabled(Oid trigger)
+trigger_firing_changed(const Watch *watch)
 {
 	Relation	pg_trigger = table_open(TriggerRelationId, AccessShareLock);
 	ScanKeyData key;
@@ -318,19 +360,36 @@ trigger_was_disabled(Oid trigger)
 	bool		found = false;
 
 	ScanKeyInit(&key, Anum_pg_trigger_oid, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(trigger));
+				ObjectIdGetDatum(watch->trigger));
 	scan = systable_beginscan(pg_trigger, TriggerOidIndexId, true, SnapshotAny,
 							  1, &key);
 	while (!found && HeapTupleIsValid(tuple = systable_getnext(scan)))
-	{
-		char		enabled = ((Form_pg_trigger) GETSTRUCT(tuple))->tgenabled;
-
 		found = deleted_by_us(tuple) &&
-			(enabled == TRIGGER_DISABLED || enabled == TRIGGER_FIRES_ON_REPLICA);
-	}
+			!TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(tuple->t_data)) &&
+			((Form_pg_trigger) GETSTRUCT(tuple))->tgenabled != watch->enabled;
 	systable_endscan(scan);
 	table_close(pg_trigger, AccessShareLock);
 	return found;
+}
+
+bool
+same_domain(const Watch *a, const Watch *b)
+{
+	return a->domain != NULL && b->domain != NULL &&
+		strcmp(a->domain, b->domain) == 0;
+}
+
+/* Do two Watches of one relation see the same, for the same channel? */
+bool
+same_watch(const Watch *a, const Watch *b)
+{
+	if (a->nargs != b->nargs || a->is_row != b->is_row ||
+		a->enabled != b->enabled)
+		return false;
+	for (int i = 0; i < a->nargs; i++)
+		if (strcmp(a->args[i], b->args[i]) != 0)
+			return false;
+	return true;
 }
 
 /* "name=old" among the arguments becomes "name=new". */
