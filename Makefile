@@ -142,6 +142,7 @@ benchmark:
 	@tools/install-dependencies build benchmark
 	@$(again) all
 	@tools/as-root $(again) install
+	@bench/prepare $(SCENARIO)
 	@tools/unprivileged --fetch bench/results.json bench/run $(SCENARIO)
 
 .PHONY: check-version check-sources ready-to-test FORCE \
