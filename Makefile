@@ -9,6 +9,7 @@
 #   make test-consistency  is a cache ever stale? READS=n says how long to look
 #   make test-interop      the same with the programs of others (test/interop)
 #   make benchmark         measure; SCENARIO=name picks what
+#   make figures           what was measured, into doc/; NOTE says how it was
 #   make clean             remove everything that was generated
 #
 # PG_CONFIG=/path/to/pg_config or PG_VERSION=15 picks the server.
@@ -39,7 +40,8 @@ SQL_BUILT  = $(EXTENSION)--$(EXTVERSION).sql
 DATA       = $(wildcard sql/upgrade/$(EXTENSION)--*--*.sql)
 DATA_built = $(SQL_BUILT)
 
-EXTRA_CLEAN = $(EXTENSION)--*.sql .build-flags test/output test/interop/*/build bench/results.json
+EXTRA_CLEAN = $(EXTENSION)--*.sql .build-flags test/output test/interop/*/build \
+	bench/results.json bench/plots bench/build
 
 # ------------------------------------------------------------------------ flags
 
@@ -143,8 +145,12 @@ benchmark:
 	@$(again) all
 	@tools/as-root $(again) install
 	@bench/prepare $(SCENARIO)
-	@tools/unprivileged --fetch bench/results.json bench/run $(SCENARIO)
+	@tools/unprivileged --fetch bench/results.json --fetch bench/plots \
+	  bench/run $(SCENARIO)
+
+figures:
+	@bench/publish $(if $(NOTE),--note "$(NOTE)")
 
 .PHONY: check-version check-sources ready-to-test FORCE \
-	test test-unit test-integration test-interop test-consistency demo benchmark
+	test test-unit test-integration test-interop test-consistency demo benchmark figures
 FORCE:

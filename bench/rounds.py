@@ -5,6 +5,7 @@ import dataclasses
 import statistics
 
 from beside import Listeners, versions
+from model import Check
 from server import BenchError
 
 VACUUM_USER_TABLES = r"""
@@ -69,41 +70,47 @@ def run_once(server, scenario, variant, database, length, seed):
     server.apply({**scenario.settings, **variant.settings})
     if not scenario.callgrind:  # which makes it last minutes
         server.sql(VACUUM_USER_TABLES, database)
-    check = variant.check
-    before = counters(server, database, check)
-    heard_before = heard(server, database, check)
-    beside = variant.beside(server, database) if variant.beside else contextlib.nullcontext()
-    with Listeners(server, database, scenario.listeners) as listeners:
-        with beside:
-            cpu = server.cpu_seconds()
-            measured = scenario.measure(server, database, scenario, length, seed)
-            cpu = server.cpu_seconds() - cpu
-        after = counters(server, database, check)
+    check = variant.check or Check()
+    with contextlib.ExitStack() as stack:
+        listeners = stack.enter_context(Listeners(server, database, scenario.listeners))
+        if variant.beside:  # which may change something itself
+            stack.enter_context(variant.beside(server, database))
+        before = counters(server, database, check)
+        heard_before = heard(server, database, check)
+
+        cpu = server.cpu_seconds()
+        measured = scenario.measure(server, database, scenario, length, seed)
+        cpu = server.cpu_seconds() - cpu
+
+        wrong = miscounted(check, measured, before, counters(server, database, check))
         moved = heard(server, database, check).items() - heard_before.items()
-        wrong = listeners.wrong(dict(moved)) if check and check.heard else []
-        if check and check.notifications:
+        wrong += listeners.wrong(dict(moved)) if check.heard else []
+        if check.notifications:
             wrong += listeners.miscounted(measured.transactions * check.notifications)
         more = {**measured.more, "notifications": listeners.notifications()}
         if measured.transactions:
             more["cpu_us"] = cpu * 1e6 / measured.transactions
-    if check and check.sql:
-        due = measured.transactions * check.bumps
-        if len(before) != len(after) or not after:
-            wrong.append(f"{len(before)} counters before the run, {len(after)} after it")
-        wrong += [
-            f"a counter moved by {new - old}, not {due}"
-            for old, new in zip(before, after)
-            if new - old != due
-        ]
     return dataclasses.replace(measured, wrong=tuple(wrong), more=more)
 
 
+def miscounted(check, measured, before, after):
+    """What is wrong with the counters, if something is."""
+    due = measured.transactions * check.bumps
+    wrong = [
+        f"a counter moved by {new - old}, not {due}"
+        for old, new in zip(before, after) if new - old != due
+    ]
+    if len(before) != len(after) or (check.sql and not after):
+        wrong.append(f"{len(before)} counters before the run, {len(after)} after it")
+    return wrong
+
+
 def heard(server, database, check):
-    return versions(server, database, check.heard) if check and check.heard else {}
+    return versions(server, database, check.heard) if check.heard else {}
 
 
 def counters(server, database, check):
-    return [int(n) for n in server.sql(check.sql, database).split()] if check and check.sql else []
+    return [int(n) for n in server.sql(check.sql, database).split()] if check.sql else []
 
 
 def summary(scenario, length, runs):

@@ -35,8 +35,8 @@ QUICK = Length(rounds=3, seconds=1)
 FULL = Length(rounds=5, seconds=2)
 
 # More where there is a target, and where one slow flush ruins a run.
-QUICK_MORE = Length(rounds=5, seconds=1)
-FULL_MORE = Length(rounds=9, seconds=2)
+QUICK_MORE = Length(rounds=4, seconds=1)
+FULL_MORE = Length(rounds=7, seconds=2)
 
 
 def slow_commits(ms):
@@ -342,7 +342,7 @@ BULK10K = Scenario(
         Ratio("bulk10k_empty_row", "empty_row", "untriggered"),
         Ratio("bulk10k_empty_statement", "empty_statement", "untriggered"),
     ],
-    quick=Length(rounds=15, transactions=8),
+    quick=Length(rounds=11, transactions=8),
     full=Length(rounds=21, transactions=20),
 )
 
@@ -410,7 +410,7 @@ TOKEN = Scenario(
         Ratio("token_stale_1000", "stale1000", "row"),
     ],
     quick=QUICK,
-    full=FULL,
+    full=QUICK,
     on_request=True,
 )
 
@@ -508,7 +508,6 @@ SCENARIOS = [
         32,
         "32 clients, 1,000 tenants",
         [
-            watched("off", "off", SUM_OF_TENANTS),
             watched("worker", "worker", SUM_OF_TENANTS),
             watched("commit", "commit", SUM_OF_TENANTS),
         ],
@@ -518,11 +517,11 @@ SCENARIOS = [
     ),
     heard_after(
         "latency", 32, "32 clients at full speed", 3, 15, 5000,
-        Length(rounds=3, seconds=2), Length(rounds=5, seconds=6),
+        Length(rounds=2, seconds=2), Length(rounds=5, seconds=4),
     ),
     heard_after(
         "latency_idle", 0, "nothing else going on", 0.5, 2, 10000,
-        Length(rounds=3, seconds=2), Length(rounds=5, seconds=4),
+        Length(rounds=2, seconds=2), Length(rounds=3, seconds=4),
     ),
     BULK10K,
     many_statements("orm", "8 clients, 50 single-row statements per transaction", ORM, 50),
