@@ -184,15 +184,15 @@ def row_cost(scenarios, path):
 def against_peers(scenarios, path):
     chosen = measured(scenarios, {
         "1 client": "peers_single", "8 clients": "peers_hot8", "32 clients": "peers_hot32",
-        "32 clients,\\n2 ms commits": "peers_hot32_latency",
+        "32, 2 ms commits": "peers_hot32_latency",
     })
     if not chosen:
         return None
-    groups = {}
-    for label, scenario in chosen.items():
-        values = medians(scenario)
-        groups[label] = {v: 100 * tps / values["untriggered"] for v, tps in values.items()}
-    variants = looks({v for values in groups.values() for v in values} - {"untriggered"})
+    groups = {
+        label: {r["variant"]: 100 * r["median"] for r in scenario["ratios"]}
+        for label, scenario in chosen.items()
+    }
+    variants = looks({v for values in groups.values() for v in values})
     return (
         start(path, "Throughput that is left", "", "% of a table without trigger", width=760)
         + "set yrange [0:]\n"
