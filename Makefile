@@ -9,6 +9,8 @@
 #   make test-integration  the same with isolation specs and TAP only
 #   make test-consistency  is a cache ever stale? READS=n says how long to look
 #   make test-interop      the same with the programs of others (test/interop)
+#   make lint              what can be said without running anything
+#   make format            lay out the C files as PostgreSQL's own are
 #   make benchmark         measure; SCENARIO=name picks what
 #   make clean             remove everything that was generated
 #
@@ -153,6 +155,16 @@ test-interop:
 	@test/interop/prepare
 	@tools/unprivileged --fetch test/output test/run interop
 
+lint:
+	@tools/install-dependencies build lint
+	@$(again) all
+	@tools/lint
+
+format:
+	@tools/install-dependencies build lint
+	@$(again) all
+	@tools/format
+
 demo:
 	@tools/install-dependencies build demo
 	@$(again) all
@@ -167,5 +179,5 @@ benchmark:
 
 .PHONY: check-version check-sources prepare-examples print-PARTS FORCE \
 	test test-unit test-integration test-interop test-consistency \
-	test-all-versions demo benchmark
+	test-all-versions lint format demo benchmark
 FORCE:
