@@ -21,11 +21,6 @@ log_min_messages = log
 shared_buffers = 64MB
 END
 my $can_fill = server_version($node) >= 17;
-if ($can_fill)
-{
-	$node->append_conf('postgresql.conf', 'max_notify_queue_pages = 64');
-	$node->restart;
-}
 
 $node->safe_psql('postgres', <<'END');
 CREATE TABLE item (id int PRIMARY KEY, tenant_id text, n int DEFAULT 0);
@@ -80,6 +75,16 @@ cmp_ok(scalar @heard, '>', 40, 'when it goes on, it gets what it missed');
 $stopped->quit;
 
 # --------------------------------------------------- a listener in a transaction
+
+# Only now the queue is made small: a stopped process must not have filled it.
+if ($can_fill)
+{
+	$_->quit for $writer, $ear;
+	$node->append_conf('postgresql.conf', 'max_notify_queue_pages = 64');
+	$node->restart;
+	$writer = session($node);
+	$ear = ear($node);
+}
 
 my $lagging = session($node);
 $lagging->query('LISTEN cache_invalidation');
