@@ -161,15 +161,15 @@ BEGIN
 		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
 			MESSAGE = format('payload "%s" has no tenant for channel "%s"', payload, channel),
 			HINT = 'It tells of a table, whoever''s rows have changed.';
-	ELSIF tells = 'rows' AND granularity = 'statement' THEN
-		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
-			MESSAGE = format('granularity ''statement'' cannot tell rows, as payload "%s" does', payload),
-			HINT = 'A statement trigger sees no rows: use granularity ''row''.';
 	ELSIF tells = 'rows' AND NOT EXISTS (
 			SELECT FROM pg_index WHERE indrelid = table_name AND indisprimary) THEN
 		RAISE EXCEPTION USING ERRCODE = 'invalid_table_definition',
 			MESSAGE = format('payload "%s" needs a primary key, which %s does not have', payload, table_name),
 			HINT = 'Add a primary key, or use another payload format.';
+	ELSIF tells = 'rows' AND granularity = 'statement' THEN
+		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+			MESSAGE = format('granularity ''statement'' cannot tell rows, as payload "%s" does', payload),
+			HINT = 'A statement trigger sees no rows: use granularity ''row''.';
 	END IF;
 END
 $$;

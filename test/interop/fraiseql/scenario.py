@@ -5,6 +5,7 @@ Says in TAP whether it was never served once it was stale.
 
 import asyncio
 import os
+import subprocess
 import sys
 import uuid
 
@@ -13,6 +14,7 @@ import psycopg
 from fraiseql.caching import PostgresCache
 from psycopg_pool import AsyncConnectionPool
 
+HERE = os.path.dirname(os.path.abspath(__file__))
 MIGRATIONS = os.path.join(os.path.dirname(fraiseql.__file__), "enterprise", "migrations")
 ACME, GLOBEX, NOBODY = (uuid.UUID(int=n) for n in (1, 2, 3))
 
@@ -144,14 +146,28 @@ async def packaged_migrations(cache, database):
           "a permission that belongs to no tenant moves every tenant's")
 
 
+def example():
+    """The example, in a database of its own."""
+    python = os.path.join(HERE, "build/python/python3.13")
+    path = os.path.join(HERE, "../../../examples/fraiseql/users")
+    said = subprocess.run([python, path + ".py"], stdout=subprocess.PIPE, text=True,
+                          env={**os.environ, "PGDATABASE": "example"}, check=False).stdout
+    with open(path + ".out", encoding="utf-8") as file:
+        equal(said, file.read(), "the example says what it should")
+
+
 async def main():
+    # The extension and its rights, as doc/migrating.md says. The application's role
+    # owns its tables.
+    commands = subprocess.run(
+        [os.path.join(HERE, "..", "doc-sql"), "doc/migrating.md", "FraiseQL"],
+        stdout=subprocess.PIPE, check=True).stdout
+    done = subprocess.run(["psql", "-qX", "-v", "ON_ERROR_STOP=1", "-o", "/dev/null"],
+                          input=commands, check=False).returncode
+    equal((done, b"CREATE EXTENSION" in commands), (0, True), "the commands to set up work")
     database = await psycopg.AsyncConnection.connect(autocommit=True)
-    await database.execute("CREATE EXTENSION pg_fraiseql_cache CASCADE")
-    # The application's role owns its tables, and is granted what it needs.
-    await database.execute(
-        "CREATE ROLE app LOGIN; GRANT CREATE ON SCHEMA public TO app;"
-        "GRANT SELECT ON fraiseql_cache.domain_version TO app;"
-        "GRANT SELECT, INSERT, UPDATE, DELETE ON fraiseql_cache.cascade_rules TO app")
+    await database.execute("CREATE ROLE app LOGIN; GRANT CREATE ON SCHEMA public TO app")
+    await database.execute("CREATE DATABASE example")
     await database.close()
     database = await psycopg.AsyncConnection.connect("user=app", autocommit=True)
     async with AsyncConnectionPool("user=app", min_size=1, max_size=2, open=False) as pool:
@@ -160,6 +176,7 @@ async def main():
         await follows_rules(cache, database)
         await packaged_migrations(cache, database)
     await database.close()
+    example()
     print(f"1..{count}")
     return 1 if failed else 0
 

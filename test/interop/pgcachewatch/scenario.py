@@ -9,11 +9,14 @@ import collections
 import datetime
 import json
 import logging
+import os
+import subprocess
 import sys
 
 import asyncpg
 from pgcachewatch import decorators, listeners, models, strategies
 
+HERE = os.path.dirname(os.path.abspath(__file__))
 WAIT = 60.0  # seconds for what must come
 BURST = 50  # pairs of transactions that change the table one after the other
 
@@ -195,6 +198,41 @@ async def timed(session):
     await often.close()
 
 
+async def example(session):
+    """The example, in a database of its own."""
+    await session.execute("CREATE DATABASE example")
+    path = os.path.join(HERE, "../../../examples/pgcachewatch/colours")
+    said = subprocess.run([sys.executable, path + ".py"], stdout=subprocess.PIPE, text=True,
+                          env={**os.environ, "PGDATABASE": "example"}, check=False).stdout
+    with open(path + ".out", encoding="utf-8") as file:
+        equal(said, file.read(), "the example says what it should")
+
+
+async def migration(session):
+    """From PGCacheWatch's own triggers to cache_notify, as doc/migrating.md says."""
+    await session.execute("CREATE DATABASE migrated")
+    environment = {**os.environ, "PGDATABASE": "migrated"}
+    connection = await asyncpg.connect(database="migrated")
+    await connection.execute("CREATE TABLE colour (id int PRIMARY KEY)")
+    subprocess.run([sys.executable, "-m", "pgcachewatch", "install", "--commit", "colour"],
+                   env=environment, stdout=subprocess.DEVNULL, check=True)
+    commands = subprocess.run(
+        [os.path.join(HERE, "..", "doc-sql"), "doc/migrating.md", "PGCacheWatch"],
+        stdout=subprocess.PIPE, check=True).stdout
+    done = subprocess.run(["psql", "-qX", "-v", "ON_ERROR_STOP=1", "-o", "/dev/null"],
+                          input=commands, env=environment, check=False).returncode
+    equal((done, b"DROP FUNCTION" in commands), (0, True), "the commands to migrate work")
+    queue = listeners.PGEventQueue()
+    await queue.connect(connection)
+    await connection.execute("INSERT INTO colour VALUES (1)")
+    async with asyncio.timeout(WAIT):
+        event = await queue.get()
+    equal((event.operation, event.table), ("insert", "colour"), "and events come")
+    equal(await connection.fetchval("SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'tg_pgcache%'"),
+          0, "without a trigger of its own")
+    await connection.close()
+
+
 async def main():
     logging.getLogger().addHandler(Collect(logging.WARNING))
     session = await asyncpg.connect()
@@ -208,6 +246,8 @@ async def main():
     await events(session)
     await windowed(session)
     await timed(session)
+    await example(session)
+    await migration(session)
     await session.close()
     equal(complaints, [], "PGCacheWatch understood every event")
     print(f"1..{len(results)}")

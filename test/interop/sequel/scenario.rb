@@ -106,5 +106,29 @@ colours, sizes = Colour.loads, Size.loads
 other.run "INSERT INTO other SELECT 't' || i FROM generate_series(1, 1000) i"
 ok(soon { Colour.loads > colours && Size.loads > sizes }, 'a reset reloads every model')
 
+# The example, in a database of its own.
+other.run 'CREATE DATABASE example'
+example = File.expand_path('../../../examples/sequel/static_cache', __dir__)
+said = IO.popen({ 'PGDATABASE' => 'example' }, [RbConfig.ruby, "#{example}.rb"], &:read)
+ok(said == File.read("#{example}.out"), 'the example says what it should')
+
+# From Sequel's own triggers to cache_notify, as doc/migrating.md says.
+other.run 'CREATE DATABASE migrated'
+migrated = Sequel.connect('postgres:///migrated')
+migrated.extension :pg_static_cache_updater
+migrated.run 'CREATE TABLE colour (id int PRIMARY KEY, name text)'
+migrated.create_static_cache_update_function
+migrated.create_static_cache_update_trigger(:colour)
+commands = IO.popen([File.expand_path('../doc-sql', __dir__), 'doc/migrating.md', 'Sequel'], &:read)
+IO.popen(%w[psql -qX -v ON_ERROR_STOP=1 -o /dev/null migrated], 'w') { |psql| psql.write(commands) }
+ok($?.success? && commands.include?('DROP FUNCTION'), 'the commands to migrate work')
+
+shades = Class.new(Sequel::Model(migrated[:colour])) { plugin :static_cache }
+migrated.listen_for_static_cache_updates([shades], :after_listen => proc { listening << true })
+listening.pop
+migrated[:colour].insert(:id => 1, :name => 'rose')
+ok(soon { shades[1]&.name == 'rose' }, 'and the model follows')
+ok(migrated[:pg_trigger].where(:tgname => 'sequel_static_cache_update').empty?, 'without a trigger of its own')
+
 puts "1..#{$count}"
 exit $failed.zero?
