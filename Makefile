@@ -187,12 +187,7 @@ benchmark:
 figures:
 	@bench/publish $(if $(NOTE),--note "$(NOTE)")
 
-<<<<<<< HEAD
-.PHONY: check-version check-sources ready-to-test FORCE \
-	test test-unit test-integration test-interop test-consistency demo benchmark figures
-=======
 .PHONY: check-version check-sources prepare-examples print-PARTS FORCE \
 	test test-unit test-integration test-interop test-consistency \
-	test-all-versions lint format demo benchmark
->>>>>>> b630dac97322407622cebf863f2e55f5f2ed6fe8
+	test-all-versions lint format demo benchmark figures
 FORCE:
