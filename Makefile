@@ -35,22 +35,26 @@ PG_CONFIG ?= pg_config
 
 # ---------------------------------------------------------------- what to build
 
-EXTENSION  = cache_notify
-EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'.*/\1/p" $(EXTENSION).control)
+CORE       = cache_notify
+EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'.*/\1/p" $(CORE).control)
 
-MODULE_big = $(EXTENSION)
+# What FraiseQL looks for: an extension of its own, on top of this one.
+FRAISEQL   = pg_fraiseql_cache/pg_fraiseql_cache
+
+EXTENSION  = $(CORE) $(FRAISEQL)
+MODULE_big = $(CORE)
 OBJS       = $(patsubst %.c,%.o,$(wildcard src/*.c))
 
 # The order matters: each part may use what an earlier one creates.
 SQL_PARTS  = prologue tables functions epoch token setup watch cascade views status stats \
 	dependency privileges events
 SQL_FILES  = $(SQL_PARTS:%=sql/%.sql)
-SQL_BUILT  = $(EXTENSION)--$(EXTVERSION).sql
+SQL_BUILT  = $(CORE)--$(EXTVERSION).sql
 
-DATA       = $(wildcard sql/upgrade/$(EXTENSION)--*--*.sql)
+DATA       = $(wildcard sql/upgrade/$(CORE)--*--*.sql $(FRAISEQL)--*.sql)
 DATA_built = $(SQL_BUILT)
 
-EXTRA_CLEAN = $(EXTENSION)--*.sql .build-flags test/output test/versions \
+EXTRA_CLEAN = $(CORE)--*.sql .build-flags test/output test/versions \
 	test/interop/*/build bench/results.json bench/plots bench/build
 
 # ------------------------------------------------------------------------ flags
@@ -99,7 +103,7 @@ endif
 
 export PG_CONFIG PG_VERSION TESTS READS
 
-$(SQL_BUILT): $(SQL_FILES) Makefile $(EXTENSION).control
+$(SQL_BUILT): $(SQL_FILES) Makefile $(CORE).control
 	cat $(SQL_FILES) > $@
 
 # ----------------------------------------------------------------------- checks

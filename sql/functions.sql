@@ -38,6 +38,12 @@ CREATE FUNCTION cache_notify.payload_formats() RETURNS text[]
 COMMENT ON FUNCTION cache_notify.payload_formats() IS
 'The payload formats that setup_table_invalidation() takes, the default first.';
 
+CREATE FUNCTION cache_notify.payload_format(name text, OUT tells text, OUT channel text)
+	AS 'MODULE_PATHNAME', 'cache_notify_payload_format'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION cache_notify.payload_format(text) IS
+'What a payload format tells of: keys (a version for each tenant and domain), tables (that something was done to a table) or rows (the same for each row); and the channel it goes to unless another one is named (NULL: cache_notify.channel). Both NULL if there is no such format, or name is NULL.';
+
 CREATE FUNCTION cache_notify.trigger_arguments(tgargs bytea) RETURNS text[]
 	AS 'MODULE_PATHNAME', 'cache_notify_trigger_arguments'
 	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;

@@ -68,6 +68,7 @@ _PG_init(void)
 	commit_init();
 	utility_init();
 	watched_init();
+	route_init();
 	epoch_init();
 }
 

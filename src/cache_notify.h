@@ -85,9 +85,13 @@ typedef struct CascadeTarget
 /* Bytes of JSON that the keys of one payload may take. */
 #define MAX_KEYS_LEN		240
 
+/* Bytes that a row's primary key may take in a table event. */
+#define MAX_ROW_LEN		239
+
 typedef struct ExtraFields
 {
 	bool		wanted;			/* a trigger asks for operations or keys */
+	bool		coarse;			/* its tables' events do not tell all of it */
 	bool		all_keys;		/* not all keys are known, or they are too long */
 	uint8		operations;
 	uint16		keys_len;
@@ -114,6 +118,17 @@ typedef struct ChangeKey
 	/* Not undone by a savepoint rollback: it may say too much. */
 	ExtraFields extra;
 } ChangeKey;
+
+/* What happened to a table; see table_event.c. */
+typedef struct TableEvent
+{
+	Oid			table;			/* the watched one, not its partition */
+	int			operations;		/* OPERATION_* */
+	bool		of_rows;		/* for formats that tell of rows, else for others */
+	const char *row;			/* its primary key; NULL: not known, or too many */
+	uint64		frame;			/* of the statement; both in table_event.c only */
+	int			level;			/* of the subtransaction */
+} TableEvent;
 
 /* A statement interrupted by one at the same depth; see change_set.c. */
 typedef struct Statement
@@ -174,13 +189,45 @@ typedef struct Route
 	const char *channel;		/* may be a template; NULL: cache_notify.channel */
 	const struct PayloadFormat *format;
 	int			fields;			/* FIELD_* */
+	const char *suffix;			/* at the end of each payload */
+
+	/* if the format tells of tables */
+	Oid			table;
+	char		table_name[NAMEDATALEN];
 } Route;
 
+/* One notification of a format that tells of tables. */
+typedef struct TableDelivery
+{
+	Oid			table;
+	const char *table_name;
+	int			operation;		/* one of OPERATION_*; TRUNCATE: anything */
+	const char *row;			/* or NULL */
+	TimestampTz sent_at;		/* no two are the same */
+} TableDelivery;
+
+/* A format tells either of keys or of tables. */
 typedef struct PayloadFormat
 {
 	const char *name;
 	void		(*write) (StringInfo buf, const Delivery *delivery, int fields);
+	void		(*write_event) (StringInfo buf, const TableDelivery *delivery);
+	void		(*write_row_key) (StringInfo buf, const char *column,
+								  const char *value);	/* tells of each row */
+	bool		tells_order;	/* only equal neighbours are one event */
+	const char *channel;		/* if setup names none; NULL: the default */
 } PayloadFormat;
+
+/* A notification, ready to be sent. */
+typedef struct Message
+{
+	const char *channel;
+	const char *payload;
+	const Route *route;			/* both NULL unless it tells of a table */
+	TableDelivery *event;
+	int			position;		/* both used in message.c only */
+	bool		repeated;
+} Message;
 
 /* What is counted, for each database: the columns of statistics(), in order. */
 typedef enum Statistic
@@ -238,6 +285,14 @@ extern Oid	extension_relation(const char *name);
 extern Relation extension_open(const char *name, LOCKMODE lockmode);
 extern void check_domain_name(const char *name);
 
+/* table_event.c */
+extern bool table_event_note(const TableEvent *event);
+extern bool table_event_full(void);
+extern List *table_events(void);
+extern void table_event_reset(void);
+extern void table_event_subcommit(int level);
+extern void table_event_subabort(int level);
+
 /* trigger.c */
 extern int64 trigger_rows_seen;
 extern void trigger_init(void);
@@ -251,6 +306,7 @@ extern void change_set_touch(ChangeKey *key, int depth);
 extern void change_set_bump(ChangeKey *key);
 extern Statement change_set_begin_statement(int depth);
 extern void change_set_end_statement(Statement outer);
+extern uint64 change_set_frame(int depth);
 extern bool change_set_touched(const ChangeKey *key, int depth);
 extern bool change_set_full(void);
 extern bool change_set_active(void);
@@ -330,6 +386,7 @@ extern char *tenant_argument(FunctionCallInfo fcinfo, int n);
 extern int	route_fields(char **args, int nargs);
 extern void route_load(void);
 extern List *route_all(void);
+extern void route_init(void);
 extern void announce_configuration(void);
 
 /* watched.c */
@@ -359,10 +416,16 @@ extern bool delivery_due(void);
 extern void delivery_post_commit(void);
 extern void delivery_reset(void);
 
+/* message.c */
+extern List *messages_of(CounterTable *table, List *events, List *keys,
+						 uint64 lsn);
+extern List *reset_messages(CounterTable *table);
+extern void stamp_message(Message *message);
+
 /* notify.c */
-extern void notify_at_commit(CounterTable *table, List *keys);
-extern bool notify_committed(CounterTable *table, List *keys, bool reset,
-							 bool take_owed);
+extern void notify_at_commit(CounterTable *table, List *events, List *keys);
+extern bool notify_committed(CounterTable *table, List *events, List *keys,
+							 bool reset, bool take_owed);
 extern void wal_write_keys(CounterTable *table, List *keys);
 
 /* shared.c */
@@ -377,6 +440,11 @@ extern void shared_count(SharedDatabase *db, int64 bumps, int64 rows);
 extern bool shared_stop_worker(Oid database);
 extern void shared_resume_worker(Oid database, bool (*start) (Oid));
 extern void shared_forget_database(Oid database);
+
+/* shared_event.c */
+extern bool shared_add_events(SharedDatabase *db, List *events,
+							  TransactionId xid);
+extern void shared_drop_events(SharedDatabase *db, TransactionId xid);
 
 /* worker.c */
 extern void worker_init(void);
@@ -406,5 +474,6 @@ extern Oid	table_of_policy(Oid policy, Snapshot snapshot);
 /* inheritance.c */
 extern bool inherit_triggers(Oid relid, Oid function);
 extern void make_way_for_clones(Oid parent, Oid child);
+extern Oid	watched_ancestor(Oid relid, const char *domain);
 
 #endif							/* CACHE_NOTIFY_H */

@@ -325,7 +325,7 @@ cascade_key(ChangeKey *key, int depth)
 		}
 		else
 			reached->notices++;
-		reached->extra.all_keys = true;
+		reached->extra.all_keys = reached->extra.coarse = true;
 	}
 }
 
@@ -334,6 +334,15 @@ static int
 frame_index(int depth)
 {
 	return Min(Max(depth - 1, 0), MAX_FRAME_DEPTH - 1);
+}
+
+/* The number of the current statement's frame; 0 if no hook tells statements. */
+uint64
+change_set_frame(int depth)
+{
+	int			i = frame_index(depth);
+
+	return in_statement[i] ? frames[i] : 0;
 }
 
 /* Has the current statement at this trigger depth counted the key already? */
@@ -365,7 +374,7 @@ change_set_bump(ChangeKey *key)
 {
 	journal_key(key);
 	key->bumps++;
-	key->extra.all_keys = true;
+	key->extra.all_keys = key->extra.coarse = true;
 	cascade_key(key, -1);
 }
 
@@ -454,6 +463,7 @@ change_set_recascade(void)
 			ChangeKey  *reached = change_set_key(target->domain, key->tenant,
 												 key->tenant_len);
 
+			reached->extra.coarse = true;
 			if (target->bump && reached->bumps == 0)
 				reached->bumps = 1;
 			else if (!target->bump && !key_is_pending(reached))

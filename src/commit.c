@@ -70,12 +70,14 @@ xact_callback(XactEvent event, void *arg)
 		case XACT_EVENT_COMMIT:
 			delivery_post_commit();
 			change_set_reset();
+			table_event_reset();
 			cascade_end_transaction();
 			break;
 		case XACT_EVENT_PREPARE:
 		case XACT_EVENT_ABORT:
 			delivery_reset();
 			change_set_reset();
+			table_event_reset();
 			cascade_end_transaction();
 			break;
 		case XACT_EVENT_PARALLEL_PRE_COMMIT:
@@ -89,10 +91,18 @@ static void
 subxact_callback(SubXactEvent event, SubTransactionId subid,
 				 SubTransactionId parent, void *arg)
 {
+	int			level = GetCurrentTransactionNestLevel();
+
 	if (event == SUBXACT_EVENT_COMMIT_SUB)
-		change_set_subcommit(GetCurrentTransactionNestLevel());
+	{
+		change_set_subcommit(level);
+		table_event_subcommit(level);
+	}
 	else if (event == SUBXACT_EVENT_ABORT_SUB)
-		change_set_subabort(GetCurrentTransactionNestLevel());
+	{
+		change_set_subabort(level);
+		table_event_subabort(level);
+	}
 }
 
 void

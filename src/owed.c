@@ -116,6 +116,7 @@ scan_owed(Relation rel, bool take, List **keys)
 			key->domain = domain_lookup(TextDatumGetCString(domain));
 			key->tenant = no_tenant ? NULL : TextDatumGetCString(tenant);
 			key->tenant_len = no_tenant ? 0 : strlen(key->tenant);
+			key->extra.coarse = true;	/* its events are not kept */
 			*keys = lappend(*keys, key);
 		}
 	}

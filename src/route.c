@@ -6,7 +6,8 @@
  * A domain goes to the channel of each watched table that feeds it, because
  * whoever listens there caches the domain and must hear of every bump, also
  * of one that came by a cascade or by hand.  A domain that no table feeds
- * goes to the default channel.
+ * goes to the default channel.  A format that tells of tables has a route for
+ * each table.
  *
  * The configuration is in the triggers' arguments, or for views in labels,
  * and nowhere else (watched.c).  Every watched table has a statement trigger,
@@ -28,6 +29,7 @@
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/inval.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
@@ -36,6 +38,7 @@ PG_FUNCTION_INFO_V1(cache_notify_configuration_changed);
 PG_FUNCTION_INFO_V1(cache_notify_rules_changed);
 
 static uint64 loaded_generation = 0;	/* of the routes in memory */
+static bool names_valid = false;	/* no table may have been renamed since */
 static List *routes = NIL;		/* every Route */
 
 /* The payload fields that a trigger asks for. */
@@ -65,7 +68,9 @@ static bool
 same_route(const Route *a, const Route *b)
 {
 	return a->format == b->format && a->fields == b->fields &&
-		strcmp(a->channel ? a->channel : "", b->channel ? b->channel : "") == 0;
+		a->table == b->table &&
+		strcmp(a->channel ? a->channel : "", b->channel ? b->channel : "") == 0 &&
+		strcmp(a->suffix ? a->suffix : "", b->suffix ? b->suffix : "") == 0;
 }
 
 static void
@@ -86,7 +91,16 @@ add_watch_route(const Watch *watch)
 												   "payload"));
 	if (route.format == NULL)
 		route.format = payload_format(NULL);
+	if (route.channel == NULL)
+		route.channel = route.format->channel;
 	route.fields = route_fields(watch->args, watch->nargs);
+	route.suffix = trigger_argument(watch->args, watch->nargs, "payload_suffix");
+	if (route.format->write_event != NULL)
+	{
+		if (watch->inherited)
+			return;				/* the parent is the table to tell of */
+		route.table = watch->relation;
+	}
 	foreach(lc, domain->routes)
 		if (same_route(lfirst(lc), &route))
 			return;
@@ -96,6 +110,8 @@ add_watch_route(const Watch *watch)
 	*copy = route;
 	if (route.channel != NULL)
 		copy->channel = pstrdup(route.channel);
+	if (route.suffix != NULL)
+		copy->suffix = pstrdup(route.suffix);
 	domain->routes = lappend(domain->routes, copy);
 	routes = lappend(routes, copy);
 	MemoryContextSwitchTo(old);
@@ -146,6 +162,36 @@ read_triggers(Oid function)
 	table_close(pg_depend, AccessShareLock);
 }
 
+static void
+relcache_callback(Datum arg, Oid relid)
+{
+	names_valid = false;
+}
+
+void
+route_init(void)
+{
+	CacheRegisterRelcacheCallback(relcache_callback, (Datum) 0);
+}
+
+/* Payloads name tables as they are called now. */
+static void
+read_names(void)
+{
+	ListCell   *lc;
+
+	names_valid = true;			/* unless a callback objects meanwhile */
+	foreach(lc, routes)
+	{
+		Route	   *route = lfirst(lc);
+		char	   *name = OidIsValid(route->table) ?
+			get_rel_name(route->table) : NULL;
+
+		if (name != NULL)
+			strlcpy(route->table_name, name, NAMEDATALEN);
+	}
+}
+
 /*
  * Bring Domain.routes and route_all() up to date.  May read the catalogs, and
  * wait for a lock on them; what it leaves stays valid until the next call of
@@ -159,7 +205,11 @@ route_load(void)
 	ListCell   *lc;
 
 	if (loaded_generation == reading)
+	{
+		if (!names_valid)
+			read_names();
 		return;
+	}
 	routes = NIL;				/* they went with the rules */
 	function = LookupFuncName(list_make2(makeString(EXTENSION_SCHEMA),
 										 makeString("statement_change")),
@@ -168,6 +218,7 @@ route_load(void)
 		read_triggers(function);
 	foreach(lc, watches_by_label())
 		add_watch_route(lfirst(lc));
+	read_names();
 	loaded_generation = reading;
 }
 

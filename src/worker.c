@@ -181,6 +181,27 @@ change_of_shared_key(SharedKey *k)
 	return key;
 }
 
+/* The table events that can be delivered, in the form that message.c reads. */
+static List *
+take_events(void)
+{
+	List	   *events = NIL;
+	ListCell   *lc;
+
+	foreach(lc, shared_take_events(my_database, GetLatestSnapshot()))
+	{
+		SharedEvent *e = lfirst(lc);
+		TableEvent *event = palloc0(sizeof(TableEvent));
+
+		event->table = e->table;
+		event->operations = e->operations;
+		event->of_rows = e->of_rows;
+		event->row = e->has_row ? e->row : NULL;
+		events = lappend(events, event);
+	}
+	return events;
+}
+
 /*
  * Say which backend keeps the notification queue full.  The server does not
  * tell, but a listener falls behind in one of two ways: it sits in a
@@ -219,6 +240,7 @@ static bool
 deliver(List *shared_keys, bool reset, bool owed, bool log_full)
 {
 	List	   *keys = NIL;
+	List	   *events;
 	ListCell   *lc;
 	CounterTable table;
 	bool		sent = true;
@@ -229,10 +251,11 @@ deliver(List *shared_keys, bool reset, bool owed, bool log_full)
 	MemoryContextSwitchTo(cycle_context);
 	foreach(lc, shared_keys)
 		keys = lappend(keys, change_of_shared_key(lfirst(lc)));
+	events = take_events();
 
 	if (counter_open(&table, AccessShareLock))
 	{
-		sent = notify_committed(&table, keys, reset, owed);
+		sent = notify_committed(&table, events, keys, reset, owed);
 		counter_close(&table, NoLock);
 	}
 	if (!sent && log_full)
@@ -304,6 +327,7 @@ run_cycle(void)
 	if (deliver(keys, reset, owed, log_full))
 	{
 		shared_finish(my_database, false);
+		shared_events_delivered(my_database);
 		if (nkeys > 0)
 			count_delivered(nkeys, lag_us);
 	}
