@@ -32,6 +32,8 @@
 #include "utils/snapmgr.h"
 #include "utils/tuplestore.h"
 
+#include "fault.h"
+
 PG_FUNCTION_INFO_V1(cache_notify_cascade_closure);
 
 /* Columns of cache_notify.cascade_rules. */
@@ -177,7 +179,10 @@ load_rules(void)
 	{
 		scan = systable_beginscan(rel, InvalidOid, false, SnapshotSelf, 0, NULL);
 		while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+		{
 			add_rule(tuple, RelationGetDescr(rel));
+			FAULT_POINT("load_rules");
+		}
 		systable_endscan(scan);
 		relation_close(rel, AccessShareLock);
 	}
@@ -225,6 +230,7 @@ reach(Domain *source)
 
 		queue = list_delete_first(queue);
 		follow_rules(domain, &reached, &queue);
+		FAULT_POINT("closure");
 	}
 	return reached;
 }

@@ -18,6 +18,8 @@
 #include "access/xact.h"
 #include "utils/memutils.h"
 
+#include "fault.h"
+
 static void
 write_changes(bool prepare)
 {
@@ -34,6 +36,7 @@ write_changes(bool prepare)
 		return;					/* the extension has been dropped meanwhile */
 	}
 
+	FAULT_POINT("pre_commit");
 	change_set_recascade();
 	keys = change_set_pending();
 	epoch_before_bump(&table, prepare);
@@ -44,11 +47,13 @@ write_changes(bool prepare)
 		if (key->bumps > 0)
 			counter_bump(&table, key);
 	}
+	FAULT_POINT("counted");
 
 	if (keys != NIL && prepare)
 		delivery_pre_prepare(&table, keys);
 	else if (keys != NIL || delivery_due())
 		delivery_pre_commit(&table, keys);
+	FAULT_POINT("delivered");
 	counter_close(&table, NoLock);
 	MemoryContextSwitchTo(old);
 }

@@ -31,6 +31,8 @@
 #include "utils/fmgrprotos.h"
 #include "utils/snapmgr.h"
 
+#include "fault.h"
+
 /* Bytes of queue that one notification takes beside channel and payload. */
 #define NOTIFICATION_OVERHEAD 24
 
@@ -317,6 +319,7 @@ notify_at_commit(CounterTable *table, List *keys)
 	keys = list_concat_copy(keys, owed_take(&reset));
 	route_load();
 	(void) lock_queue(true);
+	FAULT_POINT("queue_locked");
 
 	messages = current_messages(table, keys, reset, 0);
 	if (!queue_has_room(messages))
@@ -329,6 +332,7 @@ notify_at_commit(CounterTable *table, List *keys)
 		}
 	}
 	send_messages(messages);
+	FAULT_POINT("queued");
 }
 
 /*

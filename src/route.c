@@ -31,6 +31,8 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
+#include "fault.h"
+
 PG_FUNCTION_INFO_V1(cache_notify_trigger_arguments);
 PG_FUNCTION_INFO_V1(cache_notify_configuration_changed);
 PG_FUNCTION_INFO_V1(cache_notify_rules_changed);
@@ -138,8 +140,10 @@ read_triggers(Oid function)
 	{
 		Form_pg_depend depend = (Form_pg_depend) GETSTRUCT(tuple);
 
-		if (depend->classid == TriggerRelationId)
-			add_route_of_trigger(pg_trigger, depend->objid);
+		if (depend->classid != TriggerRelationId)
+			continue;
+		add_route_of_trigger(pg_trigger, depend->objid);
+		FAULT_POINT("load_routes");
 	}
 	systable_endscan(scan);
 	table_close(pg_trigger, AccessShareLock);

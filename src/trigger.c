@@ -31,6 +31,7 @@
 #include "utils/json.h"
 #include "utils/rel.h"
 
+#include "fault.h"
 #include "trigger_config.h"
 
 PG_FUNCTION_INFO_V1(cache_notify_row_change);
@@ -329,6 +330,7 @@ touch_row(TriggerState *state, ChangeKey *key, HeapTuple tuple,
 		  TupleDesc desc, int operation)
 {
 	change_set_touch(key, state->depth);
+	FAULT_POINT("trigger");
 	if (state->config->fields == 0)
 		key->extra.all_keys = true;
 	else

@@ -43,6 +43,7 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
+#include "fault.h"
 #include "shared.h"
 
 /* Least time between the beginnings of two cycles, in ms. */
@@ -232,7 +233,9 @@ deliver(List *shared_keys, bool reset, bool owed, bool log_full)
 
 	if (counter_open(&table, AccessShareLock))
 	{
+		FAULT_POINT("worker_taken");
 		sent = notify_committed(&table, keys, reset, owed);
+		FAULT_POINT("worker_queued");
 		counter_close(&table, NoLock);
 	}
 	if (!sent && log_full)
@@ -303,6 +306,7 @@ run_cycle(void)
 	lag_us = GetCurrentTimestamp() - oldest_change(keys);
 	if (deliver(keys, reset, owed, log_full))
 	{
+		FAULT_POINT("worker_sent");
 		shared_finish(my_database, false);
 		if (nkeys > 0)
 			count_delivered(nkeys, lag_us);
