@@ -58,7 +58,7 @@ typedef struct Domain
 	List	   *rules;			/* CascadeTarget *, as in cascade_rules */
 	uint64		targets_generation; /* graph that targets was made from */
 	List	   *targets;		/* CascadeTarget *, the closure */
-	int			mark;			/* both used while a closure is computed */
+	uint64		mark;			/* both used while a closure is computed */
 	struct Domain *reached_from;
 
 	/* delivery.c */

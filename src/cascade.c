@@ -44,11 +44,15 @@ PG_FUNCTION_INFO_V1(cache_notify_cascade_closure);
 /* More domains than this are forgotten at the end of a transaction. */
 #define MAX_CACHED_DOMAINS	4096
 
-/* Domain.mark, while a closure is computed */
-#define MARK_NONE	0
-#define MARK_NOTICE	1
-#define MARK_BUMP	2
+/*
+ * Domain.mark, while a closure is computed: the number of the closure, and
+ * whether the domain is bumped.  Marks of other numbers are none, so marks
+ * that an error left behind do no harm.
+ */
+#define MARK_NOTICE	(closure_number << 1)
+#define MARK_BUMP	(closure_number << 1 | 1)
 
+static uint64 closure_number = 0;
 static HTAB *domains = NULL;
 static uint64 domains_forgotten = 0;	/* how often */
 static MemoryContext rules_context = NULL;	/* rules, closures, routes */
@@ -202,7 +206,7 @@ follow_rules(Domain *domain, List **reached, List **queue)
 
 		if (target->mark == MARK_BUMP || (target->mark == MARK_NOTICE && !rule->bump))
 			continue;
-		if (target->mark == MARK_NONE)
+		if (target->mark != MARK_NOTICE)
 			*reached = lappend(*reached, target);
 		target->reached_from = domain;
 		target->mark = rule->bump ? MARK_BUMP : MARK_NOTICE;
@@ -214,7 +218,7 @@ follow_rules(Domain *domain, List **reached, List **queue)
 /*
  * Follow the rules breadth first, so that reached_from leads back on a
  * shortest path.  Returns the domains reached, in that order, with their
- * marks set: the caller calls clear_marks().
+ * marks set until the next call.
  */
 static List *
 reach(Domain *source)
@@ -222,6 +226,7 @@ reach(Domain *source)
 	List	   *reached = NIL;
 	List	   *queue = list_make1(source);
 
+	closure_number++;
 	source->mark = MARK_BUMP;
 	source->reached_from = NULL;
 	while (queue != NIL)
@@ -233,16 +238,6 @@ reach(Domain *source)
 		FAULT_POINT("closure");
 	}
 	return reached;
-}
-
-static void
-clear_marks(Domain *source, List *reached)
-{
-	ListCell   *lc;
-
-	source->mark = MARK_NONE;
-	foreach(lc, reached)
-		((Domain *) lfirst(lc))->mark = MARK_NONE;
 }
 
 static List *
@@ -262,7 +257,6 @@ compute_targets(Domain *source)
 		targets = lappend(targets, target);
 	}
 	MemoryContextSwitchTo(old);
-	clear_marks(source, reached);
 	list_free(reached);
 	return targets;
 }
@@ -374,6 +368,5 @@ cache_notify_cascade_closure(PG_FUNCTION_ARGS)
 		values[2] = Int32GetDatum(depth);
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
-	clear_marks(source, reached);
 	return (Datum) 0;
 }
