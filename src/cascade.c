@@ -307,7 +307,7 @@ cascade_end_transaction(void)
 	MemoryContextDelete(rules_context);
 	domains = NULL;
 	rules_context = NULL;
-	loaded_generation = 0;
+	generation++;				/* what was made from them is gone as well */
 	domains_forgotten++;
 }
 
