@@ -37,7 +37,8 @@ PG_FUNCTION_INFO_V1(cache_notify_trigger_arguments);
 PG_FUNCTION_INFO_V1(cache_notify_configuration_changed);
 PG_FUNCTION_INFO_V1(cache_notify_rules_changed);
 
-static uint64 loaded_generation = 0;	/* of the routes in memory */
+static uint64 begun_generation = 0; /* of the routes in memory */
+static uint64 loaded_generation = 0;	/* the same, once they are all there */
 static List *routes = NIL;		/* every Route */
 
 /* The payload fields that a trigger asks for. */
@@ -98,8 +99,9 @@ add_watch_route(const Watch *watch)
 	*copy = route;
 	if (route.channel != NULL)
 		copy->channel = pstrdup(route.channel);
-	domain->routes = lappend(domain->routes, copy);
+	/* In this order: one that is in the second list is never added again. */
 	routes = lappend(routes, copy);
+	domain->routes = lappend(domain->routes, copy);
 	MemoryContextSwitchTo(old);
 }
 
@@ -164,7 +166,9 @@ route_load(void)
 
 	if (loaded_generation == reading)
 		return;
-	routes = NIL;				/* they went with the rules */
+	if (begun_generation != reading)
+		routes = NIL;			/* they went with the rules */
+	begun_generation = reading; /* else go on where an error stopped us */
 	function = LookupFuncName(list_make2(makeString(EXTENSION_SCHEMA),
 										 makeString("statement_change")),
 							  0, NULL, true);
