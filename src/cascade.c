@@ -24,6 +24,7 @@
 #include "access/relation.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
+#include "storage/proc.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
@@ -156,6 +157,26 @@ add_rule(HeapTuple tuple, TupleDesc desc)
 	MemoryContextSwitchTo(old);
 }
 
+/* The user's lock_timeout is for his own locks: no write fails of this one. */
+static Relation
+open_rules(void)
+{
+	int			lock_timeout = LockTimeout;
+	Relation	rel = NULL;
+
+	LockTimeout = 0;
+	PG_TRY();
+	{
+		rel = extension_open("cascade_rules", AccessShareLock);
+	}
+	PG_FINALLY();
+	{
+		LockTimeout = lock_timeout;
+	}
+	PG_END_TRY();
+	return rel;
+}
+
 /*
  * Read the rules, as committed now and as changed by this transaction,
  * whatever its isolation level.  Without the extension there are none.
@@ -174,7 +195,7 @@ load_rules(void)
 
 	if (domains == NULL)
 		create_domains();
-	rel = extension_open("cascade_rules", AccessShareLock);
+	rel = open_rules();
 	rules_oid = rel ? RelationGetRelid(rel) : InvalidOid;
 	reading = generation;		/* after the lock has taken invalidations in */
 	forget_rules();

@@ -16,6 +16,7 @@
 #include "cache_notify.h"
 
 #include "access/xact.h"
+#include "storage/proc.h"
 #include "utils/memutils.h"
 
 #include "fault.h"
@@ -58,6 +59,24 @@ write_changes(bool prepare)
 	MemoryContextSwitchTo(old);
 }
 
+/* The user's lock_timeout is for his own locks: no commit fails of ours. */
+static void
+write_changes_without_timeout(bool prepare)
+{
+	int			lock_timeout = LockTimeout;
+
+	LockTimeout = 0;
+	PG_TRY();
+	{
+		write_changes(prepare);
+	}
+	PG_FINALLY();
+	{
+		LockTimeout = lock_timeout;
+	}
+	PG_END_TRY();
+}
+
 static void
 xact_callback(XactEvent event, void *arg)
 {
@@ -67,10 +86,10 @@ xact_callback(XactEvent event, void *arg)
 	switch (event)
 	{
 		case XACT_EVENT_PRE_COMMIT:
-			write_changes(false);
+			write_changes_without_timeout(false);
 			break;
 		case XACT_EVENT_PRE_PREPARE:
-			write_changes(true);
+			write_changes_without_timeout(true);
 			break;
 		case XACT_EVENT_COMMIT:
 			delivery_post_commit();

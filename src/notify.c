@@ -27,7 +27,6 @@
 #include "commands/async.h"
 #include "common/md5.h"
 #include "storage/lock.h"
-#include "storage/proc.h"
 #include "utils/fmgrprotos.h"
 #include "utils/snapmgr.h"
 
@@ -241,28 +240,16 @@ queue_has_room(List *messages)
 
 /*
  * Take the lock that PreCommit_Notify() takes; see above.  False if wait is
- * false and somebody else has it.  The user's lock_timeout is for his own
- * locks: his commit must not fail because of this one.
+ * false and somebody else has it.
  */
 static bool
 lock_queue(bool wait)
 {
 	LOCKTAG		tag;
-	int			lock_timeout = LockTimeout;
-	LockAcquireResult result = LOCKACQUIRE_NOT_AVAIL;
 
 	SET_LOCKTAG_OBJECT(tag, InvalidOid, DatabaseRelationId, InvalidOid, 0);
-	LockTimeout = 0;
-	PG_TRY();
-	{
-		result = LockAcquire(&tag, AccessExclusiveLock, false, !wait);
-	}
-	PG_FINALLY();
-	{
-		LockTimeout = lock_timeout;
-	}
-	PG_END_TRY();
-	return result != LOCKACQUIRE_NOT_AVAIL;
+	return LockAcquire(&tag, AccessExclusiveLock, false, !wait) !=
+		LOCKACQUIRE_NOT_AVAIL;
 }
 
 static void
