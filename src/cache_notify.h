@@ -28,6 +28,7 @@
 
 #include "compat.h"
 
+#define EXTENSION_NAME		"cache_notify"
 #define EXTENSION_SCHEMA	"cache_notify"
 
 /*
@@ -337,6 +338,7 @@ extern void watched_init(void);
 extern const char *definition_domain(Oid objid);
 extern List *watches_of_relation(Oid relid, WatchTime when);
 extern List *watches_by_label(void);
+extern List *watches_by_trigger(void);
 extern Watch *watch_of_trigger(Oid trigger, WatchTime when);
 extern Watch *watch_of_trigger_tuple(HeapTuple tuple, TupleDesc desc);
 extern void watches_rename_column(Oid relid, const char *old, const char *new);
@@ -406,5 +408,9 @@ extern Oid	table_of_policy(Oid policy, Snapshot snapshot);
 /* inheritance.c */
 extern bool inherit_triggers(Oid relid, Oid function);
 extern void make_way_for_clones(Oid parent, Oid child);
+
+/* drop_extension.c */
+struct DropStmt;
+extern void extension_drop_starts(struct DropStmt *stmt);
 
 #endif							/* CACHE_NOTIFY_H */

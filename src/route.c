@@ -17,19 +17,9 @@
  */
 #include "cache_notify.h"
 
-#include "access/htup_details.h"
-#include "access/table.h"
-#include "catalog/dependency.h"
-#include "catalog/indexing.h"
-#include "catalog/pg_depend.h"
-#include "catalog/pg_proc.h"
-#include "catalog/pg_trigger.h"
-#include "parser/parse_func.h"
 #include "utils/builtins.h"
-#include "utils/fmgroids.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
-#include "utils/snapmgr.h"
 
 #include "fault.h"
 
@@ -80,7 +70,7 @@ add_watch_route(const Watch *watch)
 	ListCell   *lc;
 	MemoryContext old;
 
-	if (watch == NULL || watch->domain == NULL)
+	if (watch->domain == NULL)
 		return;
 	domain = domain_lookup(watch->domain);
 	route.domain = domain->name;
@@ -105,53 +95,6 @@ add_watch_route(const Watch *watch)
 	MemoryContextSwitchTo(old);
 }
 
-static void
-add_route_of_trigger(Relation pg_trigger, Oid trigger)
-{
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	tuple;
-
-	ScanKeyInit(&key, Anum_pg_trigger_oid, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(trigger));
-	scan = systable_beginscan(pg_trigger, TriggerOidIndexId, true, NULL,
-							  1, &key);
-	if (HeapTupleIsValid(tuple = systable_getnext(scan)))
-		add_watch_route(watch_of_trigger_tuple(tuple,
-											   RelationGetDescr(pg_trigger)));
-	systable_endscan(scan);
-}
-
-/* Visit the statement triggers of all watched tables. */
-static void
-read_triggers(Oid function)
-{
-	Relation	pg_depend = table_open(DependRelationId, AccessShareLock);
-	Relation	pg_trigger = table_open(TriggerRelationId, AccessShareLock);
-	ScanKeyData keys[2];
-	SysScanDesc scan;
-	HeapTuple	tuple;
-
-	ScanKeyInit(&keys[0], Anum_pg_depend_refclassid, BTEqualStrategyNumber,
-				F_OIDEQ, ObjectIdGetDatum(ProcedureRelationId));
-	ScanKeyInit(&keys[1], Anum_pg_depend_refobjid, BTEqualStrategyNumber,
-				F_OIDEQ, ObjectIdGetDatum(function));
-	scan = systable_beginscan(pg_depend, DependReferenceIndexId, true, NULL,
-							  2, keys);
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-	{
-		Form_pg_depend depend = (Form_pg_depend) GETSTRUCT(tuple);
-
-		if (depend->classid != TriggerRelationId)
-			continue;
-		add_route_of_trigger(pg_trigger, depend->objid);
-		FAULT_POINT("load_routes");
-	}
-	systable_endscan(scan);
-	table_close(pg_trigger, AccessShareLock);
-	table_close(pg_depend, AccessShareLock);
-}
-
 /*
  * Bring Domain.routes and route_all() up to date.  May read the catalogs, and
  * wait for a lock on them; what it leaves stays valid until the next call of
@@ -161,7 +104,6 @@ void
 route_load(void)
 {
 	uint64		reading = cascade_load();
-	Oid			function;
 	ListCell   *lc;
 
 	if (loaded_generation == reading)
@@ -169,13 +111,11 @@ route_load(void)
 	if (begun_generation != reading)
 		routes = NIL;			/* they went with the rules */
 	begun_generation = reading; /* else go on where an error stopped us */
-	function = LookupFuncName(list_make2(makeString(EXTENSION_SCHEMA),
-										 makeString("statement_change")),
-							  0, NULL, true);
-	if (OidIsValid(function))
-		read_triggers(function);
-	foreach(lc, watches_by_label())
+	foreach(lc, list_concat(watches_by_trigger(), watches_by_label()))
+	{
 		add_watch_route(lfirst(lc));
+		FAULT_POINT("load_routes");
+	}
 	loaded_generation = reading;
 }
 
