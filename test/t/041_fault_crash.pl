@@ -102,7 +102,12 @@ for my $point (qw(worker_taken worker_queued worker_sent))
 		configure($node, 'cache_notify.fault' => "$point:" . ($how eq 'error' ? 'error' : 'wait'));
 		if ($how eq 'error')
 		{
-			wait_for('the worker to die', sub { $faults->ask($change); $faults->ask($gone) eq 't' });
+			# One with an older setting may still be held somewhere.
+			wait_for('the worker to die', sub {
+					$faults->release_all;
+					$faults->ask($change);
+					return $faults->ask($gone) eq 't';
+				});
 		}
 		else
 		{
@@ -114,7 +119,7 @@ for my $point (qw(worker_taken worker_queued worker_sent))
 		$faults->ask($change);
 		configure($node, 'cache_notify.fault' => '');
 		# A worker with the old setting may come to the point once more.
-		wait_for('deliveries', sub { $faults->release($point); !%{ heard_wrong($node, $ear) } });
+		wait_for('deliveries', sub { $faults->release_all; !%{ heard_wrong($node, $ear) } });
 		hears_ok($node, $ear, "worker, $how at $point: everything is delivered");
 	}
 }
@@ -129,6 +134,7 @@ for my $point (qw(worker_taken worker_queued worker_sent))
 	$node->reload;
 	my $s = session($node);
 	wait_for("a kill at $point", sub {
+			$faults->release_all;
 			$s->send($Faults::write);
 			return Faults::outcome($s) =~ /connection/;
 		});

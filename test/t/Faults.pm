@@ -111,6 +111,14 @@ sub release
 	return;
 }
 
+# Let go whoever is held, at whatever point.
+sub release_all
+{
+	my ($self) = @_;
+	unlink glob($self->file('*'));
+	return;
+}
+
 # The result of a command that may fail or lose its connection: what it said.
 sub outcome
 {
