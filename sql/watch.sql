@@ -94,6 +94,19 @@ $$;
 COMMENT ON FUNCTION cache_notify.inherit_triggers(regclass) IS
 'Gives a table and all its partitions or child tables the triggers that their parents'' being watched asks for, and drops those it no longer does. Event triggers and setup_table_invalidation() call it; calling it again does no harm.';
 
+CREATE FUNCTION cache_notify.lock_family(table_name regclass) RETURNS void
+	LANGUAGE plpgsql VOLATILE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF EXISTS (SELECT FROM pg_class WHERE oid = table_name AND relhassubclass AND relkind IN ('r', 'p')) THEN
+		EXECUTE format('LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE', table_name);
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION cache_notify.lock_family(regclass) IS
+'Locks a table that has partitions or child tables, before triggers of these are dropped: writers lock the parent first, and so does nobody end in a deadlock with them.';
+
 CREATE FUNCTION cache_notify.label_relation(table_name regclass, arguments text[]) RETURNS void
 	LANGUAGE plpgsql VOLATILE
 	SET search_path = pg_catalog, pg_temp
@@ -185,6 +198,7 @@ BEGIN
 			 OR NOT w.inherited AND w.tgrelid IN (
 				SELECT t.relid FROM pg_partition_tree(table_name) t WHERE t.level > 0))
 	LOOP
+		PERFORM cache_notify.lock_family(table_name);
 		EXECUTE format('DROP TRIGGER %I ON %s', doomed.tgname, doomed.relation);
 	END LOOP;
 	FOREACH kind IN ARRAY kinds LOOP
@@ -240,6 +254,7 @@ BEGIN
 		AND (remove_table_invalidation.domain_name IS NULL
 			 OR w.domain = remove_table_invalidation.domain_name)
 	LOOP
+		PERFORM cache_notify.lock_family(table_name);
 		EXECUTE format('DROP TRIGGER %I ON %s', doomed.tgname, table_name);
 		found_any := true;
 	END LOOP;

@@ -28,6 +28,7 @@
 
 #include "compat.h"
 
+#define EXTENSION_NAME		"cache_notify"
 #define EXTENSION_SCHEMA	"cache_notify"
 
 /*
@@ -58,7 +59,7 @@ typedef struct Domain
 	List	   *rules;			/* CascadeTarget *, as in cascade_rules */
 	uint64		targets_generation; /* graph that targets was made from */
 	List	   *targets;		/* CascadeTarget *, the closure */
-	int			mark;			/* both used while a closure is computed */
+	uint64		mark;			/* both used while a closure is computed */
 	struct Domain *reached_from;
 
 	/* delivery.c */
@@ -394,6 +395,7 @@ extern void watched_init(void);
 extern const char *definition_domain(Oid objid);
 extern List *watches_of_relation(Oid relid, WatchTime when);
 extern List *watches_by_label(void);
+extern List *watches_by_trigger(void);
 extern Watch *watch_of_trigger(Oid trigger, WatchTime when);
 extern Watch *watch_of_trigger_tuple(HeapTuple tuple, TupleDesc desc);
 extern void watches_rename_column(Oid relid, const char *old, const char *new);
@@ -475,5 +477,9 @@ extern Oid	table_of_policy(Oid policy, Snapshot snapshot);
 extern bool inherit_triggers(Oid relid, Oid function);
 extern void make_way_for_clones(Oid parent, Oid child);
 extern Oid	watched_ancestor(Oid relid, const char *domain);
+
+/* drop_extension.c */
+struct DropStmt;
+extern void extension_drop_starts(struct DropStmt *stmt);
 
 #endif							/* CACHE_NOTIFY_H */

@@ -65,6 +65,8 @@ keys_equal(const ChangeKey *a, const ChangeKey *b)
 
 #include "lib/simplehash.h"
 
+#include "fault.h"
+
 /* More keys than this are in a hash table. */
 #define MAX_LISTED_KEYS	8
 
@@ -161,6 +163,7 @@ add_key(const ChangeKey *probe)
 	key->journal = -1;
 
 	change_set->keys = lappend(change_set->keys, key);
+	FAULT_POINT("change_set");
 	if (change_set->table != NULL)
 		add_to_table(key);
 	else if (list_length(change_set->keys) > MAX_LISTED_KEYS)
@@ -289,6 +292,7 @@ journal_key(ChangeKey *key)
 							  (Size) size * sizeof(JournalRecord));
 		change_set->journal_size = size;
 	}
+	FAULT_POINT("journal");
 	record = &change_set->journal[change_set->journal_len];
 	record->key = key;
 	record->previous = key->journal;

@@ -345,6 +345,16 @@ compat_check_execute(Oid function)
 		aclcheck_error(result, OBJECT_FUNCTION, get_func_name(function));
 }
 
+
+/* 17: transactions can time out. */
+static inline void
+compat_no_transaction_timeout(void)
+{
+#if PG_VERSION_NUM >= 170000
+	SetConfigOption("transaction_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
+#endif
+}
+
 /* 17: the size of the notification queue became a setting. */
 static inline uint64
 compat_notify_queue_bytes(void)

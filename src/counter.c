@@ -37,6 +37,8 @@
 #include "utils/inval.h"
 #include "utils/snapmgr.h"
 
+#include "fault.h"
+
 /* Columns of cache_notify.version_counter. */
 #define Anum_counter_n				1
 #define Anum_counter_last_modified	2
@@ -283,6 +285,7 @@ update_row(CounterTable *table, const ChangeKey *key, HeapTuple old,
 								GetCurrentCommandId(true), &failure);
 	if (result == TM_Ok)
 	{
+		FAULT_POINT("counter_update");
 		if (!HeapTupleIsHeapOnly(new))
 			insert_index_entries(table, new, true);
 		if (ItemPointerGetBlockNumber(&new->t_self) !=
@@ -424,6 +427,7 @@ insert_row(CounterTable *table, const ChangeKey *key)
 
 	tuple = heap_form_tuple(RelationGetDescr(table->heap), values, nulls);
 	heap_insert(table->heap, tuple, GetCurrentCommandId(true), 0, NULL);
+	FAULT_POINT("counter_insert");
 	insert_index_entries(table, tuple, false);
 	remember_row(key, &tuple->t_self, InvalidBuffer);
 	heap_freetuple(tuple);

@@ -24,6 +24,8 @@
 #include "utils/memutils.h"
 #include "utils/varlena.h"
 
+#include "fault.h"
+
 #define LANE_COMMIT	0x01
 #define LANE_WORKER	0x02
 #define LANE_WAL	0x04
@@ -180,6 +182,7 @@ delivery_pre_commit(CounterTable *table, List *keys)
 {
 	keys = public_keys(keys);
 	pin_worker();
+	FAULT_POINT("pinned");
 	if (commit_lane_needed())
 	{
 		if (keys != NIL || owed_at_commit)
@@ -237,6 +240,8 @@ count_changes(void)
 void
 delivery_post_commit(void)
 {
+	if (post_commit)
+		FAULT_POINT("post_commit");
 	if (post_commit && shared_available())
 	{
 		if (delivery_lanes & (LANE_COMMIT | LANE_WORKER))

@@ -26,9 +26,10 @@
 #include "catalog/pg_database.h"
 #include "commands/async.h"
 #include "storage/lock.h"
-#include "storage/proc.h"
 #include "utils/fmgrprotos.h"
 #include "utils/snapmgr.h"
+
+#include "fault.h"
 
 /* Bytes of queue that one notification takes beside channel and payload. */
 #define NOTIFICATION_OVERHEAD 24
@@ -78,28 +79,16 @@ queue_has_room(List *messages)
 
 /*
  * Take the lock that PreCommit_Notify() takes; see above.  False if wait is
- * false and somebody else has it.  The user's lock_timeout is for his own
- * locks: his commit must not fail because of this one.
+ * false and somebody else has it.
  */
 static bool
 lock_queue(bool wait)
 {
 	LOCKTAG		tag;
-	int			lock_timeout = LockTimeout;
-	LockAcquireResult result = LOCKACQUIRE_NOT_AVAIL;
 
 	SET_LOCKTAG_OBJECT(tag, InvalidOid, DatabaseRelationId, InvalidOid, 0);
-	LockTimeout = 0;
-	PG_TRY();
-	{
-		result = LockAcquire(&tag, AccessExclusiveLock, false, !wait);
-	}
-	PG_FINALLY();
-	{
-		LockTimeout = lock_timeout;
-	}
-	PG_END_TRY();
-	return result != LOCKACQUIRE_NOT_AVAIL;
+	return LockAcquire(&tag, AccessExclusiveLock, false, !wait) !=
+		LOCKACQUIRE_NOT_AVAIL;
 }
 
 static void
@@ -159,6 +148,7 @@ notify_at_commit(CounterTable *table, List *events, List *keys)
 	keys = list_concat_copy(keys, owed_take(&reset));
 	route_load();
 	(void) lock_queue(true);
+	FAULT_POINT("queue_locked");
 
 	messages = current_messages(table, events, keys, reset, 0);
 	if (!queue_has_room(messages))
@@ -171,6 +161,7 @@ notify_at_commit(CounterTable *table, List *events, List *keys)
 		}
 	}
 	send_messages(messages);
+	FAULT_POINT("queued");
 }
 
 /*

@@ -24,6 +24,8 @@
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
 
+#include "fault.h"
+
 /* Columns of cache_notify.owed_delivery. */
 #define Anum_owed_domain	1
 #define Anum_owed_tenant_id	2
@@ -71,6 +73,7 @@ owed_add(List *keys)
 			ChangeKey  *key = lfirst(lc);
 
 			insert_owed(rel, key->domain->name, key->tenant);
+			FAULT_POINT("owed");
 		}
 	relation_close(rel, NoLock);
 }

@@ -18,26 +18,19 @@
  */
 #include "cache_notify.h"
 
-#include "access/htup_details.h"
-#include "access/table.h"
-#include "catalog/dependency.h"
-#include "catalog/indexing.h"
-#include "catalog/pg_depend.h"
-#include "catalog/pg_proc.h"
-#include "catalog/pg_trigger.h"
-#include "parser/parse_func.h"
 #include "utils/builtins.h"
-#include "utils/fmgroids.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
-#include "utils/snapmgr.h"
+
+#include "fault.h"
 
 PG_FUNCTION_INFO_V1(cache_notify_trigger_arguments);
 PG_FUNCTION_INFO_V1(cache_notify_configuration_changed);
 PG_FUNCTION_INFO_V1(cache_notify_rules_changed);
 
-static uint64 loaded_generation = 0;	/* of the routes in memory */
+static uint64 begun_generation = 0; /* of the routes in memory */
+static uint64 loaded_generation = 0;	/* the same, once they are all there */
 static bool names_valid = false;	/* no table may have been renamed since */
 static List *routes = NIL;		/* every Route */
 
@@ -82,7 +75,7 @@ add_watch_route(const Watch *watch)
 	ListCell   *lc;
 	MemoryContext old;
 
-	if (watch == NULL || watch->domain == NULL)
+	if (watch->domain == NULL)
 		return;
 	domain = domain_lookup(watch->domain);
 	route.domain = domain->name;
@@ -112,54 +105,10 @@ add_watch_route(const Watch *watch)
 		copy->channel = pstrdup(route.channel);
 	if (route.suffix != NULL)
 		copy->suffix = pstrdup(route.suffix);
-	domain->routes = lappend(domain->routes, copy);
+	/* In this order: one that is in the second list is never added again. */
 	routes = lappend(routes, copy);
+	domain->routes = lappend(domain->routes, copy);
 	MemoryContextSwitchTo(old);
-}
-
-static void
-add_route_of_trigger(Relation pg_trigger, Oid trigger)
-{
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	tuple;
-
-	ScanKeyInit(&key, Anum_pg_trigger_oid, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(trigger));
-	scan = systable_beginscan(pg_trigger, TriggerOidIndexId, true, NULL,
-							  1, &key);
-	if (HeapTupleIsValid(tuple = systable_getnext(scan)))
-		add_watch_route(watch_of_trigger_tuple(tuple,
-											   RelationGetDescr(pg_trigger)));
-	systable_endscan(scan);
-}
-
-/* Visit the statement triggers of all watched tables. */
-static void
-read_triggers(Oid function)
-{
-	Relation	pg_depend = table_open(DependRelationId, AccessShareLock);
-	Relation	pg_trigger = table_open(TriggerRelationId, AccessShareLock);
-	ScanKeyData keys[2];
-	SysScanDesc scan;
-	HeapTuple	tuple;
-
-	ScanKeyInit(&keys[0], Anum_pg_depend_refclassid, BTEqualStrategyNumber,
-				F_OIDEQ, ObjectIdGetDatum(ProcedureRelationId));
-	ScanKeyInit(&keys[1], Anum_pg_depend_refobjid, BTEqualStrategyNumber,
-				F_OIDEQ, ObjectIdGetDatum(function));
-	scan = systable_beginscan(pg_depend, DependReferenceIndexId, true, NULL,
-							  2, keys);
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-	{
-		Form_pg_depend depend = (Form_pg_depend) GETSTRUCT(tuple);
-
-		if (depend->classid == TriggerRelationId)
-			add_route_of_trigger(pg_trigger, depend->objid);
-	}
-	systable_endscan(scan);
-	table_close(pg_trigger, AccessShareLock);
-	table_close(pg_depend, AccessShareLock);
 }
 
 static void
@@ -201,7 +150,6 @@ void
 route_load(void)
 {
 	uint64		reading = cascade_load();
-	Oid			function;
 	ListCell   *lc;
 
 	if (loaded_generation == reading)
@@ -210,14 +158,14 @@ route_load(void)
 			read_names();
 		return;
 	}
-	routes = NIL;				/* they went with the rules */
-	function = LookupFuncName(list_make2(makeString(EXTENSION_SCHEMA),
-										 makeString("statement_change")),
-							  0, NULL, true);
-	if (OidIsValid(function))
-		read_triggers(function);
-	foreach(lc, watches_by_label())
+	if (begun_generation != reading)
+		routes = NIL;			/* they went with the rules */
+	begun_generation = reading; /* else go on where an error stopped us */
+	foreach(lc, list_concat(watches_by_trigger(), watches_by_label()))
+	{
 		add_watch_route(lfirst(lc));
+		FAULT_POINT("load_routes");
+	}
 	read_names();
 	loaded_generation = reading;
 }

@@ -24,6 +24,7 @@
 #include "catalog/pg_collation.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
+#include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/fmgrprotos.h"
@@ -31,6 +32,7 @@
 #include "utils/json.h"
 #include "utils/rel.h"
 
+#include "fault.h"
 #include "trigger_config.h"
 
 PG_FUNCTION_INFO_V1(cache_notify_row_change);
@@ -192,6 +194,28 @@ remember_tenant(TriggerState *state, ChangeKey *key, Datum value)
 	state->last_key = key;
 }
 
+/*
+ * The tenant in a setting, NULL if there is none.  Whoever may create triggers
+ * on a table names the setting, and the tenant is told to listeners: a setting
+ * that not everybody may read holds no tenant.
+ */
+static const char *
+tenant_in_setting(const char *name)
+{
+	const char *tenant;
+
+	if (GetConfigOptionFlags(name, true) & GUC_SUPERUSER_ONLY)
+		return NULL;
+	tenant = GetConfigOption(name, true, false);
+
+	/* SET LOCAL leaves an empty string behind. */
+	if (tenant == NULL || tenant[0] == '\0')
+		return NULL;
+
+	/* What comes with a connection request is not checked by the server. */
+	return pg_verifymbstr(tenant, strlen(tenant), true) ? tenant : NULL;
+}
+
 /* A shared change, or one whose tenant is in a setting: one key for all rows. */
 static ChangeKey *
 key_of_statement(TriggerState *state)
@@ -199,11 +223,8 @@ key_of_statement(TriggerState *state)
 	if (state->last_key == NULL)
 	{
 		const char *tenant = state->config->tenant_setting ?
-			GetConfigOption(state->config->tenant_setting, true, false) : NULL;
+			tenant_in_setting(state->config->tenant_setting) : NULL;
 
-		/* SET LOCAL leaves an empty string behind: no tenant then. */
-		if (tenant != NULL && tenant[0] == '\0')
-			tenant = NULL;
 		state->last_key = change_set_key(state->config->domain, tenant,
 										 tenant ? strlen(tenant) : 0);
 	}
@@ -378,6 +399,7 @@ touch_row(TriggerState *state, ChangeKey *key, HeapTuple tuple,
 		  TupleDesc desc, int operation)
 {
 	change_set_touch(key, state->depth);
+	FAULT_POINT("trigger");
 	if (state->config->fields == 0)
 		key->extra.all_keys = true;
 	else

@@ -43,6 +43,7 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
+#include "fault.h"
 #include "shared.h"
 
 /* Least time between the beginnings of two cycles, in ms. */
@@ -255,7 +256,9 @@ deliver(List *shared_keys, bool reset, bool owed, bool log_full)
 
 	if (counter_open(&table, AccessShareLock))
 	{
+		FAULT_POINT("worker_taken");
 		sent = notify_committed(&table, events, keys, reset, owed);
+		FAULT_POINT("worker_queued");
 		counter_close(&table, NoLock);
 	}
 	if (!sent && log_full)
@@ -326,6 +329,7 @@ run_cycle(void)
 	lag_us = GetCurrentTimestamp() - oldest_change(keys);
 	if (deliver(keys, reset, owed, log_full))
 	{
+		FAULT_POINT("worker_sent");
 		shared_finish(my_database, false);
 		shared_events_delivered(my_database);
 		if (nkeys > 0)
@@ -387,6 +391,28 @@ work(void)
 	}
 }
 
+/*
+ * The worker is a superuser, and a database's owner gives it settings with
+ * ALTER DATABASE: none of them may hinder it or, with a search_path, have it
+ * call functions of his.
+ */
+static void
+ignore_database_settings(void)
+{
+	static const char *const settings[][2] = {
+		{"search_path", ""},
+		{"synchronous_commit", "off"},	/* what it deletes may come back */
+		{"lock_timeout", "0"},
+		{"default_transaction_read_only", "off"},
+		{"default_transaction_isolation", "read committed"}
+	};
+
+	for (int i = 0; i < lengthof(settings); i++)
+		SetConfigOption(settings[i][0], settings[i][1], PGC_SUSET,
+						PGC_S_OVERRIDE);
+	compat_no_transaction_timeout();
+}
+
 void
 cache_notify_worker_main(Datum database)
 {
@@ -413,13 +439,7 @@ cache_notify_worker_main(Datum database)
 											  BGWORKER_BYPASS_ALLOWCONN);
 	pgstat_report_appname("cache_notify worker");
 
-	/* What is taken from owed_delivery may come back after a crash. */
-	SetConfigOption("synchronous_commit", "off", PGC_USERSET, PGC_S_OVERRIDE);
-	SetConfigOption("lock_timeout", "0", PGC_USERSET, PGC_S_OVERRIDE);
-	SetConfigOption("default_transaction_read_only", "off",
-					PGC_USERSET, PGC_S_OVERRIDE);
-	SetConfigOption("default_transaction_isolation", "read committed",
-					PGC_USERSET, PGC_S_OVERRIDE);
+	ignore_database_settings();
 
 	cycle_context = AllocSetContextCreate(TopMemoryContext,
 										  "cache_notify delivery",
