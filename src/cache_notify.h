@@ -21,6 +21,7 @@
 #include "fmgr.h"
 #include "lib/stringinfo.h"
 #include "nodes/pg_list.h"
+#include "storage/buf.h"
 #include "storage/lockdefs.h"
 #include "utils/relcache.h"
 #include "utils/snapshot.h"
@@ -131,10 +132,17 @@ typedef struct CounterTable
 	Relation	heap;
 	LOCKMODE	lockmode;
 	Relation	index;
-	struct TupleTableSlot *slot;
 	MemoryContext context;		/* where it was opened */
-	IndexScanDesc scan;			/* of counter_visit(), kept for the next key */
 	bool		has_snapshot;	/* counter_bump() has pushed one */
+
+	/* counter_read.c: the search that goes on, kept for the next one */
+	IndexScanDesc scan;
+	Snapshot	snapshot;
+	Buffer		buffer;			/* where it is */
+	Datum		domain;
+	Datum		tenant;
+	ScanKeyData shared_keys[2];
+	ScanKeyData tenant_keys[2];
 } CounterTable;
 
 typedef void (*CounterVisitor) (HeapTuple tuple, void *arg);
@@ -279,18 +287,18 @@ extern void counter_init(void);
 extern bool counter_open(CounterTable *table, LOCKMODE lockmode);
 extern void counter_close(CounterTable *table, LOCKMODE lockmode);
 extern void counter_bump(CounterTable *table, const ChangeKey *key);
+
+/* counter_read.c */
 extern int64 counter_sum(CounterTable *table, const char *domain,
 						 const char *tenant, Snapshot snapshot);
 extern List *counter_domains(CounterTable *table);
 extern bool counter_domain_exists(CounterTable *table, const char *domain);
 extern int64 counter_version(CounterTable *table, const char *domain,
 							 const char *tenant, Snapshot snapshot);
-
 extern void counter_visit(CounterTable *table, const char *domain,
 						  const char *tenant, Snapshot snapshot,
 						  CounterVisitor visit, void *arg);
-
-extern void counter_key(HeapTuple tuple, TupleDesc desc, char **domain,
+extern void counter_key(HeapTuple row, TupleDesc desc, char **domain,
 						char **tenant);
 
 /* epoch.c */

@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * counter.c
- *	  Counters that many transactions move at once without waiting.
+ *	  Counters that many transactions move at once without waiting: how they
+ *	  are written (counter_read.c reads them).
  *
  * The counter of a key is the sum of its rows in cache_notify.version_counter.
  * A transaction adds to any row of the key that nobody else is changing, and
@@ -27,29 +28,15 @@
  */
 #include "cache_notify.h"
 
-#include "access/htup_details.h"
 #include "access/relation.h"
 #include "access/xact.h"
 #include "executor/executor.h"
 #include "storage/bufmgr.h"
 #include "utils/builtins.h"
-#include "utils/fmgroids.h"
 #include "utils/inval.h"
 #include "utils/snapmgr.h"
 
-/* Columns of cache_notify.version_counter. */
-#define Anum_counter_n				1
-#define Anum_counter_last_modified	2
-#define Anum_counter_domain			3
-#define Anum_counter_tenant_id		4
-#define Natts_counter				4
-
-/* The columns of fixed width come first, so they can be changed in place. */
-typedef struct CounterForm
-{
-	int64		n;
-	TimestampTz last_modified;
-} CounterForm;
+#include "counter.h"
 
 /*
  * Where this backend last wrote a key: most often nobody has touched that
@@ -125,19 +112,14 @@ counter_open(CounterTable *table, LOCKMODE lockmode)
  * What is needed to look into the index.  That cannot go while we have the
  * table, and opening the table has told us if it was replaced.
  */
-static void
-open_index(CounterTable *table)
+void
+counter_open_index(CounterTable *table)
 {
-	MemoryContext old;
-
 	if (table->index != NULL)
 		return;
 	if (!OidIsValid(index_oid))
 		index_oid = extension_relation("version_counter_key");
 	table->index = relation_open(index_oid, table->lockmode);
-	old = MemoryContextSwitchTo(table->context);
-	table->slot = table_slot_create(table->heap, NULL);
-	MemoryContextSwitchTo(old);
 }
 
 /* Close it; NoLock keeps the lock until the transaction ends. */
@@ -149,46 +131,8 @@ counter_close(CounterTable *table, LOCKMODE lockmode)
 	if (table->has_snapshot)
 		PopActiveSnapshot();
 	if (table->index != NULL)
-	{
-		ExecDropSingleTupleTableSlot(table->slot);
 		relation_close(table->index, lockmode);
-	}
 	relation_close(table->heap, lockmode);
-}
-
-/* Scan keys that find the rows of a key. */
-static void
-make_scan_keys(CounterTable *table, const char *domain, const char *tenant,
-			   ScanKeyData keys[2])
-{
-	Oid			collation;
-
-	open_index(table);
-	collation = table->index->rd_indcollation[0];
-	ScanKeyEntryInitialize(&keys[0], 0, 1, BTEqualStrategyNumber, InvalidOid,
-						   collation, F_TEXTEQ, CStringGetTextDatum(domain));
-	if (tenant != NULL)
-		ScanKeyEntryInitialize(&keys[1], 0, 2, BTEqualStrategyNumber,
-							   InvalidOid, collation, F_TEXTEQ,
-							   CStringGetTextDatum(tenant));
-	else
-		ScanKeyEntryInitialize(&keys[1], SK_ISNULL | SK_SEARCHNULL, 2,
-							   InvalidStrategy, InvalidOid, InvalidOid,
-							   InvalidOid, (Datum) 0);
-}
-
-/* Begin to look at the rows of a key. */
-static IndexScanDesc
-begin_scan(CounterTable *table, const char *domain, const char *tenant,
-		   Snapshot snapshot)
-{
-	ScanKeyData keys[2];
-	IndexScanDesc scan;
-
-	make_scan_keys(table, domain, tenant, keys);
-	scan = compat_index_beginscan(table->heap, table->index, snapshot, 2);
-	index_rescan(scan, keys, 2, NULL, 0);
-	return scan;
 }
 
 static bool
@@ -273,7 +217,7 @@ update_row(CounterTable *table, const ChangeKey *key, HeapTuple old,
 		   Buffer buffer)
 {
 	HeapTuple	new = heap_copytuple(old);
-	CounterForm *form = (CounterForm *) GETSTRUCT(new);
+	CounterForm *form = counter_form(new);
 	TM_FailureData failure;
 	TM_Result	result;
 
@@ -381,28 +325,20 @@ bump_remembered_row(CounterTable *table, const ChangeKey *key)
 	return done;
 }
 
-/*
- * Try every row of the key, until one is free.  The index has the newest part
- * of the table last, which is where the live rows are while a snapshot is held
- * open and dead ones pile up: begin there.
- */
+/* Try every row of the key, until one is free. */
 static bool
 bump_any_row(CounterTable *table, const ChangeKey *key)
 {
 	SnapshotData dirty;
-	IndexScanDesc scan;
+	HeapTupleData row;
 	bool		done = false;
 
 	InitDirtySnapshot(dirty);
-	scan = begin_scan(table, key->domain->name, key->tenant, &dirty);
-	while (!done &&
-		   index_getnext_slot(scan, BackwardScanDirection, table->slot))
+	search_begin(table, key->domain->name, key->tenant, &dirty);
+	while (!done && search_next(table, &row))
 		done = row_is_free(&dirty) &&
-			update_row(table, key,
-					   ExecFetchSlotHeapTuple(table->slot, false, NULL),
-					   ((BufferHeapTupleTableSlot *) table->slot)->buffer);
-	index_endscan(scan);
-	ExecClearTuple(table->slot);
+			update_row(table, key, &row, table->buffer);
+	search_end(table);
 	return done;
 }
 
@@ -443,172 +379,4 @@ counter_bump(CounterTable *table, const ChangeKey *key)
 	}
 	if (!bump_any_row(table, key))
 		insert_row(table, key);
-}
-
-/* The key of a row, palloc'd; tenant NULL: the shared one. */
-void
-counter_key(HeapTuple tuple, TupleDesc desc, char **domain, char **tenant)
-{
-	bool		isnull;
-	Datum		value;
-
-	value = heap_getattr(tuple, Anum_counter_domain, desc, &isnull);
-	*domain = TextDatumGetCString(value);
-	value = heap_getattr(tuple, Anum_counter_tenant_id, desc, &isnull);
-	*tenant = isnull ? NULL : TextDatumGetCString(value);
-}
-
-/*
- * Begin to read the rows of a key.  The scan stays for the next key and ends
- * with the table, and so must the memory that it allocates as it goes.
- */
-static IndexScanDesc
-begin_reading(CounterTable *table, Snapshot snapshot, ScanKeyData keys[2])
-{
-	if (table->scan != NULL && table->scan->xs_snapshot != snapshot)
-	{
-		index_endscan(table->scan);
-		table->scan = NULL;
-	}
-	if (table->scan == NULL)
-		table->scan = compat_index_beginscan(table->heap, table->index,
-											 snapshot, 2);
-	index_rescan(table->scan, keys, 2, NULL, 0);
-	return table->scan;
-}
-
-/*
- * Call visit() for each row of a key that the snapshot sees.
- *
- * A SERIALIZABLE transaction that asks for a version must not fail because
- * others move it: there the scan returns all row versions, which takes no
- * predicate locks, and visibility is tested here.
- */
-void
-counter_visit(CounterTable *table, const char *domain, const char *tenant,
-			  Snapshot snapshot, CounterVisitor visit, void *arg)
-{
-	bool		by_hand = IsolationIsSerializable();
-	ScanKeyData keys[2];
-	IndexScanDesc scan;
-	MemoryContext old;
-
-	make_scan_keys(table, domain, tenant, keys);
-	old = MemoryContextSwitchTo(table->context);
-	scan = begin_reading(table, by_hand ? SnapshotAny : snapshot, keys);
-	while (index_getnext_slot(scan, ForwardScanDirection, table->slot))
-	{
-		HeapTuple	tuple = ExecFetchSlotHeapTuple(table->slot, false, NULL);
-
-		if (by_hand)
-		{
-			Buffer		buffer = ((BufferHeapTupleTableSlot *) table->slot)->buffer;
-			bool		visible;
-
-			LockBuffer(buffer, BUFFER_LOCK_SHARE);
-			visible = HeapTupleSatisfiesVisibility(tuple, snapshot, buffer);
-			LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
-			if (!visible)
-				continue;
-		}
-		visit(tuple, arg);
-	}
-	ExecClearTuple(table->slot);
-	MemoryContextSwitchTo(old);
-}
-
-/* The names of all domains that have a counter. */
-List *
-counter_domains(CounterTable *table)
-{
-	Datum		last = CStringGetTextDatum("");
-	List	   *domains = NIL;
-	SnapshotData dirty;
-	bool		found;
-
-	open_index(table);
-
-	/* From each domain's first row to that of the next one. */
-	InitDirtySnapshot(dirty);
-	do
-	{
-		IndexScanDesc scan = compat_index_beginscan(table->heap, table->index,
-													&dirty, 1);
-		ScanKeyData key;
-		bool		isnull;
-
-		ScanKeyEntryInitialize(&key, 0, 1, BTGreaterStrategyNumber, InvalidOid,
-							   table->index->rd_indcollation[0], F_TEXT_GT,
-							   last);
-		index_rescan(scan, &key, 1, NULL, 0);
-		found = index_getnext_slot(scan, ForwardScanDirection, table->slot);
-		if (found)
-		{
-			char	   *domain;
-
-			domain = TextDatumGetCString(slot_getattr(table->slot,
-													  Anum_counter_domain,
-													  &isnull));
-			domains = lappend(domains, domain);
-			last = CStringGetTextDatum(domain);
-		}
-		index_endscan(scan);
-		ExecClearTuple(table->slot);
-	} while (found);
-	return domains;
-}
-
-static void
-add_to_sum(HeapTuple tuple, void *arg)
-{
-	*(int64 *) arg += ((CounterForm *) GETSTRUCT(tuple))->n;
-}
-
-/* The sum of a key's rows, as the snapshot sees them. */
-int64
-counter_sum(CounterTable *table, const char *domain, const char *tenant,
-			Snapshot snapshot)
-{
-	int64		sum = 0;
-
-	counter_visit(table, domain, tenant, snapshot, add_to_sum, &sum);
-	return sum;
-}
-
-/* Has this domain ever changed, for any tenant, as committed by now? */
-bool
-counter_domain_exists(CounterTable *table, const char *domain)
-{
-	ScanKeyData key;
-	SnapshotData dirty;
-	IndexScanDesc scan;
-	bool		found;
-
-	open_index(table);
-	ScanKeyEntryInitialize(&key, 0, 1, BTEqualStrategyNumber, InvalidOid,
-						   table->index->rd_indcollation[0], F_TEXTEQ,
-						   CStringGetTextDatum(domain));
-	InitDirtySnapshot(dirty);
-	scan = compat_index_beginscan(table->heap, table->index, &dirty, 1);
-	index_rescan(scan, &key, 1, NULL, 0);
-	found = index_getnext_slot(scan, ForwardScanDirection, table->slot);
-	index_endscan(scan);
-	ExecClearTuple(table->slot);
-	return found;
-}
-
-/*
- * The version a tenant sees: where this history's versions start, its own
- * counter and the shared one.
- */
-int64
-counter_version(CounterTable *table, const char *domain, const char *tenant,
-				Snapshot snapshot)
-{
-	int64		version = epoch_origin(table, snapshot);
-
-	version += counter_sum(table, domain, NULL, snapshot);
-	if (tenant != NULL)
-		version += counter_sum(table, domain, tenant, snapshot);
-	return version;
 }

@@ -1,0 +1,40 @@
+/*-------------------------------------------------------------------------
+ *
+ * counter.h
+ *	  The counter table from inside: for counter*.c only.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef CACHE_NOTIFY_COUNTER_H
+#define CACHE_NOTIFY_COUNTER_H
+
+#include "cache_notify.h"
+
+#include "access/htup_details.h"
+
+/* Columns of cache_notify.version_counter. */
+#define Anum_counter_n				1
+#define Anum_counter_last_modified	2
+#define Anum_counter_domain			3
+#define Anum_counter_tenant_id		4
+#define Natts_counter				4
+
+/* The columns of fixed width come first, so they can be changed in place. */
+typedef struct CounterForm
+{
+	int64		n;
+	TimestampTz last_modified;
+} CounterForm;
+
+#define counter_form(row) ((CounterForm *) GETSTRUCT(row))
+
+/* counter.c */
+extern void counter_open_index(CounterTable *table);
+
+/* counter_read.c */
+extern void search_begin(CounterTable *table, const char *domain,
+						 const char *tenant, Snapshot snapshot);
+extern bool search_next(CounterTable *table, HeapTuple row);
+extern void search_end(CounterTable *table);
+
+#endif							/* CACHE_NOTIFY_COUNTER_H */
