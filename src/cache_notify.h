@@ -137,8 +137,11 @@ typedef struct CounterTable
 
 	/* counter_read.c: the search that goes on, kept for the next one */
 	IndexScanDesc scan;
+	IndexScanDesc skipping;		/* the scan that leaves rows out, or NULL */
 	Snapshot	snapshot;
 	Buffer		buffer;			/* where it is */
+	bool		found;			/* a row, with this id */
+	int64		row_id;
 	Datum		domain;
 	Datum		tenant;
 	ScanKeyData shared_keys[2];

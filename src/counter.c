@@ -30,6 +30,7 @@
 
 #include "access/relation.h"
 #include "access/xact.h"
+#include "commands/trigger.h"
 #include "executor/executor.h"
 #include "storage/bufmgr.h"
 #include "utils/builtins.h"
@@ -37,6 +38,8 @@
 #include "utils/snapmgr.h"
 
 #include "counter.h"
+
+PG_FUNCTION_INFO_V1(cache_notify_counter_inserted);
 
 /*
  * Where this backend last wrote a key: most often nobody has touched that
@@ -223,6 +226,8 @@ update_row(CounterTable *table, const ChangeKey *key, HeapTuple old,
 
 	form->n += key->bumps;
 	form->last_modified = GetCurrentTimestamp();
+	if (MAXALIGN(new->t_len) > PageGetHeapFreeSpace(BufferGetPage(buffer)))
+		form->moves++;			/* no lock: a wrong guess only costs time */
 	result = compat_heap_update(table->heap, &old->t_self, new,
 								GetCurrentCommandId(true), &failure);
 	if (result == TM_Ok)
@@ -342,6 +347,45 @@ bump_any_row(CounterTable *table, const ChangeKey *key)
 	return done;
 }
 
+/*
+ * An id for another row of a key.  Two with the same id would be taken for one
+ * row, so it is random, and long enough that this does not happen.
+ */
+static int64
+new_row_id(void)
+{
+	int64		id;
+
+	if (!pg_strong_random(&id, sizeof(id)))
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("could not generate a random number")));
+	return id;
+}
+
+/*
+ * Trigger on version_counter: a row that somebody loads or inserts by hand gets
+ * an id of its own, whatever it says.
+ */
+Datum
+cache_notify_counter_inserted(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+	int			columns[] = {Anum_counter_row_id, Anum_counter_moves};
+	Datum		values[2];
+	bool		nulls[2] = {false, false};
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("counter_inserted() must be called as a trigger")));
+	values[0] = Int64GetDatum(new_row_id());
+	values[1] = Int32GetDatum(0);
+	return PointerGetDatum(heap_modify_tuple_by_cols(trigger->tg_trigtuple,
+													 RelationGetDescr(trigger->tg_relation),
+													 2, columns, values, nulls));
+}
+
 static void
 insert_row(CounterTable *table, const ChangeKey *key)
 {
@@ -349,6 +393,8 @@ insert_row(CounterTable *table, const ChangeKey *key)
 	bool		nulls[Natts_counter] = {false};
 	HeapTuple	tuple;
 
+	values[Anum_counter_row_id - 1] = Int64GetDatum(new_row_id());
+	values[Anum_counter_moves - 1] = Int32GetDatum(0);
 	values[Anum_counter_n - 1] = Int64GetDatum(key->bumps);
 	values[Anum_counter_last_modified - 1] =
 		TimestampTzGetDatum(GetCurrentTimestamp());

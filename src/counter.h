@@ -15,15 +15,19 @@
 /* Columns of cache_notify.version_counter. */
 #define Anum_counter_n				1
 #define Anum_counter_last_modified	2
-#define Anum_counter_domain			3
-#define Anum_counter_tenant_id		4
-#define Natts_counter				4
+#define Anum_counter_row_id			3
+#define Anum_counter_moves			4
+#define Anum_counter_domain			5
+#define Anum_counter_tenant_id		6
+#define Natts_counter				6
 
 /* The columns of fixed width come first, so they can be changed in place. */
 typedef struct CounterForm
 {
 	int64		n;
 	TimestampTz last_modified;
+	int64		row_id;			/* the key has no other row with it */
+	int32		moves;			/* to other pages */
 } CounterForm;
 
 #define counter_form(row) ((CounterForm *) GETSTRUCT(row))

@@ -10,6 +10,12 @@
  * the versions, and then they are tested newest first, which takes one or two
  * tests.  That is what the server's own index scan does, but for the order.
  *
+ * While a snapshot is held open, a hot row fills page after page with versions
+ * that nobody needs, and each of these pages has an index entry.  So a row has
+ * an id, and a number that grows when it moves to another page, and the index
+ * has them behind the key, the last move first.  Of each row a snapshot sees
+ * one version, so once that is found, the search goes on with the next row.
+ *
  * Locking: the caller has the table open; a page is locked in shared mode
  * while one chain is looked at.  What a search has found stays pinned until
  * the next step, so pruning cannot move it.
@@ -29,6 +35,9 @@
 #include "utils/snapmgr.h"
 
 #include "counter.h"
+
+/* After so many index entries in vain, look for the next row in the index. */
+#define MAX_VAIN_ENTRIES	4
 
 /* ---------------------------------------------------------------- chains */
 
@@ -220,7 +229,25 @@ search_begin(CounterTable *table, const char *domain, const char *tenant,
 	if (tenant != NULL)
 		keys[1].sk_argument = table->tenant = text_datum(tenant);
 	index_rescan(table->scan, keys, 2, NULL, 0);
+	table->found = false;
 	MemoryContextSwitchTo(old);
+}
+
+/* Leave out what is left of the row that has been found. */
+static void
+skip_row(CounterTable *table)
+{
+	ScanKeyData keys[3];
+
+	memcpy(keys, table->tenant != (Datum) 0 ? table->tenant_keys :
+		   table->shared_keys, 2 * sizeof(ScanKeyData));
+	ScanKeyEntryInitialize(&keys[2], 0, 3, BTGreaterStrategyNumber, InvalidOid,
+						   InvalidOid, F_INT8GT, Int64GetDatum(table->row_id));
+	if (table->skipping == NULL)
+		table->skipping = compat_index_beginscan(table->heap, table->index,
+												 table->scan->xs_snapshot, 3);
+	index_rescan(table->skipping, keys, 3, NULL, 0);
+	table->found = false;
 }
 
 /* Pin the heap page of an index entry. */
@@ -239,19 +266,29 @@ bool
 search_next(CounterTable *table, HeapTuple row)
 {
 	MemoryContext old = MemoryContextSwitchTo(table->context);
-	ItemPointer tid;
 	bool		found = false;
+	int			vain = 0;
 
-	while (!found &&
-		   (tid = index_getnext_tid(table->scan, ForwardScanDirection)) != NULL)
+	while (!found)
 	{
+		IndexScanDesc scan = table->skipping ? table->skipping : table->scan;
+		ItemPointer tid = index_getnext_tid(scan, ForwardScanDirection);
 		bool		all_dead;
 
+		if (tid == NULL)
+			break;
 		read_page(table, ItemPointerGetBlockNumber(tid));
 		found = find_in_chain(table, ItemPointerGetOffsetNumber(tid),
 							  table->snapshot, row, &all_dead);
-		if (!table->scan->xactStartedInRecovery)
-			table->scan->kill_prior_tuple = all_dead;
+		if (!scan->xactStartedInRecovery)
+			scan->kill_prior_tuple = all_dead;
+		if (!found && table->found && ++vain == MAX_VAIN_ENTRIES)
+			skip_row(table);
+	}
+	if (found)
+	{
+		table->found = true;
+		table->row_id = counter_form(row)->row_id;
 	}
 	MemoryContextSwitchTo(old);
 	return found;
@@ -260,6 +297,9 @@ search_next(CounterTable *table, HeapTuple row)
 void
 search_end(CounterTable *table)
 {
+	if (table->skipping != NULL)
+		index_endscan(table->skipping);
+	table->skipping = NULL;
 	if (BufferIsValid(table->buffer))
 		ReleaseBuffer(table->buffer);
 	table->buffer = InvalidBuffer;
@@ -355,6 +395,7 @@ find_domain(CounterTable *table, StrategyNumber strategy, RegProcedure function,
 						   text_datum(name));
 	InitDirtySnapshot(dirty);
 	table->snapshot = &dirty;
+	table->found = false;
 	table->scan = compat_index_beginscan(table->heap, table->index, SnapshotAny,
 										 1);
 	index_rescan(table->scan, &key, 1, NULL, 0);
