@@ -135,11 +135,15 @@ typedef struct CounterTable
 	MemoryContext context;		/* where it was opened */
 	bool		has_snapshot;	/* counter_bump() has pushed one */
 
+	/* What to tell of keys that are found with more than one row, or NULL. */
+	void		(*crowded) (const char *domain, const char *tenant);
+
 	/* counter_read.c: the search that goes on, kept for the next one */
 	IndexScanDesc scan;
 	IndexScanDesc skipping;		/* the scan that leaves rows out, or NULL */
 	Snapshot	snapshot;
 	Buffer		buffer;			/* where it is */
+	bool		many_keys;		/* it goes over more than one key */
 	bool		found;			/* a row, with this id */
 	int64		row_id;
 	Datum		domain;
@@ -304,6 +308,11 @@ extern void counter_visit(CounterTable *table, const char *domain,
 extern void counter_key(HeapTuple row, TupleDesc desc, char **domain,
 						char **tenant);
 
+/* compact.c */
+extern void compact_note_crowded(const char *domain, const char *tenant);
+extern long compact_wait(void);
+extern void compact_cooled(void);
+
 /* epoch.c */
 extern void epoch_init(void);
 extern void epoch_read(CounterTable *table, Snapshot snapshot,
@@ -325,6 +334,7 @@ extern char *decode_string(Decoder *decoder);
 extern bool decode_end(Decoder *decoder);
 
 /* sum_cache.c */
+extern uint32 hash_key(const char *domain, const char *tenant);
 extern SumCache *sum_cache_create(CounterTable *table, Snapshot snapshot);
 extern int64 sum_cache_read(SumCache *cache, const char *domain,
 							const char *tenant);

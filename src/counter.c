@@ -213,34 +213,46 @@ remember_row(const ChangeKey *key, ItemPointer tid, Buffer buffer)
 
 /*
  * Add to this row version, which is in this buffer and pinned.  False if
- * another transaction was faster.
+ * another transaction was faster.  *tid is where the new version is.
  */
-static bool
-update_row(CounterTable *table, const ChangeKey *key, HeapTuple old,
-		   Buffer buffer)
+bool
+counter_add_to_row(CounterTable *table, HeapTuple old, Buffer buffer,
+				   int64 n, TimestampTz modified, ItemPointer tid)
 {
 	HeapTuple	new = heap_copytuple(old);
 	CounterForm *form = counter_form(new);
 	TM_FailureData failure;
 	TM_Result	result;
 
-	form->n += key->bumps;
-	form->last_modified = GetCurrentTimestamp();
+	form->n += n;
+	form->last_modified = Max(form->last_modified, modified);
 	if (MAXALIGN(new->t_len) > PageGetHeapFreeSpace(BufferGetPage(buffer)))
 		form->moves++;			/* no lock: a wrong guess only costs time */
 	result = compat_heap_update(table->heap, &old->t_self, new,
 								GetCurrentCommandId(true), &failure);
-	if (result == TM_Ok)
-	{
-		if (!HeapTupleIsHeapOnly(new))
-			insert_index_entries(table, new, true);
-		if (ItemPointerGetBlockNumber(&new->t_self) !=
-			ItemPointerGetBlockNumber(&old->t_self))
-			buffer = InvalidBuffer;
-		remember_row(key, &new->t_self, buffer);
-	}
+	if (result == TM_Ok && !HeapTupleIsHeapOnly(new))
+		insert_index_entries(table, new, true);
+	if (tid != NULL)
+		*tid = new->t_self;
 	heap_freetuple(new);
 	return result == TM_Ok;
+}
+
+/* The same for a bump. */
+static bool
+update_row(CounterTable *table, const ChangeKey *key, HeapTuple old,
+		   Buffer buffer)
+{
+	ItemPointerData tid;
+
+	if (!counter_add_to_row(table, old, buffer, key->bumps,
+							GetCurrentTimestamp(), &tid))
+		return false;
+	if (ItemPointerGetBlockNumber(&tid) !=
+		ItemPointerGetBlockNumber(&old->t_self))
+		buffer = InvalidBuffer;
+	remember_row(key, &tid, buffer);
+	return true;
 }
 
 /*
@@ -386,29 +398,41 @@ cache_notify_counter_inserted(PG_FUNCTION_ARGS)
 													 2, columns, values, nulls));
 }
 
-static void
-insert_row(CounterTable *table, const ChangeKey *key)
+/* Give the key another row.  *tid is where it is. */
+void
+counter_insert_row(CounterTable *table, const char *domain, const char *tenant,
+				   int64 n, TimestampTz modified, ItemPointer tid)
 {
 	Datum		values[Natts_counter];
 	bool		nulls[Natts_counter] = {false};
 	HeapTuple	tuple;
 
+	values[Anum_counter_n - 1] = Int64GetDatum(n);
+	values[Anum_counter_last_modified - 1] = TimestampTzGetDatum(modified);
 	values[Anum_counter_row_id - 1] = Int64GetDatum(new_row_id());
 	values[Anum_counter_moves - 1] = Int32GetDatum(0);
-	values[Anum_counter_n - 1] = Int64GetDatum(key->bumps);
-	values[Anum_counter_last_modified - 1] =
-		TimestampTzGetDatum(GetCurrentTimestamp());
-	values[Anum_counter_domain - 1] = CStringGetTextDatum(key->domain->name);
-	if (key->tenant != NULL)
-		values[Anum_counter_tenant_id - 1] = CStringGetTextDatum(key->tenant);
+	values[Anum_counter_domain - 1] = CStringGetTextDatum(domain);
+	if (tenant != NULL)
+		values[Anum_counter_tenant_id - 1] = CStringGetTextDatum(tenant);
 	else
 		nulls[Anum_counter_tenant_id - 1] = true;
 
 	tuple = heap_form_tuple(RelationGetDescr(table->heap), values, nulls);
 	heap_insert(table->heap, tuple, GetCurrentCommandId(true), 0, NULL);
 	insert_index_entries(table, tuple, false);
-	remember_row(key, &tuple->t_self, InvalidBuffer);
+	if (tid != NULL)
+		*tid = tuple->t_self;
 	heap_freetuple(tuple);
+}
+
+static void
+insert_row(CounterTable *table, const ChangeKey *key)
+{
+	ItemPointerData tid;
+
+	counter_insert_row(table, key->domain->name, key->tenant, key->bumps,
+					   GetCurrentTimestamp(), &tid);
+	remember_row(key, &tid, InvalidBuffer);
 }
 
 /* Add the key's bumps to its counter, without ever waiting. */

@@ -34,10 +34,16 @@ typedef struct CounterForm
 
 /* counter.c */
 extern void counter_open_index(CounterTable *table);
+extern bool counter_add_to_row(CounterTable *table, HeapTuple old, Buffer buffer,
+							   int64 n, TimestampTz modified, ItemPointer tid);
+extern void counter_insert_row(CounterTable *table, const char *domain,
+							   const char *tenant, int64 n,
+							   TimestampTz modified, ItemPointer tid);
 
 /* counter_read.c */
 extern void search_begin(CounterTable *table, const char *domain,
 						 const char *tenant, Snapshot snapshot);
+extern void search_all(CounterTable *table, Snapshot snapshot);
 extern bool search_next(CounterTable *table, HeapTuple row);
 extern void search_end(CounterTable *table);
 

@@ -229,8 +229,34 @@ search_begin(CounterTable *table, const char *domain, const char *tenant,
 	if (tenant != NULL)
 		keys[1].sk_argument = table->tenant = text_datum(tenant);
 	index_rescan(table->scan, keys, 2, NULL, 0);
-	table->found = false;
 	MemoryContextSwitchTo(old);
+}
+
+/*
+ * Begin to look for the rows of all keys that these index conditions let
+ * through, key by key.  The scan is for this search only.
+ */
+static void
+search_keys(CounterTable *table, ScanKey keys, int nkeys, Snapshot snapshot)
+{
+	MemoryContext old = MemoryContextSwitchTo(table->context);
+
+	counter_open_index(table);
+	if (table->scan != NULL)
+		index_endscan(table->scan);
+	table->snapshot = snapshot;
+	table->scan = compat_index_beginscan(table->heap, table->index, SnapshotAny,
+										 nkeys);
+	table->many_keys = true;
+	index_rescan(table->scan, keys, nkeys, NULL, 0);
+	MemoryContextSwitchTo(old);
+}
+
+/* Begin to look for the rows of all keys. */
+void
+search_all(CounterTable *table, Snapshot snapshot)
+{
+	search_keys(table, NULL, 0, snapshot);
 }
 
 /* Leave out what is left of the row that has been found. */
@@ -282,7 +308,8 @@ search_next(CounterTable *table, HeapTuple row)
 							  table->snapshot, row, &all_dead);
 		if (!scan->xactStartedInRecovery)
 			scan->kill_prior_tuple = all_dead;
-		if (!found && table->found && ++vain == MAX_VAIN_ENTRIES)
+		if (!found && table->found && !table->many_keys &&
+			++vain == MAX_VAIN_ENTRIES)
 			skip_row(table);
 	}
 	if (found)
@@ -300,6 +327,12 @@ search_end(CounterTable *table)
 	if (table->skipping != NULL)
 		index_endscan(table->skipping);
 	table->skipping = NULL;
+	if (table->many_keys)
+	{
+		index_endscan(table->scan);
+		table->scan = NULL;
+	}
+	table->many_keys = table->found = false;
 	if (BufferIsValid(table->buffer))
 		ReleaseBuffer(table->buffer);
 	table->buffer = InvalidBuffer;
@@ -325,20 +358,21 @@ counter_visit(CounterTable *table, const char *domain, const char *tenant,
 	search_end(table);
 }
 
-static void
-add_to_sum(HeapTuple row, void *arg)
-{
-	*(int64 *) arg += counter_form(row)->n;
-}
-
 /* The sum of a key's rows, as the snapshot sees them. */
 int64
 counter_sum(CounterTable *table, const char *domain, const char *tenant,
 			Snapshot snapshot)
 {
+	HeapTupleData row;
 	int64		sum = 0;
+	int			nrows = 0;
 
-	counter_visit(table, domain, tenant, snapshot, add_to_sum, &sum);
+	search_begin(table, domain, tenant, snapshot);
+	for (; search_next(table, &row); nrows++)
+		sum += counter_form(&row)->n;
+	search_end(table);
+	if (nrows > 1 && table->crowded != NULL)
+		table->crowded(domain, tenant);
 	return sum;
 }
 
@@ -388,22 +422,14 @@ find_domain(CounterTable *table, StrategyNumber strategy, RegProcedure function,
 	char	   *tenant;
 
 	counter_open_index(table);
-	if (table->scan != NULL)
-		index_endscan(table->scan);
 	ScanKeyEntryInitialize(&key, 0, 1, strategy, InvalidOid,
 						   table->index->rd_indcollation[0], function,
 						   text_datum(name));
 	InitDirtySnapshot(dirty);
-	table->snapshot = &dirty;
-	table->found = false;
-	table->scan = compat_index_beginscan(table->heap, table->index, SnapshotAny,
-										 1);
-	index_rescan(table->scan, &key, 1, NULL, 0);
+	search_keys(table, &key, 1, &dirty);
 	if (search_next(table, &row))
 		counter_key(&row, RelationGetDescr(table->heap), &domain, &tenant);
 	search_end(table);
-	index_endscan(table->scan);
-	table->scan = NULL;
 	return domain;
 }
 
