@@ -143,6 +143,8 @@ typedef struct CounterTable
 	IndexScanDesc skipping;		/* the scan that leaves rows out, or NULL */
 	Snapshot	snapshot;
 	Buffer		buffer;			/* where it is */
+	struct Place *place;		/* where the rows are, or NULL */
+	int			next_tid;		/* of these */
 	bool		many_keys;		/* it goes over more than one key */
 	bool		found;			/* a row, with this id */
 	int64		row_id;

@@ -32,6 +32,27 @@ typedef struct CounterForm
 
 #define counter_form(row) ((CounterForm *) GETSTRUCT(row))
 
+/* More index entries of a key are not remembered. */
+#define MAX_PLACE_TIDS	8
+
+/* A key that is not remembered is tried again when asked for so often. */
+#define PLACE_SKIP		16
+
+/* Where the rows of a key are; counter_place.c. */
+typedef struct Place
+{
+	uint32		hash;
+	char	   *domain;			/* NULL: unused */
+	char	   *tenant;
+	BlockNumber leaf;			/* of the index */
+	XLogRecPtr	lsn;			/* of that page; invalid: nothing is known */
+	Buffer		leaf_buffer;	/* where the page was last */
+	int			skip;			/* do not try to find it so many times */
+	int			ntids;
+	ItemPointerData tids[MAX_PLACE_TIDS];
+	Buffer		buffers[MAX_PLACE_TIDS];
+} Place;
+
 /* counter.c */
 extern void counter_open_index(CounterTable *table);
 extern bool counter_add_to_row(CounterTable *table, HeapTuple old, Buffer buffer,
@@ -39,6 +60,11 @@ extern bool counter_add_to_row(CounterTable *table, HeapTuple old, Buffer buffer
 extern void counter_insert_row(CounterTable *table, const char *domain,
 							   const char *tenant, int64 n,
 							   TimestampTz modified, ItemPointer tid);
+
+/* counter_place.c */
+extern Buffer place_read_block(Relation rel, BlockNumber block, Buffer last);
+extern Place *place_of_key(CounterTable *table, const char *domain,
+						   const char *tenant);
 
 /* counter_read.c */
 extern void search_begin(CounterTable *table, const char *domain,

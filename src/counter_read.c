@@ -193,7 +193,6 @@ ready_scan(CounterTable *table, Snapshot snapshot)
 		!IsolationIsSerializable() ? snapshot : SnapshotAny;
 
 	counter_open_index(table);
-	table->snapshot = snapshot;
 	if (table->scan != NULL && table->scan->xs_snapshot == for_index)
 		return;
 	if (table->scan != NULL)
@@ -220,9 +219,17 @@ void
 search_begin(CounterTable *table, const char *domain, const char *tenant,
 			 Snapshot snapshot)
 {
-	MemoryContext old = MemoryContextSwitchTo(table->context);
+	MemoryContext old;
 	ScanKey		keys;
 
+	table->snapshot = snapshot;
+	table->next_tid = 0;
+	table->place = IsMVCCSnapshot(snapshot) ?
+		place_of_key(table, domain, tenant) : NULL;
+	if (table->place != NULL)
+		return;
+
+	old = MemoryContextSwitchTo(table->context);
 	ready_scan(table, snapshot);
 	keys = tenant != NULL ? table->tenant_keys : table->shared_keys;
 	keys[0].sk_argument = table->domain = text_datum(domain);
@@ -287,9 +294,40 @@ read_page(CounterTable *table, BlockNumber block)
 		compat_prune(table->heap, table->buffer);
 }
 
-/* The next row; valid until the next step, and its page is table->buffer. */
-bool
-search_next(CounterTable *table, HeapTuple row)
+/* The next row at a place that is known. */
+static bool
+next_at_place(CounterTable *table, HeapTuple row)
+{
+	Place	   *place = table->place;
+	bool		found = false;
+
+	while (!found && table->next_tid < place->ntids)
+	{
+		int			i = table->next_tid++;
+		BlockNumber block = ItemPointerGetBlockNumber(&place->tids[i]);
+		bool		all_dead;
+
+		if (!BufferIsValid(table->buffer) ||
+			BufferGetBlockNumber(table->buffer) != block)
+		{
+			if (BufferIsValid(table->buffer))
+				ReleaseBuffer(table->buffer);
+			table->buffer = InvalidBuffer;
+			table->buffer = place_read_block(table->heap, block,
+											 place->buffers[i]);
+			compat_prune(table->heap, table->buffer);
+		}
+		place->buffers[i] = table->buffer;
+		found = find_in_chain(table,
+							  ItemPointerGetOffsetNumber(&place->tids[i]),
+							  table->snapshot, row, &all_dead);
+	}
+	return found;
+}
+
+/* The next row that an index scan finds. */
+static bool
+next_in_index(CounterTable *table, HeapTuple row)
 {
 	MemoryContext old = MemoryContextSwitchTo(table->context);
 	bool		found = false;
@@ -321,6 +359,14 @@ search_next(CounterTable *table, HeapTuple row)
 	return found;
 }
 
+/* The next row; valid until the next step, and its page is table->buffer. */
+bool
+search_next(CounterTable *table, HeapTuple row)
+{
+	return table->place != NULL ? next_at_place(table, row) :
+		next_in_index(table, row);
+}
+
 void
 search_end(CounterTable *table)
 {
@@ -333,6 +379,7 @@ search_end(CounterTable *table)
 		table->scan = NULL;
 	}
 	table->many_keys = table->found = false;
+	table->place = NULL;
 	if (BufferIsValid(table->buffer))
 		ReleaseBuffer(table->buffer);
 	table->buffer = InvalidBuffer;
