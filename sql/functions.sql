@@ -67,3 +67,9 @@ CREATE TRIGGER rules_changed
 COMMENT ON TRIGGER rules_changed ON cache_notify.cascade_rules IS
 'Makes every session read the rules again.';
 
+CREATE FUNCTION cache_notify.compact() RETURNS bigint
+	AS 'MODULE_PATHNAME', 'cache_notify_compact'
+	LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION cache_notify.compact() IS
+'Merges the rows of every counter into one, and returns how many rows are gone. Versions do not change and nobody waits: rows that a transaction is writing are left alone. changes_since() may report the merged keys once more. The worker does this by itself for keys that have cooled down; call it after a peak where there is no worker, in a transaction of its own: until that ends, commits that change the same keys insert rows of their own. Error in a REPEATABLE READ or SERIALIZABLE transaction, and on a standby.';
+REVOKE EXECUTE ON FUNCTION cache_notify.compact() FROM PUBLIC;

@@ -21,6 +21,7 @@
 #include "fmgr.h"
 #include "lib/stringinfo.h"
 #include "nodes/pg_list.h"
+#include "storage/buf.h"
 #include "storage/lockdefs.h"
 #include "utils/relcache.h"
 #include "utils/snapshot.h"
@@ -147,10 +148,26 @@ typedef struct CounterTable
 	Relation	heap;
 	LOCKMODE	lockmode;
 	Relation	index;
-	struct TupleTableSlot *slot;
 	MemoryContext context;		/* where it was opened */
-	IndexScanDesc scan;			/* of counter_visit(), kept for the next key */
 	bool		has_snapshot;	/* counter_bump() has pushed one */
+
+	/* What to tell of keys that are found with more than one row, or NULL. */
+	void		(*crowded) (const char *domain, const char *tenant);
+
+	/* counter_read.c: the search that goes on, kept for the next one */
+	IndexScanDesc scan;
+	IndexScanDesc skipping;		/* the scan that leaves rows out, or NULL */
+	Snapshot	snapshot;
+	Buffer		buffer;			/* where it is */
+	struct Place *place;		/* where the rows are, or NULL */
+	int			next_tid;		/* of these */
+	bool		many_keys;		/* it goes over more than one key */
+	bool		found;			/* a row, with this id */
+	int64		row_id;
+	Datum		domain;
+	Datum		tenant;
+	ScanKeyData shared_keys[2];
+	ScanKeyData tenant_keys[2];
 } CounterTable;
 
 typedef void (*CounterVisitor) (HeapTuple tuple, void *arg);
@@ -336,19 +353,24 @@ extern void counter_init(void);
 extern bool counter_open(CounterTable *table, LOCKMODE lockmode);
 extern void counter_close(CounterTable *table, LOCKMODE lockmode);
 extern void counter_bump(CounterTable *table, const ChangeKey *key);
+
+/* counter_read.c */
 extern int64 counter_sum(CounterTable *table, const char *domain,
 						 const char *tenant, Snapshot snapshot);
 extern List *counter_domains(CounterTable *table);
 extern bool counter_domain_exists(CounterTable *table, const char *domain);
 extern int64 counter_version(CounterTable *table, const char *domain,
 							 const char *tenant, Snapshot snapshot);
-
 extern void counter_visit(CounterTable *table, const char *domain,
 						  const char *tenant, Snapshot snapshot,
 						  CounterVisitor visit, void *arg);
-
-extern void counter_key(HeapTuple tuple, TupleDesc desc, char **domain,
+extern void counter_key(HeapTuple row, TupleDesc desc, char **domain,
 						char **tenant);
+
+/* compact.c */
+extern void compact_note_crowded(const char *domain, const char *tenant);
+extern long compact_wait(void);
+extern void compact_cooled(void);
 
 /* epoch.c */
 extern void epoch_init(void);
@@ -371,6 +393,7 @@ extern char *decode_string(Decoder *decoder);
 extern bool decode_end(Decoder *decoder);
 
 /* sum_cache.c */
+extern uint32 hash_key(const char *domain, const char *tenant);
 extern SumCache *sum_cache_create(CounterTable *table, Snapshot snapshot);
 extern int64 sum_cache_read(SumCache *cache, const char *domain,
 							const char *tenant);

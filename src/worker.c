@@ -19,6 +19,9 @@
  * costs about as much as a small transaction, and on a busy machine it takes
  * that time from a writer.
  *
+ * Counters that it found hot and that have cooled down are merged in between
+ * (compact.c), each in a transaction of its own.
+ *
  * If the worker dies, whenever and of whatever, the postmaster starts it
  * again in the same slot, so its keys do not depend on a slot being free.  It
  * goes for good with exit code 0: when it is idle, asked to, or nobody waits
@@ -257,6 +260,7 @@ deliver(List *shared_keys, bool reset, bool owed, bool log_full)
 	if (counter_open(&table, AccessShareLock))
 	{
 		FAULT_POINT("worker_taken");
+		table.crowded = compact_note_crowded;
 		sent = notify_committed(&table, events, keys, reset, owed);
 		FAULT_POINT("worker_queued");
 		counter_close(&table, NoLock);
@@ -368,6 +372,8 @@ work(void)
 			wait_ms(STOP_POLL_MS);
 			continue;
 		}
+		if (compact_wait() == 0)
+			compact_cooled();
 		if (shared_lie_down(my_database))
 		{
 			long		left = IDLE_EXIT_MS -
@@ -376,6 +382,8 @@ work(void)
 			if ((left <= 0 || !delivery_by_worker()) &&
 				shared_worker_may_exit(my_database))
 				return;
+			if (compact_wait() >= 0)
+				left = Min(left, compact_wait());
 			wait_ms(Max(left, 1));
 			continue;
 		}
