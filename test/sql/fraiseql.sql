@@ -67,7 +67,7 @@ SELECT domain, tenants FROM fraiseql_cache.v_domain_versions
 	WHERE domain IN ('odd', 'permission', 'user') ORDER BY domain;
 
 -- With many tenants the read looks at a few pages.
-INSERT INTO cache_notify.version_counter
+INSERT INTO cache_notify.version_counter (n, last_modified, domain, tenant_id)
 	SELECT 1, now(), 'user', md5(i::text)::uuid FROM generate_series(1, 100000) i;
 ANALYZE cache_notify.version_counter;
 CREATE FUNCTION pages_read(query text) RETURNS int LANGUAGE plpgsql AS $$
