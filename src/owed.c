@@ -26,6 +26,8 @@
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
 
+#include "fault.h"
+
 /* Columns of cache_notify.owed_delivery. */
 #define Anum_owed_domain	1
 #define Anum_owed_tenant_id	2
@@ -78,6 +80,7 @@ owed_add(List *keys)
 		/* The reset will not reach a former channel. */
 		if (list_length(keys) <= MAX_OWED_KEYS || key->former != NULL)
 			insert_owed(rel, key->domain->name, key->tenant, key->former);
+		FAULT_POINT("owed");
 	}
 	relation_close(rel, NoLock);
 }
@@ -90,6 +93,7 @@ owed_key(HeapTuple tuple, TupleDesc desc)
 	Datum		value = heap_getattr(tuple, Anum_owed_domain, desc, &isnull);
 
 	key->domain = domain_lookup(TextDatumGetCString(value));
+	key->extra.coarse = true;	/* its events are not kept */
 	value = heap_getattr(tuple, Anum_owed_tenant_id, desc, &isnull);
 	if (!isnull)
 	{

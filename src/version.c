@@ -88,7 +88,7 @@ cache_notify_pending_changes(PG_FUNCTION_ARGS)
 		Datum		values[3] = {0};
 		bool		nulls[3] = {false, key->tenant == NULL, false};
 
-		if (key->bumps == 0)
+		if (key->bumps == 0 || is_internal_domain(key->domain->name))
 			continue;
 		values[0] = CStringGetTextDatum(key->domain->name);
 		if (key->tenant != NULL)

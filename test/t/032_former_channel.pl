@@ -92,4 +92,31 @@ foreach my $lane ('commit', 'worker')
 		  if $lane eq 'commit';
 	}
 }
+
+# Formats that tell of tables: the last word is that anything may have changed.
+foreach my $lane ('commit', 'worker')
+{
+	configure($node, 'cache_notify.delivery' => $lane);
+	my $writer = session($node);
+	my $listener = session($node);
+	$listener->query('LISTEN tables; LISTEN cache_invalidation');
+	foreach my $command ($drop, $remove, $again)
+	{
+		$writer->query("CREATE TABLE item (n int PRIMARY KEY); SELECT cache_notify.setup_table_invalidation('item', channel => 'tables', payload => 'tcn')");
+		# What comes after a later change is not of an earlier one.
+		$writer->query("SELECT cache_notify.invalidate('marker')");
+		my $version = $writer->query("SELECT cache_notify.version('marker')");
+		wait_for('what came before', sub {
+			return grep { /"domain": "marker", "version": $version\}/ } $listener->payloads;
+		});
+		$writer->query($command);
+		my @heard;
+		wait_for("$lane, tables: $command", sub {
+			push @heard, grep { $_->{channel} eq 'tables' } $listener->heard;
+			return @heard;
+		});
+		like(@heard ? $heard[0]->{payload} : '', qr/^"item",T/, "$lane, tables: $command");
+		$writer->query('DROP TABLE IF EXISTS item');
+	}
+}
 done_testing();
