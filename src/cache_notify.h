@@ -160,7 +160,7 @@ typedef struct CounterTable
 	Snapshot	snapshot;
 	Buffer		buffer;			/* where it is */
 	struct Place *place;		/* where the rows are, or NULL */
-	int			next_tid;		/* of these */
+	int			next_entry;		/* of these */
 	bool		many_keys;		/* it goes over more than one key */
 	bool		found;			/* a row, with this id */
 	int64		row_id;
