@@ -126,9 +126,9 @@ typedef struct TableEvent
 {
 	Oid			table;			/* the watched one, not its partition */
 	int			operations;		/* OPERATION_* */
-	bool		of_rows;		/* for formats that tell of rows, else for others */
-	const char *row;			/* its primary key; NULL: not known, or too many */
-	uint64		frame;			/* of the statement; both in table_event.c only */
+	bool		of_rows;		/* for formats that tell of each row */
+	const char *row;			/* its primary key; NULL: not known */
+	uint64		frame;			/* of the statement; see table_event.c */
 	int			level;			/* of the subtransaction */
 } TableEvent;
 
