@@ -128,7 +128,7 @@ test-unit: PARTS = regress pgtap
 test-integration: PARTS = isolation tap
 test-consistency: PARTS = consistency
 OUTPUT = test/output
-groups = build test $(filter examples model,$(PARTS))
+groups = build test $(filter consistency examples model,$(PARTS))
 
 ifneq ($(elsewhere),)
 test test-unit test-integration test-consistency: prepare-examples
