@@ -69,12 +69,14 @@ xact_callback(XactEvent event, void *arg)
 			break;
 		case XACT_EVENT_COMMIT:
 			delivery_post_commit();
+			schema_changes_reset();
 			change_set_reset();
 			cascade_end_transaction();
 			break;
 		case XACT_EVENT_PREPARE:
 		case XACT_EVENT_ABORT:
 			delivery_reset();
+			schema_changes_reset();
 			change_set_reset();
 			cascade_end_transaction();
 			break;
@@ -89,10 +91,18 @@ static void
 subxact_callback(SubXactEvent event, SubTransactionId subid,
 				 SubTransactionId parent, void *arg)
 {
+	int			level = GetCurrentTransactionNestLevel();
+
 	if (event == SUBXACT_EVENT_COMMIT_SUB)
-		change_set_subcommit(GetCurrentTransactionNestLevel());
+	{
+		change_set_subcommit(level);
+		schema_changes_subcommit(level);
+	}
 	else if (event == SUBXACT_EVENT_ABORT_SUB)
-		change_set_subabort(GetCurrentTransactionNestLevel());
+	{
+		change_set_subabort(level);
+		schema_changes_subabort(level);
+	}
 }
 
 void

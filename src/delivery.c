@@ -35,7 +35,7 @@ static int	delivery_lanes;
 static bool post_commit = false;
 static SharedDatabase *pinned_database = NULL;
 static List *committed_keys = NIL;
-static bool owed_at_commit = false;
+static bool owed_at_commit = false; /* the worker, or we, are to look for it */
 
 static const struct
 {
@@ -150,12 +150,24 @@ public_keys(List *keys)
 void
 delivery_pre_commit(CounterTable *table, List *keys)
 {
+	List	   *messages = schema_messages();
+
 	keys = public_keys(keys);
 	pin_worker();
-	if ((keys != NIL || owed_at_commit) && commit_lane_needed())
-		notify_at_commit(table, keys);
-	if (keys != NIL && (delivery_lanes & LANE_WAL))
-		wal_write_keys(table, keys);
+	if ((keys != NIL || messages != NIL || owed_at_commit) &&
+		commit_lane_needed())
+		notify_at_commit(table, keys, messages);
+	else if (messages != NIL && pinned_database != NULL)
+	{
+		owed_add_messages(messages);
+		owed_at_commit = true;
+	}
+	if (delivery_lanes & LANE_WAL)
+	{
+		if (keys != NIL)
+			wal_write_keys(table, keys);
+		wal_write_messages(messages);
+	}
 	committed_keys = keys;
 	post_commit = true;
 }
@@ -167,11 +179,19 @@ delivery_pre_commit(CounterTable *table, List *keys)
 void
 delivery_pre_prepare(CounterTable *table, List *keys)
 {
+	List	   *messages = schema_messages();
+
 	keys = public_keys(keys);
 	if (delivery_lanes & (LANE_COMMIT | LANE_WORKER))
+	{
 		owed_add(keys);
+		owed_add_messages(messages);
+	}
 	if (delivery_lanes & LANE_WAL)
+	{
 		wal_write_keys(table, keys);
+		wal_write_messages(messages);
+	}
 }
 
 /* This transaction committed a prepared one, and delivers what that owed. */
