@@ -92,24 +92,43 @@ owed_add(List *keys)
 	relation_close(rel, NoLock);
 }
 
-/* This transaction owes these Messages, which no reset can stand for. */
+static bool
+same_message(const Message *a, const Message *b)
+{
+	return strcmp(a->channel, b->channel) == 0 &&
+		strcmp(a->payload, b->payload) == 0;
+}
+
+static void
+insert_message(Relation rel, const Message *message)
+{
+	const char *row[Natts_owed] = {
+		[Anum_owed_channel - 1] = message->channel,
+		[Anum_owed_payload - 1] = message->payload
+	};
+
+	insert_owed(rel, row);
+}
+
+/*
+ * This transaction owes these Messages, which no reset can stand for.  Equal
+ * ones, taken over from others perhaps, are owed once.
+ */
 void
 owed_add_messages(List *messages)
 {
 	Relation	rel = messages != NIL ? open_owed() : NULL;
-	ListCell   *lc;
 
 	if (rel == NULL)
 		return;
-	foreach(lc, messages)
+	for (int i = 0; i < list_length(messages); i++)
 	{
-		Message    *message = lfirst(lc);
-		const char *row[Natts_owed] = {
-			[Anum_owed_channel - 1] = message->channel,
-			[Anum_owed_payload - 1] = message->payload
-		};
+		bool		repeated = false;
 
-		insert_owed(rel, row);
+		for (int j = 0; j < i && !repeated; j++)
+			repeated = same_message(list_nth(messages, i), list_nth(messages, j));
+		if (!repeated)
+			insert_message(rel, list_nth(messages, i));
 	}
 	relation_close(rel, NoLock);
 }
