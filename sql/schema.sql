@@ -52,11 +52,11 @@ BEGIN
 				ELSE format('channel "%s" is too long', channel) END,
 			HINT = 'A channel has 1 to 63 bytes.';
 	ELSIF octet_length(payload_suffix) > 63 THEN
-		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+		RAISE EXCEPTION USING ERRCODE = 'string_data_right_truncation',
 			MESSAGE = 'payload_suffix is too long',
 			HINT = 'It has at most 63 bytes.';
 	ELSIF octet_length(concat(payload, payload_suffix)) > 7999 THEN
-		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+		RAISE EXCEPTION USING ERRCODE = 'string_data_right_truncation',
 			MESSAGE = 'payload is too long',
 			HINT = 'With payload_suffix it has at most 7999 bytes.';
 	END IF;

@@ -48,7 +48,7 @@
 static List *
 add_message(List *messages, const char *channel, const char *payload)
 {
-	Message    *message = palloc(sizeof(Message));
+	Message    *message = palloc0(sizeof(Message));
 
 	message->channel = channel;
 	message->payload = payload;

@@ -161,7 +161,7 @@ read_owed(HeapTuple tuple, TupleDesc desc, Owed *owed)
 	}
 	else if (channel != NULL)
 	{
-		Message    *message = palloc(sizeof(Message));
+		Message    *message = palloc0(sizeof(Message));
 
 		message->channel = channel;
 		message->payload = text_attribute(tuple, desc, Anum_owed_payload);

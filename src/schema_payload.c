@@ -292,7 +292,7 @@ add_messages(List *messages, HeapTuple tuple, TupleDesc desc, List *changes)
 
 	foreach(lc, payloads_for(&listener, changes))
 	{
-		Message    *message = palloc(sizeof(Message));
+		Message    *message = palloc0(sizeof(Message));
 
 		message->channel = listener.channel;
 		message->payload = psprintf("%s%s", (char *) lfirst(lc),
