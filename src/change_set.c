@@ -65,6 +65,8 @@ keys_equal(const ChangeKey *a, const ChangeKey *b)
 
 #include "lib/simplehash.h"
 
+#include "fault.h"
+
 /* More keys than this are in a hash table. */
 #define MAX_LISTED_KEYS	8
 
@@ -161,6 +163,7 @@ add_key(const ChangeKey *probe)
 	key->journal = -1;
 
 	change_set->keys = lappend(change_set->keys, key);
+	FAULT_POINT("change_set");
 	if (change_set->table != NULL)
 		add_to_table(key);
 	else if (list_length(change_set->keys) > MAX_LISTED_KEYS)
@@ -289,6 +292,7 @@ journal_key(ChangeKey *key)
 							  (Size) size * sizeof(JournalRecord));
 		change_set->journal_size = size;
 	}
+	FAULT_POINT("journal");
 	record = &change_set->journal[change_set->journal_len];
 	record->key = key;
 	record->previous = key->journal;
@@ -325,7 +329,7 @@ cascade_key(ChangeKey *key, int depth)
 		}
 		else
 			reached->notices++;
-		reached->extra.all_keys = true;
+		reached->extra.all_keys = reached->extra.coarse = true;
 	}
 }
 
@@ -334,6 +338,15 @@ static int
 frame_index(int depth)
 {
 	return Min(Max(depth - 1, 0), MAX_FRAME_DEPTH - 1);
+}
+
+/* The number of the current statement's frame; 0 if no hook tells statements. */
+uint64
+change_set_frame(int depth)
+{
+	int			i = frame_index(depth);
+
+	return in_statement[i] ? frames[i] : 0;
 }
 
 /* Has the current statement at this trigger depth counted the key already? */
@@ -365,7 +378,7 @@ change_set_bump(ChangeKey *key)
 {
 	journal_key(key);
 	key->bumps++;
-	key->extra.all_keys = true;
+	key->extra.all_keys = key->extra.coarse = true;
 	cascade_key(key, -1);
 }
 
@@ -454,6 +467,7 @@ change_set_recascade(void)
 			ChangeKey  *reached = change_set_key(target->domain, key->tenant,
 												 key->tenant_len);
 
+			reached->extra.coarse = true;
 			if (target->bump && reached->bumps == 0)
 				reached->bumps = 1;
 			else if (!target->bump && !key_is_pending(reached))

@@ -25,6 +25,8 @@
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
 
+#include "fault.h"
+
 /* Columns of cache_notify.owed_delivery. */
 #define Anum_owed_domain	1
 #define Anum_owed_tenant_id	2
@@ -88,7 +90,10 @@ owed_add(List *keys)
 		insert_reset(rel);
 	else
 		foreach(lc, keys)
+		{
 			insert_key(rel, lfirst(lc));
+			FAULT_POINT("owed");
+		}
 	relation_close(rel, NoLock);
 }
 
@@ -157,6 +162,7 @@ read_owed(HeapTuple tuple, TupleDesc desc, Owed *owed)
 		key->domain = domain_lookup(domain);
 		key->tenant = tenant;
 		key->tenant_len = tenant != NULL ? strlen(tenant) : 0;
+		key->extra.coarse = true;	/* its events are not kept */
 		owed->keys = lappend(owed->keys, key);
 	}
 	else if (channel != NULL)

@@ -28,15 +28,15 @@ typedef struct SumEntry
 	uint32		hash;
 } SumEntry;
 
-static inline uint32
-hash_sum_key(SumKey key)
+uint32
+hash_key(const char *domain, const char *tenant)
 {
-	uint32		hash = hash_bytes((const unsigned char *) key.domain,
-								  strlen(key.domain));
+	uint32		hash = hash_bytes((const unsigned char *) domain,
+								  strlen(domain));
 
-	if (key.tenant != NULL)
-		hash = hash_combine(hash, hash_bytes((const unsigned char *) key.tenant,
-											 strlen(key.tenant)));
+	if (tenant != NULL)
+		hash = hash_combine(hash, hash_bytes((const unsigned char *) tenant,
+											 strlen(tenant)));
 	return hash;
 }
 
@@ -52,7 +52,7 @@ sum_keys_equal(SumKey a, SumKey b)
 #define SH_ELEMENT_TYPE SumEntry
 #define SH_KEY_TYPE SumKey
 #define SH_KEY key
-#define SH_HASH_KEY(tb, k) hash_sum_key(k)
+#define SH_HASH_KEY(tb, k) hash_key((k).domain, (k).tenant)
 #define SH_EQUAL(tb, a, b) sum_keys_equal(a, b)
 #define SH_STORE_HASH
 #define SH_GET_HASH(tb, e) ((e)->hash)

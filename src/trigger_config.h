@@ -41,6 +41,10 @@ typedef struct TriggerConfig
 	int			fields;
 	AttrNumber	key_columns[INDEX_MAX_KEYS];	/* of the primary key */
 	int			nkey_columns;	/* 0: there is none */
+
+	/* if the payload format tells of tables: what table_event.c is to note */
+	const PayloadFormat *event_format;	/* else NULL */
+	Oid			event_table;
 } TriggerConfig;
 
 extern TriggerConfig *trigger_config(TriggerData *trigdata);

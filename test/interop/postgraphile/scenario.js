@@ -52,14 +52,16 @@ class Listener {
     return this;
   }
 
-  // What has come by now on a channel, and everything before this call has.
-  async take(channel, marks) {
-    const mark = `mark ${Math.random()}`;
-    await marks(mark);
-    await soon(() => this.heard.some((n) => n.payload === mark));
-    const taken = this.heard.filter((n) => n.channel === channel && !n.payload.startsWith('mark'));
-    this.heard = this.heard.filter((n) => n.channel !== channel && n.payload !== mark);
-    return taken.map((n) => n.payload);
+  // What has come on each channel. A mark that goes the same way comes after it, or
+  // together with it.
+  async take(session, ...channels) {
+    this.marks = (this.marks ?? 0) + 1;
+    await session.query(`SELECT cache_notify.invalidate('mark ${this.marks}')`);
+    await soon(() => this.heard.some((n) => n.payload.includes(`"mark ${this.marks}"`)));
+    await this.client.query('SELECT 1');
+    const { heard } = this;
+    this.heard = [];
+    return channels.map((channel) => heard.filter((n) => n.channel === channel).map((n) => n.payload).sort());
   }
 }
 
@@ -198,9 +200,7 @@ function concernsApp(text) {
 async function compare(session) {
   const fixtures = readFileSync(path.join(__dirname, 'build/v4/graphile-build-pg/res/watch-fixtures.sql'), 'utf8');
   await session.query(fixtures.replace(/'postgraphile_watch'/g, `'original'`));
-  const listener = await new Listener().start('postgraphile_watch', 'original', 'marks');
-  const marks = (mark) => session.query(`SELECT pg_notify('marks', '${mark}')`);
-  const hear = async (channel) => (await listener.take(channel, marks)).sort();
+  const listener = await new Listener().start('postgraphile_watch', 'original', 'cache_invalidation');
   // "more": we tell what they do not, or not with every minor version of the server;
   // "less": we do not tell what concerns nobody
   const commands = [
@@ -227,7 +227,7 @@ async function compare(session) {
   for (const item of commands) {
     const [difference, command] = Array.isArray(item) ? item : ['same', item];
     await session.query(command);
-    const [theirs, ours] = [await hear('original'), await hear('postgraphile_watch')];
+    const [theirs, ours] = await listener.take(session, 'original', 'postgraphile_watch');
     const concern = { theirs: theirs.some(concernsApp), ours: ours.some(concernsApp) };
 
     if (difference === 'more') ok(concern.ours, `we tell: ${command}`, ours);
