@@ -47,7 +47,7 @@ OBJS       = $(patsubst %.c,%.o,$(wildcard src/*.c))
 
 # The order matters: each part may use what an earlier one creates.
 SQL_PARTS  = prologue tables functions epoch token setup watch cascade views status stats \
-	dependency privileges events
+	dependency schema privileges events
 SQL_FILES  = $(SQL_PARTS:%=sql/%.sql)
 SQL_BUILT  = $(CORE)--$(EXTVERSION).sql
 
