@@ -227,7 +227,7 @@ columns: an UPDATE counts only if one of these columns changed; NULL: any column
 fields: what the payload tells beside the version: lsn (a WAL position that a standby must have replayed to show the change; null in the commit lane), xid (the last transaction), operations (insert, update, delete, truncate), keys (primary keys of the changed rows; null for all, or too many).
 payload_suffix: what is written at the end of each payload, such as E''\n'' for listeners that read lines; at most 63 bytes.
 fire_on_replica: count what logical replication applies, too, and other sessions with session_replication_role = replica.
-Calling it again for the same table and domain replaces what was there; another domain is added. A domain that has versions already moves its shared one when a table begins to feed it. Partitions and child tables that come later are watched by themselves. Needs the right to create triggers on the table, and its ownership for granularity ''statement'' in place of ''row'', for fire_on_replica and for a materialized view. Error if the table cannot be watched, a column does not exist, or options contradict each other.';
+Calling it again for the same table and domain replaces what was there, and moves the domain''s shared version if that differs, also on a channel that it leaves; another domain is added. A domain that has versions already moves its shared one when a table begins to feed it. Partitions and child tables that come later are watched by themselves. Needs the right to create triggers on the table, and its ownership for granularity ''statement'' in place of ''row'', for fire_on_replica and for a materialized view. Error if the table cannot be watched, a column does not exist, or options contradict each other.';
 
 CREATE FUNCTION cache_notify.remove_table_invalidation(
 	table_name regclass, domain_name text DEFAULT NULL)
@@ -283,4 +283,4 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION cache_notify.remove_table_invalidation(regclass, text) IS
-'Ceases to watch a table or materialized view, for one domain or for all (domain_name NULL). Versions stay as they are. Needs ownership of the table. Error if the table is not watched.';
+'Ceases to watch a table or materialized view, for one domain or for all (domain_name NULL). Moves the shared version of each, because later changes will not be seen. Needs ownership of the table. Error if the table is not watched.';

@@ -9,9 +9,10 @@
  * the same transaction, so it becomes visible with the change and goes with a
  * rollback.  Whoever delivers next takes it over.
  *
- * A row without a domain owes a reset: listeners must drop everything.  A row
- * with a former watch is for the channel that the domain went to because of
- * it: whoever delivers finds nothing of it in the catalogs any more.
+ * A row is a key, or a message that is ready to be sent, or owes a reset:
+ * listeners must drop everything.  A key with a former watch is for the
+ * channel that the domain went to because of it: whoever delivers finds
+ * nothing of that in the catalogs any more.
  *
  * Rows are found with a dirty snapshot and deleted without waiting; a row
  * that somebody else is taking is left to him.
@@ -31,8 +32,10 @@
 /* Columns of cache_notify.owed_delivery. */
 #define Anum_owed_domain	1
 #define Anum_owed_tenant_id	2
-#define Anum_owed_former	3
-#define Natts_owed			3
+#define Anum_owed_channel	3
+#define Anum_owed_payload	4
+#define Anum_owed_former	5
+#define Natts_owed			5
 
 /* A prepared transaction with more keys than this owes a reset instead. */
 #define MAX_OWED_KEYS		1000
@@ -44,22 +47,41 @@ open_owed(void)
 }
 
 static void
-insert_owed(Relation rel, const char *domain, const char *tenant,
-			const Watch *former)
+insert_owed(Relation rel, const char *row[Natts_owed])
 {
 	Datum		values[Natts_owed] = {0};
-	bool		nulls[Natts_owed] = {domain == NULL, tenant == NULL, former == NULL};
+	bool		nulls[Natts_owed];
 	HeapTuple	tuple;
 
-	if (domain != NULL)
-		values[Anum_owed_domain - 1] = CStringGetTextDatum(domain);
-	if (tenant != NULL)
-		values[Anum_owed_tenant_id - 1] = CStringGetTextDatum(tenant);
-	if (former != NULL)
-		values[Anum_owed_former - 1] = watch_as_array(former);
+	for (int i = 0; i < Natts_owed; i++)
+	{
+		nulls[i] = row[i] == NULL;
+		if (row[i] != NULL)
+			values[i] = CStringGetTextDatum(row[i]);
+	}
 	tuple = heap_form_tuple(RelationGetDescr(rel), values, nulls);
 	heap_insert(rel, tuple, GetCurrentCommandId(true), 0, NULL);
 	heap_freetuple(tuple);
+}
+
+static void
+insert_key(Relation rel, const ChangeKey *key)
+{
+	const char *row[Natts_owed] = {
+		[Anum_owed_domain - 1] = key->domain->name,
+		[Anum_owed_tenant_id - 1] = key->tenant,
+		[Anum_owed_former - 1] = key->former ? watch_as_text(key->former) : NULL
+	};
+
+	insert_owed(rel, row);
+}
+
+static void
+insert_reset(Relation rel)
+{
+	const char *row[Natts_owed] = {0};
+
+	insert_owed(rel, row);
 }
 
 /* This transaction owes the delivery of these ChangeKeys. */
@@ -72,72 +94,125 @@ owed_add(List *keys)
 	if (rel == NULL)
 		return;
 	if (list_length(keys) > MAX_OWED_KEYS)
-		insert_owed(rel, NULL, NULL, NULL);
+		insert_reset(rel);
 	foreach(lc, keys)
 	{
 		ChangeKey  *key = lfirst(lc);
 
 		/* The reset will not reach a former channel. */
 		if (list_length(keys) <= MAX_OWED_KEYS || key->former != NULL)
-			insert_owed(rel, key->domain->name, key->tenant, key->former);
+			insert_key(rel, key);
 		FAULT_POINT("owed");
 	}
 	relation_close(rel, NoLock);
 }
 
-static ChangeKey *
-owed_key(HeapTuple tuple, TupleDesc desc)
+static bool
+same_message(const Message *a, const Message *b)
 {
-	ChangeKey  *key = palloc0(sizeof(ChangeKey));
-	bool		isnull;
-	Datum		value = heap_getattr(tuple, Anum_owed_domain, desc, &isnull);
+	return strcmp(a->channel, b->channel) == 0 &&
+		strcmp(a->payload, b->payload) == 0;
+}
 
-	key->domain = domain_lookup(TextDatumGetCString(value));
-	key->extra.coarse = true;	/* its events are not kept */
-	value = heap_getattr(tuple, Anum_owed_tenant_id, desc, &isnull);
-	if (!isnull)
-	{
-		key->tenant = TextDatumGetCString(value);
-		key->tenant_len = strlen(key->tenant);
-	}
-	value = heap_getattr(tuple, Anum_owed_former, desc, &isnull);
-	if (!isnull)
-		key->former = watch_from_array(value);
-	return key;
+static void
+insert_message(Relation rel, const Message *message)
+{
+	const char *row[Natts_owed] = {
+		[Anum_owed_channel - 1] = message->channel,
+		[Anum_owed_payload - 1] = message->payload
+	};
+
+	insert_owed(rel, row);
 }
 
 /*
- * Visit the committed rows that nobody is taking.  With take, delete them and
- * return their keys (unowned ChangeKeys) in *keys; without, stop at the first
- * that owes a reset.  Returns whether a reset is owed.
+ * This transaction owes these Messages, which no reset can stand for.  Equal
+ * ones, taken over from others perhaps, are owed once.
  */
-static bool
-scan_owed(Relation rel, bool take, List **keys)
+void
+owed_add_messages(List *messages)
 {
-	TupleDesc	desc = RelationGetDescr(rel);
+	Relation	rel = messages != NIL ? open_owed() : NULL;
+
+	if (rel == NULL)
+		return;
+	for (int i = 0; i < list_length(messages); i++)
+	{
+		bool		repeated = false;
+
+		for (int j = 0; j < i && !repeated; j++)
+			repeated = same_message(list_nth(messages, i), list_nth(messages, j));
+		if (!repeated)
+			insert_message(rel, list_nth(messages, i));
+	}
+	relation_close(rel, NoLock);
+}
+
+static char *
+text_attribute(HeapTuple tuple, TupleDesc desc, AttrNumber column)
+{
+	bool		isnull;
+	Datum		value = heap_getattr(tuple, column, desc, &isnull);
+
+	return isnull ? NULL : TextDatumGetCString(value);
+}
+
+/* Add to what is owed what a row says. */
+static void
+read_owed(HeapTuple tuple, TupleDesc desc, Owed *owed)
+{
+	char	   *domain = text_attribute(tuple, desc, Anum_owed_domain);
+	char	   *tenant = text_attribute(tuple, desc, Anum_owed_tenant_id);
+	char	   *channel = text_attribute(tuple, desc, Anum_owed_channel);
+	char	   *former = text_attribute(tuple, desc, Anum_owed_former);
+
+	if (domain != NULL)
+	{
+		ChangeKey  *key = palloc0(sizeof(ChangeKey));
+
+		key->domain = domain_lookup(domain);
+		key->tenant = tenant;
+		key->tenant_len = tenant != NULL ? strlen(tenant) : 0;
+		key->extra.coarse = true;	/* its events are not kept */
+		key->former = former != NULL ? watch_from_text(former) : NULL;
+		owed->keys = lappend(owed->keys, key);
+	}
+	else if (channel != NULL)
+	{
+		Message    *message = palloc0(sizeof(Message));
+
+		message->channel = channel;
+		message->payload = text_attribute(tuple, desc, Anum_owed_payload);
+		owed->messages = lappend(owed->messages, message);
+	}
+	else
+		owed->reset = true;
+}
+
+/*
+ * Visit the committed rows that nobody is taking.  With take, delete them;
+ * without, stop at the first that owes a reset.  The keys are unowned.
+ */
+static void
+scan_owed(Relation rel, bool take, Owed *owed)
+{
 	SnapshotData dirty;
 	TableScanDesc scan;
 	HeapTuple	tuple;
-	bool		reset = false;
 
 	if (RelationGetNumberOfBlocks(rel) == 0)
-		return false;
+		return;
 	InitDirtySnapshot(dirty);
 	scan = compat_table_beginscan(rel, &dirty);
-	while ((take || !reset) &&
+	while ((take || !owed->reset) &&
 		   (tuple = heap_getnext(scan, ForwardScanDirection)) != NULL)
 	{
 		if (TransactionIdIsValid(dirty.xmin) || TransactionIdIsValid(dirty.xmax))
 			continue;
-		if (take && !compat_heap_delete(rel, &tuple->t_self))
-			continue;
-		if (heap_attisnull(tuple, Anum_owed_domain, desc))
-			reset = true;
-		else if (take)
-			*keys = lappend(*keys, owed_key(tuple, desc));
+		if (!take || compat_heap_delete(rel, &tuple->t_self))
+			read_owed(tuple, RelationGetDescr(rel), owed);
 	}
 	table_endscan(scan);
-	return reset;
 }
 
 /* Owe a reset, unless one is owed already. */
@@ -145,25 +220,26 @@ void
 owed_add_reset(void)
 {
 	Relation	rel = open_owed();
+	Owed		owed = {0};
 
 	if (rel == NULL)
 		return;
-	if (!scan_owed(rel, false, NULL))
-		insert_owed(rel, NULL, NULL, NULL);
+	scan_owed(rel, false, &owed);
+	if (!owed.reset)
+		insert_reset(rel);
 	relation_close(rel, NoLock);
 }
 
 /* Take over what committed transactions owe. */
-List *
-owed_take(bool *reset)
+Owed
+owed_take(void)
 {
 	Relation	rel = open_owed();
-	List	   *keys = NIL;
+	Owed		owed = {0};
 
-	*reset = false;
 	if (rel == NULL)
-		return NIL;
-	*reset = scan_owed(rel, true, &keys);
+		return owed;
+	scan_owed(rel, true, &owed);
 	relation_close(rel, NoLock);
-	return keys;
+	return owed;
 }

@@ -210,7 +210,7 @@ route_remember(const Watch *watch)
 {
 	MemoryContext old = MemoryContextSwitchTo(TopTransactionContext);
 
-	Watch	   *copy = watch_from_array(watch_as_array(watch));
+	Watch	   *copy = watch_from_text(watch_as_text(watch));
 
 	if (OidIsValid(watch->relation))
 	{

@@ -167,10 +167,13 @@ add_triggers(List *watches, Oid relid, WatchTime when)
 	return watches;
 }
 
-/* A Watch without a relation from the arguments, a text[]. */
+/* A Watch without a relation from its arguments, the text of a text[]. */
 Watch *
-watch_from_array(Datum array)
+watch_from_text(const char *string)
 {
+	Datum		array = OidFunctionCall3(F_ARRAY_IN, CStringGetDatum(string),
+										 ObjectIdGetDatum(TEXTOID),
+										 Int32GetDatum(-1));
 	Datum	   *elements;
 	bool	   *nulls;
 	int			n;
@@ -184,16 +187,18 @@ watch_from_array(Datum array)
 	return make_watch(args, n);
 }
 
-/* The arguments of a Watch as a text[]. */
-Datum
-watch_as_array(const Watch *watch)
+/* The arguments of a Watch. */
+char *
+watch_as_text(const Watch *watch)
 {
 	Datum	   *elements = palloc(Max(watch->nargs, 1) * sizeof(Datum));
 
 	for (int i = 0; i < watch->nargs; i++)
 		elements[i] = CStringGetTextDatum(watch->args[i]);
-	return PointerGetDatum(construct_array(elements, watch->nargs, TEXTOID, -1,
-										   false, TYPALIGN_INT));
+	return OidOutputFunctionCall(F_ARRAY_OUT,
+								 PointerGetDatum(construct_array(elements, watch->nargs,
+																 TEXTOID, -1, false,
+																 TYPALIGN_INT)));
 }
 
 /* The Watch that a label stands for.  The label hook has checked its form. */
@@ -204,10 +209,7 @@ watch_of_label_tuple(HeapTuple tuple, TupleDesc desc)
 	Datum		label = heap_getattr(tuple, Anum_pg_seclabel_label, desc, &isnull);
 	Watch	   *watch;
 
-	watch = watch_from_array(OidFunctionCall3(F_ARRAY_IN,
-											  CStringGetDatum(TextDatumGetCString(label)),
-											  ObjectIdGetDatum(TEXTOID),
-											  Int32GetDatum(-1)));
+	watch = watch_from_text(TextDatumGetCString(label));
 	watch->relation =
 		DatumGetObjectId(heap_getattr(tuple, Anum_pg_seclabel_objoid, desc,
 									  &isnull));
