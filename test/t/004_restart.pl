@@ -201,7 +201,7 @@ $node->command_ok(
 like($node->safe_psql('parallel', <<'END'),
 SELECT cache_notify.version('contract', 't') - cache_notify.version_origin()
 END
-	qr/^(@{[ $expected{'contract/t'} ]}|@{[ $expected{'contract/t'} + 1 ]})$/,
+	qr{^(@{[ $expected{'contract/t'} ]}|@{[ $expected{'contract/t'} + 1 ]})$},
 	'restored in parallel: the versions are there');
 is($node->safe_psql('parallel', 'SELECT count(*) FROM cache_notify.v_invalidation_status WHERE enabled AND problem IS NULL'),
 	3, 'and the watched tables');
