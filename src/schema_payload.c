@@ -22,6 +22,7 @@
 #include "utils/builtins.h"
 #include "utils/json.h"
 #include "utils/snapmgr.h"
+#include "utils/tuplestore.h"
 
 PG_FUNCTION_INFO_V1(cache_notify_schema_presets);
 
@@ -251,6 +252,8 @@ any_counts(List *changes, int preset)
 static List *
 payloads_for(const SchemaListener *listener, List *changes)
 {
+	int			max_len = MAX_PAYLOAD_LEN - (int) strlen(listener->suffix);
+
 	if (listener->preset == NULL)
 		return listener->payload ? list_make1(pstrdup(listener->payload)) : NIL;
 	for (int i = 0; i < lengthof(presets); i++)
@@ -264,8 +267,7 @@ payloads_for(const SchemaListener *listener, List *changes)
 			return NIL;
 		if (payload != NULL)
 			return list_make1(pstrdup(payload));
-		return presets[i].write(NIL, changes, i, MAX_PAYLOAD_LEN -
-								(int) strlen(listener->suffix));
+		return presets[i].write(NIL, changes, i, max_len);
 	}
 	return NIL;
 }
@@ -290,6 +292,8 @@ add_messages(List *messages, HeapTuple tuple, TupleDesc desc, List *changes)
 	};
 	ListCell   *lc;
 
+	if (listener.suffix == NULL)
+		listener.suffix = "";	/* the table does not allow it */
 	foreach(lc, payloads_for(&listener, changes))
 	{
 		Message    *message = palloc0(sizeof(Message));

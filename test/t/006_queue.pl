@@ -29,11 +29,12 @@ CREATE TABLE price (n int);
 INSERT INTO price VALUES (0);
 SELECT cache_notify.setup_table_invalidation('contract');
 SELECT cache_notify.setup_table_invalidation('price', channel => 'prices');
+SELECT cache_notify.setup_schema_invalidation('postgrest');
 CREATE DATABASE elsewhere;
 END
 
 my $listener = session($node);
-$listener->query('LISTEN cache_invalidation; LISTEN prices');
+$listener->query('LISTEN cache_invalidation; LISTEN prices; LISTEN pgrst');
 my $writer = session($node, options => '-c statement_timeout=60s');
 my $usage = 'SELECT pg_notification_queue_usage()';
 
@@ -76,14 +77,15 @@ for my $statement ('UPDATE contract SET n = n + 1 WHERE client = 0',
 	'UPDATE price SET n = n + 1', "SELECT cache_notify.invalidate('contract')",
 	'BEGIN ISOLATION LEVEL SERIALIZABLE; UPDATE contract SET n = n + 1 WHERE client = 1; COMMIT',
 	'BEGIN ISOLATION LEVEL REPEATABLE READ; UPDATE price SET n = n + 1; SAVEPOINT s; UPDATE price SET n = n + 1; COMMIT',
+	'CREATE TABLE while_full (n int)', 'ALTER TABLE while_full ADD a int',
 	"BEGIN; UPDATE price SET n = n + 1; PREPARE TRANSACTION 'p'", "COMMIT PREPARED 'p'")
 {
 	is($writer->error($statement), '', "written with a full queue: $statement");
 }
 my $load = pgbench_start($node, [ '-c', $clients, '-j', 2, '-t', 100, '-f', $script ]);
 pgbench_finish($load, 'writers with a full queue', $clients * 100);
-is($node->safe_psql('postgres', 'SELECT count(*) FROM cache_notify.owed_delivery WHERE domain IS NULL'),
-	1, 'still only one reset is owed');
+is($node->safe_psql('postgres', 'SELECT count(*), count(channel) FROM cache_notify.owed_delivery WHERE domain IS NULL'),
+	'2|1', 'still only one reset is owed, and one message');
 
 # In the order of commits, so far without a gap, and no reset.
 my @heard = $listener->payloads;
@@ -104,8 +106,8 @@ $listener->heard;
 $writer->query('UPDATE price SET n = n + 1');
 is_deeply(
 	[ sort map { "$_->{channel}: $_->{payload}" } $listener->heard ],
-	[ 'cache_invalidation: {"reset": true}', 'prices: {"reset": true}' ],
-	'when there is room again, a reset on every channel');
+	[ 'cache_invalidation: {"reset": true}', 'pgrst: reload schema', 'prices: {"reset": true}' ],
+	'when there is room again, a reset on every channel, and what no reset stands for');
 is_deeply([ $stuck->payloads ], ['{"reset": true}'], 'also for who had stopped reading');
 is($node->safe_psql('postgres', 'SELECT count(*) FROM cache_notify.owed_delivery'),
 	0, 'and nothing is owed');
