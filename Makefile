@@ -56,7 +56,7 @@ SQL_BUILT  = $(CORE)--$(EXTVERSION).sql
 DATA       = $(wildcard sql/upgrade/$(CORE)--*--*.sql $(FRAISEQL)--*.sql)
 DATA_built = $(SQL_BUILT)
 
-EXTRA_CLEAN = $(CORE)--*.sql .build-flags test/output test/versions \
+EXTRA_CLEAN = $(CORE)--*.sql .build-flags dist test/output test/versions \
 	test/interop/*/build bench/results.json bench/plots bench/build
 
 # ------------------------------------------------------------------------ flags
