@@ -9,6 +9,8 @@
 #   make test-integration  the same with isolation specs and TAP only
 #   make test-consistency  is a cache ever stale? READS=n says how long to look
 #   make test-interop      the same with the programs of others (test/interop)
+#   make test-upgrade      from every release, and from an older PostgreSQL
+#   make test-package      the Debian package, built and installed on fresh systems
 #   make lint              what can be said without running anything
 #   make format            lay out the C files as PostgreSQL's own are
 #   make benchmark         measure; SCENARIO=name picks what
@@ -54,7 +56,7 @@ SQL_BUILT  = $(CORE)--$(EXTVERSION).sql
 DATA       = $(wildcard sql/upgrade/$(CORE)--*--*.sql $(FRAISEQL)--*.sql)
 DATA_built = $(SQL_BUILT)
 
-EXTRA_CLEAN = $(CORE)--*.sql .build-flags test/output test/versions \
+EXTRA_CLEAN = $(CORE)--*.sql .build-flags dist test/output test/versions \
 	test/interop/*/build bench/results.json bench/plots bench/build
 
 # ------------------------------------------------------------------------ flags
@@ -150,6 +152,17 @@ prepare-examples:
 test-all-versions:
 	@tools/test-versions
 
+# Of the extension here, of PostgreSQL in a system that has two versions.
+test-upgrade:
+	@tools/install-dependencies build test
+	@$(again) CN_ASSERT=1 all
+	@tools/as-root $(again) CN_ASSERT=1 install
+	@tools/unprivileged --fetch test/output test/run upgrade
+	@tools/test-pg-upgrade 15 17
+
+test-package:
+	@tools/test-package
+
 print-PARTS:
 	@echo '$(PARTS)'
 
@@ -189,5 +202,5 @@ figures:
 
 .PHONY: check-version check-sources prepare-examples print-PARTS FORCE \
 	test test-unit test-integration test-interop test-consistency \
-	test-all-versions lint format demo benchmark figures
+	test-all-versions test-upgrade test-package lint format demo benchmark figures
 FORCE:
