@@ -147,7 +147,9 @@ CREATE FUNCTION cache_notify.setup_table_invalidation(
 	tenant_setting text DEFAULT NULL,
 	columns text[] DEFAULT NULL,
 	fields text[] DEFAULT NULL,
-	fire_on_replica boolean DEFAULT false)
+	fire_on_replica boolean DEFAULT false,
+	keys text[] DEFAULT NULL,
+	buckets int DEFAULT NULL)
 	RETURNS text
 	LANGUAGE plpgsql VOLATILE
 	SET search_path = pg_catalog, pg_temp
@@ -157,12 +159,17 @@ DECLARE
 	kinds text[] := CASE granularity WHEN 'row' THEN '{row,statement}' ELSE '{statement}' END;
 	kind text;
 	doomed record;
+	old_keys text[];
 	relkind "char" := (SELECT c.relkind FROM pg_class c WHERE c.oid = table_name);
 BEGIN
 	PERFORM cache_notify.check_watchable(table_name);
 	domain_name := coalesce(domain_name, cache_notify.default_domain(table_name));
 	PERFORM cache_notify.check_not_watched_through(table_name, domain_name);
-	IF relkind = 'm' AND tenant_column IS NULL THEN
+	IF relkind = 'm' AND (keys IS NOT NULL OR buckets IS NOT NULL) THEN
+		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+			MESSAGE = format('materialized view %s cannot have keys', table_name),
+			HINT = 'REFRESH changes it as a whole.';
+	ELSIF relkind = 'm' AND tenant_column IS NULL THEN
 		-- A materialized view may well have a column tenant_id.
 		arguments := array_remove(cache_notify.watch_arguments(table_name, domain_name, NULL,
 			channel, payload, granularity, tenant_setting, columns, fields), 'tenant_column=tenant_id');
@@ -173,6 +180,17 @@ BEGIN
 		channel, payload, granularity, tenant_setting, columns, fields);
 	IF relkind = 'm' THEN
 		PERFORM cache_notify.watch_materialized_view(table_name, domain_name, arguments);
+	END IF;
+
+	arguments := arguments || cache_notify.key_arguments(
+		table_name, domain_name, granularity, keys, buckets, fields);
+	old_keys := (SELECT w.arguments FROM cache_notify.watching_trigger w
+		WHERE w.tgrelid = table_name AND w.domain = setup_table_invalidation.domain_name
+		AND w.function = 'statement_change');
+	-- The same name means other rows from now on.
+	IF old_keys IS NOT NULL AND ARRAY(SELECT a FROM unnest(old_keys) AS u (a) WHERE a ~ '^(key|layout)=')
+		<> ARRAY(SELECT a FROM unnest(arguments) AS u (a) WHERE a ~ '^(key|layout)=') THEN
+		PERFORM cache_notify.invalidate(cache_notify.key_name(domain_name));
 	END IF;
 
 	-- A row trigger that is not to be there, and what partitions have of their own.
@@ -199,7 +217,7 @@ BEGIN
 	RETURN domain_name;
 END
 $$;
-COMMENT ON FUNCTION cache_notify.setup_table_invalidation(regclass, text, text, text, text, text, text, text[], text[], boolean) IS
+COMMENT ON FUNCTION cache_notify.setup_table_invalidation(regclass, text, text, text, text, text, text, text[], text[], boolean, text[], int) IS
 'Watches a table: from now on each statement that changes it moves the version of its (tenant, domain) forward. Returns the domain.
 table_name: a table (with the tables that inherit from it), partitioned table (with its partitions), foreign table, or materialized view (each REFRESH is a change).
 domain_name: the domain that it feeds; NULL: the table''s name without a leading tv_, tb_ or v_.
@@ -209,9 +227,11 @@ payload: the payload format; NULL: json. See payload_formats().
 granularity: ''row'', or ''statement'' to fire once per statement without looking at rows, which also counts statements that changed none.
 tenant_setting: a setting that holds the tenant, such as app.tenant_id, instead of a column.
 columns: an UPDATE counts only if one of these columns changed; NULL: any column.
-fields: what the payload tells beside the version: lsn (a WAL position that a standby must have replayed to show the change; null in the commit lane), xid (the last transaction), operations (insert, update, delete, truncate), keys (primary keys of the changed rows; null for all, or too many).
+fields: what the payload tells beside the version: lsn (a WAL position that a standby must have replayed to show the change; null in the commit lane), xid (the last transaction), operations (insert, update, delete, truncate), keys (those of the changed rows as in names, or without the option keys their primary keys; null for all, or too many).
+keys: the columns that make a row''s key, of any types; NULL: none. Then contract/123 names a part of the domain that has a version and tokens of its own, see key_name(). A row whose key is NULL in a column, a statement that touches more than an eighth of the buckets, and whatever else changes the domain reach every key.
+buckets: the keys fall into so many, a power of two from 16 to 1048576; keys of one bucket move together. NULL: as many as the domain has, or 1024. There are as many counters at most, for each tenant. Changing it moves the domain''s shared version.
 fire_on_replica: count what logical replication applies, too, and other sessions with session_replication_role = replica.
-Calling it again for the same table and domain replaces what was there; another domain is added. A domain that has versions already moves its shared one when a table begins to feed it. Partitions and child tables that come later are watched by themselves. Needs the right to create triggers on the table, and its ownership for granularity ''statement'' in place of ''row'', for fire_on_replica and for a materialized view. Error if the table cannot be watched, a column does not exist, or options contradict each other.';
+Calling it again for the same table and domain replaces what was there; another domain is added. A domain that has versions already moves its shared one when a table begins to feed it. Partitions and child tables that come later are watched by themselves. Needs the right to create triggers on the table, and its ownership for granularity ''statement'' in place of ''row'', for fire_on_replica and for a materialized view. Error if the table cannot be watched, a column does not exist, options contradict each other, or another table feeds the domain with another number of buckets.';
 
 CREATE FUNCTION cache_notify.remove_table_invalidation(
 	table_name regclass, domain_name text DEFAULT NULL)

@@ -40,15 +40,19 @@
 /* Columns of cache_notify.version_counter. */
 #define Anum_counter_n				1
 #define Anum_counter_last_modified	2
-#define Anum_counter_domain			3
-#define Anum_counter_tenant_id		4
-#define Natts_counter				4
+#define Anum_counter_layout			3
+#define Anum_counter_keyed			4
+#define Anum_counter_domain			5
+#define Anum_counter_tenant_id		6
+#define Natts_counter				6
 
 /* The columns of fixed width come first, so they can be changed in place. */
 typedef struct CounterForm
 {
 	int64		n;
 	TimestampTz last_modified;
+	int64		layout;			/* of keyed, see key.c */
+	int64		keyed;			/* the part of n whose keys have buckets */
 } CounterForm;
 
 /*
@@ -201,8 +205,8 @@ row_has_key(HeapTuple row, TupleDesc desc, const ChangeKey *key)
 
 	value = heap_getattr(row, Anum_counter_domain, desc, &isnull);
 	domain = DatumGetTextPP(value);
-	if (VARSIZE_ANY_EXHDR(domain) != strlen(key->domain->name) ||
-		memcmp(VARDATA_ANY(domain), key->domain->name,
+	if (VARSIZE_ANY_EXHDR(domain) != strlen(key->name) ||
+		memcmp(VARDATA_ANY(domain), key->name,
 			   VARSIZE_ANY_EXHDR(domain)) != 0)
 		return false;
 
@@ -265,6 +269,23 @@ remember_row(const ChangeKey *key, ItemPointer tid, Buffer buffer)
 }
 
 /*
+ * Count bumps as keyed.  A row tells that for the newest layout only: what it
+ * had of an older one, and bumps in an older one, reach every key.
+ */
+static void
+add_keyed(CounterForm *form, const ChangeKey *key)
+{
+	if (key->keyed == 0 || key->layout < form->layout)
+		return;
+	if (key->layout > form->layout)
+	{
+		form->layout = key->layout;
+		form->keyed = 0;
+	}
+	form->keyed += key->keyed;
+}
+
+/*
  * Add to this row version, which is in this buffer and pinned.  False if
  * another transaction was faster.
  */
@@ -278,6 +299,7 @@ update_row(CounterTable *table, const ChangeKey *key, HeapTuple old,
 	TM_Result	result;
 
 	form->n += key->bumps;
+	add_keyed(form, key);
 	form->last_modified = GetCurrentTimestamp();
 	result = compat_heap_update(table->heap, &old->t_self, new,
 								GetCurrentCommandId(true), &failure);
@@ -394,7 +416,7 @@ bump_any_row(CounterTable *table, const ChangeKey *key)
 	bool		done = false;
 
 	InitDirtySnapshot(dirty);
-	scan = begin_scan(table, key->domain->name, key->tenant, &dirty);
+	scan = begin_scan(table, key->name, key->tenant, &dirty);
 	while (!done &&
 		   index_getnext_slot(scan, BackwardScanDirection, table->slot))
 		done = row_is_free(&dirty) &&
@@ -416,7 +438,10 @@ insert_row(CounterTable *table, const ChangeKey *key)
 	values[Anum_counter_n - 1] = Int64GetDatum(key->bumps);
 	values[Anum_counter_last_modified - 1] =
 		TimestampTzGetDatum(GetCurrentTimestamp());
-	values[Anum_counter_domain - 1] = CStringGetTextDatum(key->domain->name);
+	values[Anum_counter_layout - 1] = Int64GetDatum(key->keyed > 0 ?
+													key->layout : 0);
+	values[Anum_counter_keyed - 1] = Int64GetDatum(key->keyed);
+	values[Anum_counter_domain - 1] = CStringGetTextDatum(key->name);
 	if (key->tenant != NULL)
 		values[Anum_counter_tenant_id - 1] = CStringGetTextDatum(key->tenant);
 	else
@@ -517,7 +542,7 @@ counter_visit(CounterTable *table, const char *domain, const char *tenant,
 	MemoryContextSwitchTo(old);
 }
 
-/* The names of all domains that have a counter. */
+/* The names of all domains that have a counter, but for internal ones. */
 List *
 counter_domains(CounterTable *table)
 {
@@ -549,7 +574,11 @@ counter_domains(CounterTable *table)
 			domain = TextDatumGetCString(slot_getattr(table->slot,
 													  Anum_counter_domain,
 													  &isnull));
-			domains = lappend(domains, domain);
+			/* Of keyed domains there may be thousands: pass over them. */
+			if (is_internal_domain(domain))
+				domain = INTERNAL_PREFIX "~";
+			else
+				domains = lappend(domains, domain);
 			last = CStringGetTextDatum(domain);
 		}
 		index_endscan(scan);
@@ -573,6 +602,34 @@ counter_sum(CounterTable *table, const char *domain, const char *tenant,
 
 	counter_visit(table, domain, tenant, snapshot, add_to_sum, &sum);
 	return sum;
+}
+
+typedef struct WholeSum
+{
+	int64		layout;
+	int64		sum;
+} WholeSum;
+
+static void
+add_whole_to_sum(HeapTuple tuple, void *arg)
+{
+	CounterForm *form = (CounterForm *) GETSTRUCT(tuple);
+	WholeSum   *whole = arg;
+
+	whole->sum += form->n;
+	if (form->layout == whole->layout)
+		whole->sum -= form->keyed;
+}
+
+/* The same, without the bumps whose keys are told by buckets of this layout. */
+int64
+counter_sum_whole(CounterTable *table, const char *domain, const char *tenant,
+				  int64 layout, Snapshot snapshot)
+{
+	WholeSum	whole = {layout, 0};
+
+	counter_visit(table, domain, tenant, snapshot, add_whole_to_sum, &whole);
+	return whole.sum;
 }
 
 /* Has this domain ever changed, for any tenant, as committed by now? */

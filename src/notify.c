@@ -195,10 +195,9 @@ reset_messages(CounterTable *table)
 	}
 	if (strchr(default_channel, '{') != NULL)
 		foreach(lc, counter_domains(table))
-			if (!is_internal_domain((char *) lfirst(lc)))
-				messages = add_message(messages,
-									   channel_name(NULL, lfirst(lc), NULL),
-									   RESET_PAYLOAD);
+			messages = add_message(messages,
+								   channel_name(NULL, lfirst(lc), NULL),
+								   RESET_PAYLOAD);
 	return messages;
 }
 

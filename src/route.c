@@ -87,6 +87,8 @@ add_watch_route(const Watch *watch)
 	if (route.format == NULL)
 		route.format = payload_format(NULL);
 	route.fields = route_fields(watch->args, watch->nargs);
+	domain->layout = Max(domain->layout,
+						 trigger_layout(watch->args, watch->nargs));
 	foreach(lc, domain->routes)
 		if (same_route(lfirst(lc), &route))
 			return;
@@ -147,7 +149,7 @@ read_triggers(Oid function)
 }
 
 /*
- * Bring Domain.routes and route_all() up to date.  May read the catalogs, and
+ * Bring Domain.routes, Domain.layout and route_all() up to date.  May read the catalogs, and
  * wait for a lock on them; what it leaves stays valid until the next call of
  * this or of cascade_load().
  */

@@ -17,7 +17,7 @@ SELECT current_position() AS position \gset
 -- Loading counters by hand begins a new history: drop everything, say no more.
 SELECT token('t1', 'a') AS token, version('a', 't1') AS version \gset
 BEGIN;
-INSERT INTO version_counter VALUES (5, now(), 'a', 't1');
+INSERT INTO version_counter (n, last_modified, domain, tenant_id) VALUES (5, now(), 'a', 't1');
 ROLLBACK;
 SELECT is_current(:'token'), version_origin() AS origin;
 UPDATE version_counter SET n = n WHERE domain = 'a' AND tenant_id = 't1';

@@ -79,7 +79,8 @@ SELECT * FROM cache_notify.cascade_rules;
 SELECT * FROM cache_notify.cascade_closure('item');
 SELECT cache_notify.cascade_graph();
 SELECT cache_notify.invalidate('item', 'a');
-INSERT INTO cache_notify.version_counter VALUES (1, now(), 'item', 'a');
+INSERT INTO cache_notify.version_counter (n, last_modified, domain, tenant_id)
+	VALUES (1, now(), 'item', 'a');
 UPDATE cache_notify.version_counter SET n = 0;
 DELETE FROM cache_notify.version_counter;
 TRUNCATE cache_notify.version_counter;
