@@ -144,7 +144,7 @@ typedef struct VersionName
 {
 	const char *text;			/* as a caller may write it */
 	const char *domain;
-	const char *key;			/* as text has it; NULL: none */
+	const char *key;			/* escaped as it is in payloads; NULL: none */
 	uint32		hash;			/* of the key */
 	int64		layout;			/* 0: the version is the domain's */
 	const char *bucket;			/* name of the bucket's counter, if not */
@@ -281,7 +281,8 @@ extern void change_set_touch(ChangeKey *key, int depth);
 extern void change_set_bump(ChangeKey *key);
 extern void change_set_touch_key(ChangeKey *key, int64 layout, uint32 hash,
 								 int depth);
-extern void change_set_bump_key(ChangeKey *key, int64 layout, uint32 hash);
+extern void change_set_bump_key(ChangeKey *key, const VersionName *name);
+extern void change_set_tell_key(ChangeKey *key, const char *json);
 extern Statement change_set_begin_statement(int depth);
 extern void change_set_end_statement(Statement outer);
 extern bool change_set_touched(const ChangeKey *key, int depth);

@@ -320,16 +320,18 @@ cascade_key(ChangeKey *key, List *targets, int i, bool keyed)
 		CascadeTarget *target = lfirst(lc);
 		ChangeKey  *reached = change_set_key(target->domain, key->tenant,
 											 key->tenant_len);
+		bool		carried = keyed && carries_key(target, key->layout);
 
 		if (target->bump)
-			count_bump(reached, i, keyed && carries_key(target, key->layout) &&
+			count_bump(reached, i, carried &&
 					   may_be_keyed(reached, target->domain->layout));
 		else if (i == NO_FRAME || reached->stamp[i] != frames[i])
 		{
 			journal_key(reached);
 			reached->notices++;
 		}
-		reached->extra.all_keys = true;
+		if (!carried)
+			reached->extra.all_keys = true;
 	}
 }
 

@@ -157,6 +157,23 @@ unescape(char *text)
 	return to - text;
 }
 
+/* A key as it is written in names, from the bytes that are hashed; palloc'd. */
+static char *
+escape_key(const char *bytes, int len)
+{
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	for (int i = 0; i < len; i++)
+	{
+		if (bytes[i] == KEY_SEPARATOR)
+			appendStringInfoChar(&buf, '/');
+		else
+			append_escaped_bytes(&buf, &bytes[i], 1);
+	}
+	return buf.data;
+}
+
 /* Is there a domain of this very name? */
 static bool
 is_domain(const char *name)
@@ -192,8 +209,8 @@ parse_name(const char *text)
 		int			len = unescape(key);
 
 		*slash = '\0';
+		name->key = escape_key(key, len);
 		name->hash = hash_key_bytes(key, len);
-		name->key = text + (slash + 1 - domain);
 	}
 	if (!is_internal_domain(text))
 		unescape(domain);

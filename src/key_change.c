@@ -19,6 +19,7 @@
 #include "change_set.h"
 
 #include "common/hashfn.h"
+#include "utils/json.h"
 #include "utils/memutils.h"
 
 /*
@@ -283,10 +284,41 @@ change_set_touch_key(ChangeKey *key, int64 layout, uint32 hash, int depth)
 		change_set_touch(key, depth);
 }
 
+/*
+ * Have payloads of the domains that the rules carry a change of this key on to
+ * tell it as well: json, as it is written in names; NULL: it is not known.
+ */
+void
+change_set_tell_key(ChangeKey *key, const char *json)
+{
+	ListCell   *lc;
+
+	if (!key->domain->carries_keys)
+		return;
+	foreach(lc, cascade_targets(key->domain))
+	{
+		CascadeTarget *target = lfirst(lc);
+		ChangeKey  *reached;
+
+		if (!target->same_key)
+			continue;
+		reached = change_set_key(target->domain, key->tenant, key->tenant_len);
+		reached->extra.wanted = true;
+		if (json == NULL || !carries_key(target, key->layout))
+			reached->extra.all_keys = true;
+		else
+			extra_add_key(&reached->extra, json);
+	}
+}
+
 /* Bump one key by hand. */
 void
-change_set_bump_key(ChangeKey *key, int64 layout, uint32 hash)
+change_set_bump_key(ChangeKey *key, const VersionName *name)
 {
+	int64		layout = name->layout;
+	uint32		hash = name->hash;
+	StringInfoData json;
+
 	List	   *targets = load_targets(key->domain);
 
 	if (key->domain->reaches_itself || !may_be_keyed(key, layout) ||
@@ -300,6 +332,12 @@ change_set_bump_key(ChangeKey *key, int64 layout, uint32 hash)
 	(void) note_bucket(key, hash, NO_FRAME);
 	if (!note_bucket_of_targets(key, targets, hash, NO_FRAME))
 		change_set_bump(key);
+
+	initStringInfo(&json);
+	escape_json(&json, name->key);
+	key->extra.wanted = true;
+	extra_add_key(&key->extra, json.data);
+	change_set_tell_key(key, json.data);
 }
 
 /*

@@ -247,21 +247,23 @@ static void
 note_extra(TriggerState *state, ChangeKey *key, HeapTuple tuple,
 		   TupleDesc desc, int operation)
 {
-	ExtraFields *extra = &key->extra;
+	TriggerConfig *config = state->config;
 	char	   *json = NULL;
 
-	extra->wanted = true;
-	extra->operations |= operation;
-	if (extra->all_keys)
-		return;
-	if (state->config->layout != 0)
-		json = row_key_as_json(state, tuple, desc);
-	else if (state->config->nkey_columns > 0)
-		json = key_as_json(state, tuple, desc);
+	if (config->fields != 0)
+	{
+		key->extra.wanted = true;
+		key->extra.operations |= operation;
+	}
+	if ((config->fields & FIELD_KEYS) && !key->extra.all_keys)
+		json = config->layout != 0 ? row_key_as_json(state, tuple, desc) :
+			config->nkey_columns > 0 ? key_as_json(state, tuple, desc) : NULL;
 	if (json != NULL)
-		extra_add_key(extra, json);
+		extra_add_key(&key->extra, json);
 	else
-		extra->all_keys = true;
+		key->extra.all_keys = true;
+	if (config->layout != 0)
+		change_set_tell_key(key, json);
 }
 
 static void
@@ -272,10 +274,7 @@ touch_row(TriggerState *state, ChangeKey *key, HeapTuple tuple,
 		touch_row_key(state, key, tuple, desc);
 	else
 		change_set_touch(key, state->depth);
-	if (state->config->fields == 0)
-		key->extra.all_keys = true;
-	else
-		note_extra(state, key, tuple, desc, operation);
+	note_extra(state, key, tuple, desc, operation);
 }
 
 /* The statement changed rows that nobody has looked at. */

@@ -75,7 +75,7 @@ cache_notify_invalidate(PG_FUNCTION_ARGS)
 	key = change_set_key(domain_lookup(name->domain), tenant,
 						 tenant ? strlen(tenant) : 0);
 	if (name->layout != 0)
-		change_set_bump_key(key, name->layout, name->hash);
+		change_set_bump_key(key, name);
 	else
 		change_set_bump(key);
 	PG_RETURN_VOID();

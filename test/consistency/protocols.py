@@ -12,10 +12,11 @@ class NotifyOnly(NearCache):
     """Drops on NOTIFY, without versions: a fill that is under way when its
     notification arrives is stored afterwards."""
 
-    def _hear(self, tenant, domain, version):
+    def _hear(self, tenant, domain, version, keys=None):
         with self._lock:
-            for key in list(self._watching.get((tenant, domain), ())):
-                self._drop(key)
+            for entries in list(self._watching.get((tenant, domain), {}).values()):
+                for key in list(entries):
+                    self._drop(key)
 
 
 class QueryFirst(NearCache):
