@@ -31,7 +31,7 @@ MODULE_big = $(EXTENSION)
 OBJS       = $(patsubst %.c,%.o,$(wildcard src/*.c))
 
 # The order matters: each part may use what an earlier one creates.
-SQL_PARTS  = prologue tables functions epoch token setup key watch cascade views status stats \
+SQL_PARTS  = prologue tables functions epoch token setup key refresh watch cascade views status stats \
 	dependency privileges events
 SQL_FILES  = $(SQL_PARTS:%=sql/%.sql)
 SQL_BUILT  = $(EXTENSION)--$(EXTVERSION).sql
