@@ -4,42 +4,58 @@
 #   make install           install it into the server of PG_CONFIG
 #   make demo              watch it work on a throwaway server
 #   make test              build with assertions, install, run every test
+#   make test-all-versions the same on every PostgreSQL that Debian has
 #   make test-unit         the same with pg_regress and pgTAP only
 #   make test-integration  the same with isolation specs and TAP only
 #   make test-consistency  is a cache ever stale? READS=n says how long to look
 #   make test-interop      the same with the programs of others (test/interop)
+#   make lint              what can be said without running anything
+#   make format            lay out the C files as PostgreSQL's own are
 #   make benchmark         measure; SCENARIO=name picks what
+#   make figures           what was measured, into doc/; NOTE says how it was
 #   make clean             remove everything that was generated
 #
-# PG_CONFIG=/path/to/pg_config or PG_VERSION=15 picks the server.
+# PG_CONFIG=/path/to/pg_config or PG_VERSION=15 picks the server. For tests with a
+# PG_VERSION that this machine cannot install, a small Debian system that has it is
+# made outside the repository (tools/version-root).
 # CN_ASSERT=1 compiles the assertions in; WERROR= lets warnings pass.
-# TESTS="name ..." runs only the test files of these names.
+# TESTS="name ..." runs only the test files of these names, PARTS="tap ..." only
+# these parts of make test.
 # demo, test* and benchmark install what is missing (tools/install-dependencies)
 # and never touch a server that is already running.
 
 ifdef PG_VERSION
+ifeq ($(origin PG_CONFIG),undefined)
+elsewhere := $(filter test%,$(MAKECMDGOALS))
+elsewhere := $(and $(elsewhere),$(if $(shell tools/in-version --is-here $(PG_VERSION)),,yes))
+endif
 PG_CONFIG ?= /usr/lib/postgresql/$(PG_VERSION)/bin/pg_config
 endif
 PG_CONFIG ?= pg_config
 
 # ---------------------------------------------------------------- what to build
 
-EXTENSION  = cache_notify
-EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'.*/\1/p" $(EXTENSION).control)
+CORE       = cache_notify
+EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'.*/\1/p" $(CORE).control)
 
-MODULE_big = $(EXTENSION)
+# What FraiseQL looks for: an extension of its own, on top of this one.
+FRAISEQL   = pg_fraiseql_cache/pg_fraiseql_cache
+
+EXTENSION  = $(CORE) $(FRAISEQL)
+MODULE_big = $(CORE)
 OBJS       = $(patsubst %.c,%.o,$(wildcard src/*.c))
 
 # The order matters: each part may use what an earlier one creates.
 SQL_PARTS  = prologue tables functions epoch token setup key refresh watch cascade views status stats \
 	dependency privileges events
 SQL_FILES  = $(SQL_PARTS:%=sql/%.sql)
-SQL_BUILT  = $(EXTENSION)--$(EXTVERSION).sql
+SQL_BUILT  = $(CORE)--$(EXTVERSION).sql
 
-DATA       = $(wildcard sql/upgrade/$(EXTENSION)--*--*.sql)
+DATA       = $(wildcard sql/upgrade/$(CORE)--*--*.sql $(FRAISEQL)--*.sql)
 DATA_built = $(SQL_BUILT)
 
-EXTRA_CLEAN = $(EXTENSION)--*.sql .build-flags test/output test/interop/*/build bench/results.json
+EXTRA_CLEAN = $(CORE)--*.sql .build-flags test/output test/versions \
+	test/interop/*/build bench/results.json bench/plots bench/build
 
 # ------------------------------------------------------------------------ flags
 
@@ -87,7 +103,7 @@ endif
 
 export PG_CONFIG PG_VERSION TESTS READS
 
-$(SQL_BUILT): $(SQL_FILES) Makefile $(EXTENSION).control
+$(SQL_BUILT): $(SQL_FILES) Makefile $(CORE).control
 	cat $(SQL_FILES) > $@
 
 # ----------------------------------------------------------------------- checks
@@ -107,23 +123,35 @@ check-sources:
 # then PGXS can be read.
 again = $(MAKE) --no-print-directory --silent PG_CONFIG='$(PG_CONFIG)'
 
-ready-to-test:
-	@tools/install-dependencies build test
+PARTS = regress pgtap isolation tap truth examples model consistency
+test-unit: PARTS = regress pgtap
+test-integration: PARTS = isolation tap
+test-consistency: PARTS = consistency
+OUTPUT = test/output
+groups = build test $(filter examples model,$(PARTS))
+
+ifneq ($(elsewhere),)
+test test-unit test-integration test-consistency: prepare-examples
+	@tools/in-version $(PG_VERSION) --fetch test/output=$(OUTPUT) \
+	  sh -c 'tools/install-dependencies build && make --silent test PARTS="$(PARTS)"'
+else
+test test-unit test-integration test-consistency: prepare-examples
+	@tools/install-dependencies $(groups)
 	@$(again) CN_ASSERT=1 all
 	@tools/as-root $(again) CN_ASSERT=1 install
+	@tools/unprivileged --fetch test/output test/run $(PARTS)
+endif
 
-test: ready-to-test
-	@tools/unprivileged --fetch test/output test/run regress pgtap isolation tap \
-	  truth examples model consistency
+# By whoever runs make, on whose behalf things can be downloaded.
+prepare-examples:
+	@$(if $(filter examples,$(PARTS)),tools/install-dependencies examples && \
+	  examples/near_cache_node/prepare)
 
-test-unit: ready-to-test
-	@tools/unprivileged --fetch test/output test/run regress pgtap
+test-all-versions:
+	@tools/test-versions
 
-test-consistency: ready-to-test
-	@tools/unprivileged --fetch test/output test/run consistency
-
-test-integration: ready-to-test
-	@tools/unprivileged --fetch test/output test/run isolation tap
+print-PARTS:
+	@echo '$(PARTS)'
 
 test-interop:
 	@tools/install-dependencies build interop
@@ -131,6 +159,16 @@ test-interop:
 	@tools/as-root $(again) CN_ASSERT=1 install
 	@test/interop/prepare
 	@tools/unprivileged --fetch test/output test/run interop
+
+lint:
+	@tools/install-dependencies build lint
+	@$(again) all
+	@tools/lint
+
+format:
+	@tools/install-dependencies build lint
+	@$(again) all
+	@tools/format
 
 demo:
 	@tools/install-dependencies build demo
@@ -142,8 +180,14 @@ benchmark:
 	@tools/install-dependencies build benchmark
 	@$(again) all
 	@tools/as-root $(again) install
-	@tools/unprivileged --fetch bench/results.json bench/run $(SCENARIO)
+	@bench/prepare $(SCENARIO)
+	@tools/unprivileged --fetch bench/results.json --fetch bench/plots \
+	  bench/run $(SCENARIO)
 
-.PHONY: check-version check-sources ready-to-test FORCE \
-	test test-unit test-integration test-interop test-consistency demo benchmark
+figures:
+	@bench/publish $(if $(NOTE),--note "$(NOTE)")
+
+.PHONY: check-version check-sources prepare-examples print-PARTS FORCE \
+	test test-unit test-integration test-interop test-consistency \
+	test-all-versions lint format demo benchmark figures
 FORCE:

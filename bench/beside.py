@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import signal
 import subprocess
 import time
@@ -97,6 +96,17 @@ class Listeners:
                                  f" last, not {version}")
                     break
         return wrong
+
+    def miscounted(self, due):
+        """Wait until each has heard so many notifications; what is wrong if they
+        do not in time."""
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            counts = [c[0] for c in self.state()[0]]
+            if min(counts) >= due or time.monotonic() > deadline:
+                return [f"listener {number} heard {count} notifications, not {due}"
+                        for number, count in enumerate(counts) if count != due]
+            time.sleep(0.05)
 
     def notifications(self):
         """How many each of them heard, on average."""

@@ -6,7 +6,7 @@ import platform
 import re
 import subprocess
 
-from measure import shown
+from rounds import shown
 from server import SETTINGS
 
 

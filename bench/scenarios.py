@@ -4,136 +4,57 @@ import dataclasses
 
 from beside import held_snapshot, one_more_listener
 from measure import (
-    Check,
-    Length,
-    Ratio,
-    Scenario,
-    Variant,
+    instructions,
     reading_time,
     statement_time,
     throughput,
     time_to_listener,
 )
-
-QUICK = Length(rounds=3, seconds=1)
-FULL = Length(rounds=9, seconds=5)
-
-# Every commit waits for 2 ms before it flushes, as if the storage were slow.
-LATENCY = {"commit_delay": "2000", "commit_siblings": "0"}
-
-# ---- the table and its load
-
-
-def items(rows=10000, tenants=1, fillfactor=50):
-    """SQL for the table that all scenarios change; room on its pages keeps updates HOT."""
-    return f"""
-CREATE TABLE item (
-    id int PRIMARY KEY,
-    tenant_id text NOT NULL,
-    name text NOT NULL,
-    price numeric NOT NULL,
-    filler text NOT NULL
-) WITH (fillfactor = {fillfactor});
-INSERT INTO item
-SELECT id, 'tenant-' || id % {tenants}, 'item ' || id, id, repeat('x', 60)
-FROM generate_series(1, {rows}) AS id;
-"""
-
-
-UPDATE_ONE = """\
-\\set id random(1, 10000)
-UPDATE item SET price = price + 1 WHERE id = :id;
-"""
-
-UPDATE_ALL = "UPDATE item SET price = price + 1;\n"
-
-# ---- variants
-
-UNTRIGGERED = Variant("untriggered")
-
-HEARD = """
-SELECT json_build_array(tenant_id, domain, version) FROM cache_notify.domain_version;
-"""
-
-ONE_VERSION = Check("SELECT cache_notify.version('item', 'tenant-0');", heard=HEARD)
-
-
-def watched(name, delivery, check=ONE_VERSION, options="", more=""):
-    if delivery == "off" and check:
-        check = dataclasses.replace(check, heard=None)
-    return Variant(
-        name,
-        setup=f"""
-CREATE EXTENSION cache_notify;
-SELECT cache_notify.setup_table_invalidation('item', 'item'{options});
-{more}""",
-        settings={"cache_notify.delivery": delivery},
-        check=check,
-    )
-
-
-OFF = watched("off", "off")
-COMMIT = watched("commit", "commit")
-WORKER = watched("worker", "worker")
-
-# What one writes without an extension: a version per tenant, counted with an
-# upsert and told with pg_notify, once per statement.
-OBVIOUS = Variant(
-    "obvious",
-    setup="""
-CREATE TABLE obvious_version (
-    tenant_id text,
-    domain text,
-    version bigint NOT NULL,
-    PRIMARY KEY (tenant_id, domain)
-);
-CREATE FUNCTION obvious_bump() RETURNS trigger LANGUAGE plpgsql AS $$
-DECLARE
-    bumped record;
-BEGIN
-    FOR bumped IN
-        INSERT INTO obvious_version AS v
-        SELECT DISTINCT tenant_id, 'item', 1 FROM changed ORDER BY tenant_id
-        ON CONFLICT (tenant_id, domain) DO UPDATE SET version = v.version + 1
-        RETURNING v.tenant_id, v.domain, v.version
-    LOOP
-        PERFORM pg_notify('cache_invalidation', row_to_json(bumped)::text);
-    END LOOP;
-    RETURN NULL;
-END $$;
-CREATE TRIGGER obvious_bump AFTER UPDATE ON item
-    REFERENCING NEW TABLE AS changed
-    FOR EACH STATEMENT EXECUTE FUNCTION obvious_bump();
-""",
-    check=Check(
-        "SELECT coalesce(max(version), 0) FROM obvious_version;",
-        heard="SELECT json_build_array(tenant_id, domain, version) FROM obvious_version;",
-    ),
+from model import Check, Length, Ratio, Scenario
+from variants import (
+    COMMIT,
+    HEARD,
+    OFF,
+    ONE_VERSION,
+    PGCACHEWATCH,
+    PG_NOTIFY,
+    SEQUEL,
+    TRACKER,
+    UNTRIGGERED,
+    UPDATE_ALL,
+    UPDATE_ONE,
+    UPSERT,
+    WORKER,
+    empty_trigger,
+    items,
+    tcn,
+    watched,
 )
 
+QUICK = Length(rounds=3, seconds=1)
+FULL = Length(rounds=5, seconds=2)
 
-def empty_trigger(name, level):
-    """A C trigger that does nothing: the floor for any trigger."""
-    return Variant(
-        name,
-        setup=f"""
-CREATE FUNCTION empty_trigger() RETURNS trigger LANGUAGE c
-    AS :'empty_trigger', 'empty_{level}_trigger';
-CREATE TRIGGER empty_trigger AFTER INSERT OR UPDATE OR DELETE ON item
-    FOR EACH {level} EXECUTE FUNCTION empty_trigger();
-""",
-    )
+# More where there is a target, and where one slow flush ruins a run.
+QUICK_MORE = Length(rounds=4, seconds=1)
+FULL_MORE = Length(rounds=7, seconds=2)
 
 
-# ---- scenarios
+def slow_commits(ms):
+    """Every commit waits so long before it flushes, as if the storage were slow."""
+    return {"commit_delay": str(ms * 1000), "commit_siblings": "0"}
+
+
+def ratio_name(scenario, variant):
+    """The ratio of the default lane is called like the scenario."""
+    return scenario if variant == "worker" else f"{scenario}_{variant}"
 
 
 def single_rows(
-    name, clients, description, variants, targets, tenants=1, settings=None, quick=QUICK,
-    on_request=False,
+    name, clients, description, variants, target=None, tenants=1, settings=None,
+    quick=QUICK, full=FULL, on_request=False,
 ):
     """Clients that update one random row per transaction, as fast as they can.
-    `targets` holds the least ratio to the untriggered table, by variant."""
+    `target` is the least ratio of the worker lane to the untriggered table."""
     return Scenario(
         name=name,
         description=description,
@@ -144,36 +65,36 @@ def single_rows(
         unit="tps",
         variants=[UNTRIGGERED, *variants],
         ratios=[
-            Ratio(f"{name}_{v.name}", v.name, "untriggered", at_least=targets.get(v.name))
+            Ratio(ratio_name(name, v.name), v.name, "untriggered",
+                  at_least=target if v.name == "worker" else None)
             for v in variants
         ],
         settings=settings or {},
         quick=quick,
-        full=FULL,
+        full=full,
         on_request=on_request,
     )
 
 
-def hot(
-    name, clients, variants=(OFF, WORKER, COMMIT), targets=None, latency=False, quick=QUICK,
-    on_request=False,
-):
+def hot(name, clients, variants=(OFF, WORKER, COMMIT), latency_ms=0, **more):
     """All clients change rows of one tenant: one hot (tenant, domain)."""
     writers = "1 client" if clients == 1 else f"{clients} clients"
+    latency = f", {latency_ms} ms commit latency" if latency_ms else ""
     return single_rows(
-        name,
-        clients,
-        f"{writers}, one hot domain" + (", 2 ms commit latency" if latency else ""),
-        variants,
-        targets or {},
-        settings=LATENCY if latency else {},
-        quick=quick,
-        on_request=on_request,
+        name, clients, f"{writers}, one hot domain{latency}", variants,
+        settings=slow_commits(latency_ms) if latency_ms else {}, **more,
     )
 
 
-# More where there is a target, and where one slow flush ruins a run.
-MORE_ROUNDS = Length(rounds=5, seconds=1)
+def peers(name, clients, latency_ms=0):
+    """Against what one writes or takes without this extension."""
+    scenario = hot(
+        f"peers_{name}", clients,
+        [WORKER, COMMIT, PG_NOTIFY, SEQUEL, PGCACHEWATCH, tcn(), UPSERT, TRACKER],
+        latency_ms, full=Length(rounds=3, seconds=2), on_request=True,
+    )
+    return dataclasses.replace(scenario, description=scenario.description + ", all peers")
+
 
 SUM_OF_TENANTS = Check(
     "SELECT coalesce(sum(version), 0) FROM cache_notify.domain_version WHERE domain = 'item';",
@@ -200,20 +121,6 @@ INSERT INTO item VALUES (0, 'probe', 'probe', 0, '');
 
 PROBE = "UPDATE item SET price = price + 1 WHERE id = 0"
 
-# What one writes to be told and nothing more.
-PG_NOTIFY = Variant(
-    "pg_notify",
-    setup="""
-CREATE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    PERFORM pg_notify('cache_invalidation',
-        json_build_object('tenant_id', NEW.tenant_id, 'domain', 'item')::text);
-    RETURN NULL;
-END $$;
-CREATE TRIGGER tell AFTER UPDATE ON item FOR EACH ROW EXECUTE FUNCTION tell();
-""",
-)
-
 
 def heard_after(name, clients, description, p50, p99, pause_us, quick, full):
     """From a commit to when a listener has heard of it."""
@@ -228,11 +135,12 @@ def heard_after(name, clients, description, p50, p99, pause_us, quick, full):
         variants=[
             watched("worker", "worker", Check(heard=HEARD)),
             watched("commit", "commit", Check(heard=HEARD)),
-            PG_NOTIFY,
+            dataclasses.replace(PG_NOTIFY, check=None),
         ],
         ratios=[
             Ratio(f"{name}_p50_ms", "worker", of="p50", at_most=p50),
             Ratio(f"{name}_p99_ms", "worker", of="p99", at_most=p99),
+            Ratio(f"{name}_commit_p50_ms", "commit", of="p50"),
             Ratio(f"{name}_pg_notify_p50_ms", "pg_notify", of="p50"),
             Ratio(f"{name}_pg_notify_p99_ms", "pg_notify", of="p99"),
             Ratio(f"{name}_write_p50_ms", "worker", of="write_p50"),
@@ -243,15 +151,12 @@ def heard_after(name, clients, description, p50, p99, pause_us, quick, full):
     )
 
 
-def many_statements(name, description, script, statements, targets):
+def many_statements(name, description, script, statements):
     """Clients whose transactions have many single-row statements."""
+    check = dataclasses.replace(ONE_VERSION, bumps=statements)
     return dataclasses.replace(
-        single_rows(
-            name, 8, description,
-            [watched("worker", "worker", dataclasses.replace(ONE_VERSION, bumps=statements))],
-            targets,
-            on_request=True,
-        ),
+        single_rows(name, 8, description, [watched("worker", "worker", check)], 0.95,
+                    full=FULL_MORE, on_request=True),
         script=script,
     )
 
@@ -293,7 +198,7 @@ def bulk(name, description, script, rows, quick, full, bumps=1, setup=""):
         ratios=[
             Ratio(f"{name}_floor", "row", "empty_row", at_most=1.10),
             Ratio(f"{name}_empty_row", "empty_row", "untriggered"),
-            Ratio(f"{name}_row", "row", "untriggered"),
+            Ratio(name, "row", "untriggered"),
         ],
         quick=quick,
         full=full,
@@ -306,7 +211,7 @@ def bulk1m(operation, statement, setup=""):
     return bulk(
         f"bulk1m_{operation}", f"{operation} of 1,000,000 rows",
         f"BEGIN;\n{statement};\nROLLBACK;\n", 1000000,
-        Length(rounds=3, transactions=1), Length(rounds=5, transactions=1),
+        Length(rounds=3, transactions=1), Length(rounds=3, transactions=1),
         bumps=0, setup=setup,
     )
 
@@ -340,17 +245,21 @@ SELECT 1, now(), 'item', 'tenant-' || n FROM generate_series(0, {count} - 1) AS 
 """)
 
 
+READING = one_more_listener(stopped=False)
+
 LISTENERS64 = dataclasses.replace(
-    hot("listeners64", 32, []),
-    description="32 clients, 64 listeners of which one has stopped reading",
+    hot("listeners64", 32, [], on_request=True),
+    description="32 clients, 64 listeners, all reading or one of them stopped",
     listeners=63,
     variants=[
-        dataclasses.replace(WORKER, name="reading", beside=one_more_listener(stopped=False)),
+        dataclasses.replace(UNTRIGGERED, beside=READING),
+        dataclasses.replace(WORKER, name="reading", beside=READING),
         dataclasses.replace(WORKER, name="stopped", beside=one_more_listener(stopped=True)),
     ],
-    ratios=[Ratio("listeners64", "stopped", "reading", at_least=0.95)],
-    quick=MORE_ROUNDS,
-    on_request=True,
+    ratios=[
+        Ratio("listeners64", "reading", "untriggered"),
+        Ratio("listeners64_stopped", "stopped", "reading", at_least=0.95),
+    ],
 )
 
 # An update of everything leaves the statement's own bump to the shared counter.
@@ -365,7 +274,7 @@ KEYS1M = Scenario(
     variants=[with_keys(1000), with_keys(1000000)],
     ratios=[Ratio("keys1m", "keys1000", "keys1000000", at_most=1.2)],
     quick=Length(rounds=3, seconds=5),
-    full=FULL,
+    full=Length(rounds=3, seconds=5),
     on_request=True,
 )
 
@@ -396,36 +305,193 @@ HELD_SNAPSHOT = Scenario(
         Ratio("held_snapshot_read_ms", "worker", of="read_ms", at_most=5),
     ],
     quick=Length(rounds=3, seconds=5),
-    full=FULL,
+    full=Length(rounds=3, seconds=5),
     on_request=True,
 )
 
 SYNC_STANDBY = dataclasses.replace(
     single_rows(
         "sync_standby", 32, "32 clients, one hot domain, a synchronous standby",
-        [WORKER], {"worker": 0.97}, settings={"synchronous_standby_names": "*"},
-        quick=Length(rounds=3, seconds=3),
+        [WORKER], 0.97, settings={"synchronous_standby_names": "*"},
+        quick=Length(rounds=3, seconds=3), full=FULL_MORE, on_request=True,
     ),
     standby=True,
+)
+
+BY_STATEMENT = watched("statement", "worker", options=", granularity => 'statement'")
+
+BULK10K = Scenario(
+    name="bulk10k",
+    description="1 client, one UPDATE of 10,000 rows",
+    setup=items(fillfactor=40) + STEADY,
+    script=UPDATE_ALL,
+    clients=1,
+    measure=statement_time,
+    unit="ms",
+    variants=[
+        UNTRIGGERED,
+        empty_trigger("empty_row", "row"),
+        watched("row", "worker"),
+        empty_trigger("empty_statement", "statement"),
+        BY_STATEMENT,
+    ],
+    ratios=[
+        Ratio("row_floor", "row", "empty_row", at_most=1.10),
+        Ratio("statement", "statement", "untriggered", at_most=1.01),
+        Ratio("bulk10k", "row", "untriggered"),
+        Ratio("bulk10k_empty_row", "empty_row", "untriggered"),
+        Ratio("bulk10k_empty_statement", "empty_statement", "untriggered"),
+    ],
+    quick=Length(rounds=11, transactions=8),
+    full=Length(rounds=21, transactions=20),
+)
+
+BULK10K_PEERS = [
+    watched("row", "worker"), BY_STATEMENT,
+    PG_NOTIFY, SEQUEL, PGCACHEWATCH, tcn(rows=10000), UPSERT, TRACKER,
+]
+
+PEERS_BULK10K = dataclasses.replace(
+    BULK10K,
+    name="peers_bulk10k",
+    description=BULK10K.description + ", all peers",
+    variants=[UNTRIGGERED, *BULK10K_PEERS],
+    ratios=[Ratio(f"peers_bulk10k_{v.name}", v.name, "untriggered") for v in BULK10K_PEERS],
+    quick=Length(rounds=5, transactions=5),
+    full=Length(rounds=7, transactions=10),
     on_request=True,
 )
 
+# ---- what caches ask
+
+# Five domains of 1,000 tenants that have all changed, and a token of each tenant.
+ASKED = """
+INSERT INTO cache_notify.cascade_rules (source_domain, target_domain)
+SELECT 'item', 'target' || n FROM generate_series(1, 4) AS n;
+UPDATE item SET price = price + 1;
+CREATE TABLE held AS
+SELECT id, cache_notify.token('tenant-' || id, 'item') AS token
+FROM generate_series(0, 999) AS id;
+ALTER TABLE held ADD PRIMARY KEY (id);
+"""
+
+ONE = "\\set id random(0, 999)\n"
+
+
+def asking(name, script):
+    return dataclasses.replace(
+        watched(name, "worker", check=None, more=ASKED), script=script
+    )
+
+
+TOKEN = Scenario(
+    name="token",
+    description="8 clients that only ask, against reading a row by its primary key",
+    setup=items(tenants=1000),
+    script="",
+    clients=8,
+    measure=throughput,
+    unit="tps",
+    variants=[
+        asking("row", ONE + "SELECT price FROM item WHERE id = :id + 1;\n"),
+        asking("version", ONE + "SELECT cache_notify.version('item', 'tenant-' || :id);\n"),
+        asking("token", ONE + "SELECT cache_notify.token('tenant-' || :id, 'item');\n"),
+        asking("token5", ONE + "SELECT cache_notify.token('tenant-' || :id, 'item',"
+               " 'target1', 'target2', 'target3', 'target4');\n"),
+        asking("is_current",
+               ONE + "SELECT cache_notify.is_current(token) FROM held WHERE id = :id;\n"),
+        asking("stale1000", "SELECT cache_notify.stale(array_agg(token)) FROM held;\n"),
+    ],
+    ratios=[
+        Ratio("token", "token", "row"),
+        Ratio("token_version", "version", "row"),
+        Ratio("token_5_domains", "token5", "row"),
+        Ratio("token_is_current", "is_current", "row"),
+        Ratio("token_stale_1000", "stale1000", "row"),
+    ],
+    quick=QUICK,
+    full=QUICK,
+    on_request=True,
+)
+
+# ---- instructions, which a busy machine does not change
+
+ONE_BY_NUMBER = "UPDATE item SET price = price + 1 WHERE id = $1"
+
+
+def counted(name, description, script, variants, ratios, warm_up, transactions, rows=1,
+            tenants=1):
+    return Scenario(
+        name=name,
+        description=description,
+        setup=items(tenants=tenants, fillfactor=40) + STEADY,
+        script=script,
+        clients=1,
+        measure=instructions(warm_up, rows),
+        unit="instructions",
+        variants=variants,
+        ratios=ratios,
+        quick=Length(rounds=1, transactions=transactions),
+        full=Length(rounds=1, transactions=transactions),
+        callgrind=True,
+        on_request=True,
+    )
+
+
+INSTRUCTIONS_UPDATE = counted(
+    "instructions_update", "an UPDATE of one row", ONE_BY_NUMBER,
+    [UNTRIGGERED, OFF, WORKER, COMMIT, PG_NOTIFY, UPSERT],
+    [
+        Ratio(ratio_name("instructions_update", v), v, "untriggered")
+        for v in ("off", "worker", "commit", "pg_notify", "upsert")
+    ],
+    warm_up=50, transactions=500,
+)
+
+INSTRUCTIONS_ROW = counted(
+    "instructions_row", "each row of an UPDATE of 10,000", UPDATE_ALL,
+    [
+        UNTRIGGERED,
+        empty_trigger("empty_row", "row"),
+        watched("row", "off"),
+        watched("statement", "off", options=", granularity => 'statement'"),
+    ],
+    [
+        Ratio("instructions_row", "row", "untriggered"),
+        Ratio("instructions_row_floor", "row", "empty_row"),
+        Ratio("instructions_row_statement", "statement", "untriggered"),
+    ],
+    warm_up=1, transactions=2, rows=10000,
+)
+
+INSTRUCTIONS_READ = counted(
+    "instructions_read", "what caches ask, against reading a row", "",
+    [
+        asking("row", "SELECT price FROM item WHERE id = $1"),
+        asking("version", "SELECT cache_notify.version('item', 'tenant-7')"),
+        asking("token", "SELECT cache_notify.token('tenant-7', 'item')"),
+        asking("token5", "SELECT cache_notify.token('tenant-7', 'item',"
+               " 'target1', 'target2', 'target3', 'target4')"),
+        asking("is_current", "SELECT cache_notify.is_current(token) FROM held WHERE id = 7"),
+    ],
+    [
+        Ratio("instructions_version", "version", "row"),
+        Ratio("instructions_token", "token", "row"),
+        Ratio("instructions_token_5_domains", "token5", "row"),
+        Ratio("instructions_is_current", "is_current", "row"),
+    ],
+    warm_up=50, transactions=1000, tenants=1000,
+)
+
+# ---- all of it
+
 SCENARIOS = [
-    hot("single", 1, targets={"worker": 0.92}, quick=MORE_ROUNDS),
+    hot("single", 1, target=0.92, quick=QUICK_MORE, full=FULL_MORE),
     hot("hot8", 8, on_request=True),
-    hot(
-        "hot32", 32, [OFF, WORKER, COMMIT, OBVIOUS], {"worker": 0.92},
-        quick=MORE_ROUNDS,
-    ),
-    hot("single_latency", 1, latency=True, on_request=True),
-    hot("hot8_latency", 8, latency=True, on_request=True),
-    hot(
-        "hot32_latency", 32, [OFF, WORKER, COMMIT, OBVIOUS], {"worker": 0.97},
-        latency=True, quick=MORE_ROUNDS,
-    ),
-    hot(
-        "hot128_latency", 128, [WORKER], {"worker": 0.95}, latency=True, on_request=True,
-    ),
+    hot("hot32", 32, target=0.92, quick=QUICK_MORE, full=FULL_MORE),
+    hot("hot32_latency", 32, latency_ms=2, target=0.97, quick=QUICK_MORE, full=FULL_MORE),
+    hot("hot128_latency", 128, [WORKER], latency_ms=2, target=0.95, full=FULL_MORE,
+        on_request=True),
     single_rows(
         "cascade10",
         8,
@@ -435,7 +501,6 @@ SCENARIOS = [
             watched("worker", "worker", ELEVEN_VERSIONS, more=TEN_RULES),
             watched("commit", "commit", ELEVEN_VERSIONS, more=TEN_RULES),
         ],
-        {},
         on_request=True,
     ),
     single_rows(
@@ -443,53 +508,25 @@ SCENARIOS = [
         32,
         "32 clients, 1,000 tenants",
         [
-            watched("off", "off", SUM_OF_TENANTS),
             watched("worker", "worker", SUM_OF_TENANTS),
             watched("commit", "commit", SUM_OF_TENANTS),
         ],
-        {"worker": 0.90},
+        0.90,
         tenants=1000,
+        full=FULL_MORE,
     ),
     heard_after(
         "latency", 32, "32 clients at full speed", 3, 15, 5000,
-        Length(rounds=3, seconds=3), Length(rounds=5, seconds=15),
+        Length(rounds=2, seconds=2), Length(rounds=5, seconds=4),
     ),
     heard_after(
         "latency_idle", 0, "nothing else going on", 0.5, 2, 10000,
-        Length(rounds=3, seconds=2), Length(rounds=5, seconds=10),
+        Length(rounds=2, seconds=2), Length(rounds=3, seconds=4),
     ),
-    Scenario(
-        name="bulk10k",
-        description="1 client, one UPDATE of 10,000 rows",
-        setup=items(fillfactor=40) + STEADY,
-        script=UPDATE_ALL,
-        clients=1,
-        measure=statement_time,
-        unit="ms",
-        variants=[
-            UNTRIGGERED,
-            empty_trigger("empty_row", "row"),
-            watched("row", "worker"),
-            empty_trigger("empty_statement", "statement"),
-            watched("statement", "worker", options=", granularity => 'statement'"),
-        ],
-        ratios=[
-            Ratio("row_floor", "row", "empty_row", at_most=1.10),
-            Ratio("statement", "statement", "untriggered", at_most=1.02),
-            Ratio("bulk10k_empty_row", "empty_row", "untriggered"),
-            Ratio("bulk10k_row", "row", "untriggered"),
-            Ratio("bulk10k_empty_statement", "empty_statement", "untriggered"),
-        ],
-        quick=Length(rounds=15, transactions=8),
-        full=Length(rounds=21, transactions=25),
-    ),
-    many_statements(
-        "orm", "8 clients, 50 single-row statements per transaction", ORM, 50,
-        {"worker": 0.95},
-    ),
+    BULK10K,
+    many_statements("orm", "8 clients, 50 single-row statements per transaction", ORM, 50),
     many_statements(
         "savepoints", "8 clients, 100 savepoints per transaction", SAVEPOINTS, 100,
-        {"worker": 0.95},
     ),
     LISTENERS64,
     bulk(
@@ -506,6 +543,16 @@ SCENARIOS = [
     bulk1m("copy", "COPY item FROM PROGRAM 'cat item.copy'", setup=COPY_OUT),
     bulk1m("delete", "DELETE FROM item"),
     KEYS1M,
+    TOKEN,
     HELD_SNAPSHOT,
     SYNC_STANDBY,
+    INSTRUCTIONS_UPDATE,
+    INSTRUCTIONS_ROW,
+    INSTRUCTIONS_READ,
+    peers("single", 1),
+    peers("hot8", 8),
+    peers("hot32", 32),
+    peers("hot32_latency", 32, latency_ms=2),
+    peers("hot32_10ms", 32, latency_ms=10),
+    PEERS_BULK10K,
 ]

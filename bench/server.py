@@ -161,6 +161,39 @@ class Server:
                            check=False)
             shutil.rmtree(data, ignore_errors=True)
 
+    @contextlib.contextmanager
+    def under_callgrind(self):
+        """The server counts instructions, for as long as the `with` block lasts:
+        callgrind_file() of a process that has ended says how many. Without
+        autovacuum, which would come at another time in each run."""
+        self._pg_ctl("stop")
+        with open(self.log, "a") as log:
+            valgrind = subprocess.Popen(
+                ["valgrind", "-q", "--tool=callgrind",
+                 f"--callgrind-out-file={self.callgrind_file('%p')}",
+                 self.program("postgres"), "-D", self.data, "-c", "autovacuum=off"],
+                env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                start_new_session=True,
+            )
+        try:
+            self._wait_for_start(valgrind)
+            yield
+        finally:
+            valgrind.send_signal(signal.SIGINT)
+            valgrind.wait()
+        self._pg_ctl("start")
+
+    def callgrind_file(self, pid):
+        return os.path.join(self.directory, f"callgrind.{pid}")
+
+    def _wait_for_start(self, process, patience_s=180):
+        deadline = time.monotonic() + patience_s
+        ready = [self.program("pg_isready"), "-q"]
+        while subprocess.run(ready, env=self.environment, check=False).returncode != 0:
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise BenchError(f"the server does not start:\n{self.log_tail()}")
+            time.sleep(0.2)
+
     def log_tail(self, count=20):
         try:
             with open(self.log, errors="replace") as file:

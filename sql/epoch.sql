@@ -27,6 +27,18 @@ ALTER TABLE cache_notify.version_counter ENABLE ALWAYS TRIGGER counters_edited;
 COMMENT ON TRIGGER counters_edited ON cache_notify.version_counter IS
 'Begins a new history when counters are loaded or edited by hand.';
 
+CREATE FUNCTION cache_notify.counter_inserted() RETURNS trigger
+	AS 'MODULE_PATHNAME', 'cache_notify_counter_inserted' LANGUAGE C;
+COMMENT ON FUNCTION cache_notify.counter_inserted() IS
+'Trigger of version_counter: a row that is loaded or inserted by hand gets a row_id that no other row has.';
+
+CREATE TRIGGER counter_inserted
+	BEFORE INSERT ON cache_notify.version_counter
+	FOR EACH ROW EXECUTE FUNCTION cache_notify.counter_inserted();
+ALTER TABLE cache_notify.version_counter ENABLE ALWAYS TRIGGER counter_inserted;
+COMMENT ON TRIGGER counter_inserted ON cache_notify.version_counter IS
+'Gives each row that is loaded or inserted by hand a row_id of its own.';
+
 CREATE TRIGGER counters_edited
 	AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON cache_notify.history
 	FOR EACH STATEMENT EXECUTE FUNCTION cache_notify.counters_edited();

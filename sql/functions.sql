@@ -38,6 +38,12 @@ CREATE FUNCTION cache_notify.payload_formats() RETURNS text[]
 COMMENT ON FUNCTION cache_notify.payload_formats() IS
 'The payload formats that setup_table_invalidation() takes, the default first.';
 
+CREATE FUNCTION cache_notify.payload_format(name text, OUT tells text, OUT channel text)
+	AS 'MODULE_PATHNAME', 'cache_notify_payload_format'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION cache_notify.payload_format(text) IS
+'What a payload format tells of: keys (a version for each tenant and domain), tables (that something was done to a table) or rows (the same for each row); and the channel it goes to unless another one is named (NULL: cache_notify.channel). Both NULL if there is no such format, or name is NULL.';
+
 CREATE FUNCTION cache_notify.trigger_arguments(tgargs bytea) RETURNS text[]
 	AS 'MODULE_PATHNAME', 'cache_notify_trigger_arguments'
 	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
@@ -61,3 +67,9 @@ CREATE TRIGGER rules_changed
 COMMENT ON TRIGGER rules_changed ON cache_notify.cascade_rules IS
 'Makes every session read the rules again.';
 
+CREATE FUNCTION cache_notify.compact() RETURNS bigint
+	AS 'MODULE_PATHNAME', 'cache_notify_compact'
+	LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION cache_notify.compact() IS
+'Merges the rows of every counter into one, and returns how many rows are gone. Versions do not change and nobody waits: rows that a transaction is writing are left alone. changes_since() may report the merged keys once more. The worker does this by itself for keys that have cooled down; call it after a peak where there is no worker, in a transaction of its own: until that ends, commits that change the same keys insert rows of their own. Error in a REPEATABLE READ or SERIALIZABLE transaction, and on a standby.';
+REVOKE EXECUTE ON FUNCTION cache_notify.compact() FROM PUBLIC;

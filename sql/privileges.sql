@@ -7,6 +7,10 @@ GRANT USAGE ON SCHEMA cache_notify TO PUBLIC;
 -- Anybody could invalidate everybody's caches; grant it to those who may.
 REVOKE EXECUTE ON FUNCTION cache_notify.invalidate(text, text) FROM PUBLIC;
 
+-- Whoever may execute a trigger function can have a table of his own call it.
+REVOKE EXECUTE ON FUNCTION cache_notify.counters_edited(), cache_notify.counter_inserted(),
+	cache_notify.rules_changed() FROM PUBLIC;
+
 -- Rules are for those who may read them.
 REVOKE EXECUTE ON FUNCTION cache_notify.cascade_closure(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION cache_notify.cascade_closure(text) TO pg_monitor;

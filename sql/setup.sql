@@ -140,10 +140,47 @@ $$;
 COMMENT ON FUNCTION cache_notify.check_column(regclass, text) IS
 'Error, with the table''s columns as a hint, unless the column exists.';
 
+CREATE FUNCTION cache_notify.check_payload(
+	table_name regclass, channel text, payload text, granularity text, fields text[],
+	payload_suffix text) RETURNS void
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	tells text := coalesce((cache_notify.payload_format(payload)).tells, 'keys');
+BEGIN
+	IF octet_length(payload_suffix) > 63 THEN
+		RAISE EXCEPTION USING ERRCODE = 'string_data_right_truncation',
+			MESSAGE = 'payload_suffix is too long',
+			HINT = 'It has at most 63 bytes.';
+	ELSIF tells <> 'keys' AND fields IS NOT NULL THEN
+		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+			MESSAGE = format('payload "%s" has no room for fields', payload),
+			HINT = 'Its listeners expect nothing else. Leave out fields, or use payload ''json''.';
+	ELSIF tells <> 'keys' AND position('{tenant}' IN channel) > 0 THEN
+		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+			MESSAGE = format('payload "%s" has no tenant for channel "%s"', payload, channel),
+			HINT = 'It tells of a table, whoever''s rows have changed.';
+	ELSIF tells = 'rows' AND NOT EXISTS (
+			SELECT FROM pg_index WHERE indrelid = table_name AND indisprimary) THEN
+		RAISE EXCEPTION USING ERRCODE = 'invalid_table_definition',
+			MESSAGE = format('payload "%s" needs a primary key, which %s does not have', payload, table_name),
+			HINT = 'Add a primary key, or use another payload format.';
+	ELSIF tells = 'rows' AND granularity = 'statement' THEN
+		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+			MESSAGE = format('granularity ''statement'' cannot tell rows, as payload "%s" does', payload),
+			HINT = 'A statement trigger sees no rows: use granularity ''row''.';
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION cache_notify.check_payload(regclass, text, text, text, text[], text) IS
+'Error, with a hint, if a payload format does not go with the table or the other options.';
+
 -- What setup_table_invalidation() writes into the triggers, checked.
 CREATE FUNCTION cache_notify.watch_arguments(
 	table_name regclass, domain_name text, tenant_column text, channel text,
-	payload text, granularity text, tenant_setting text, columns text[], fields text[])
+	payload text, granularity text, tenant_setting text, columns text[], fields text[],
+	payload_suffix text DEFAULT NULL)
 	RETURNS text[]
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
@@ -174,6 +211,7 @@ BEGIN
 			MESSAGE = format('unknown payload format "%s"', payload),
 			HINT = format('Payload formats are: %s.', array_to_string(cache_notify.payload_formats(), ', '));
 	END IF;
+	PERFORM cache_notify.check_payload(table_name, channel, payload, granularity, fields, payload_suffix);
 	IF granularity IS NULL OR granularity NOT IN ('row', 'statement') THEN
 		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
 			MESSAGE = format('unknown granularity %s', coalesce('"' || granularity || '"', 'NULL')),
@@ -227,12 +265,13 @@ BEGIN
 		'tenant_setting=' || tenant_setting,
 		CASE granularity WHEN 'statement' THEN 'granularity=statement' END,
 		'channel=' || channel,
-		'payload=' || payload]
+		'payload=' || payload,
+		'payload_suffix=' || nullif(payload_suffix, '')]
 		|| ARRAY(SELECT 'column=' || c FROM unnest(columns) AS u (c))
 		|| ARRAY(SELECT 'field=' || f FROM unnest(fields) AS u (f)), NULL);
 END
 $$;
-COMMENT ON FUNCTION cache_notify.watch_arguments(regclass, text, text, text, text, text, text, text[], text[]) IS
+COMMENT ON FUNCTION cache_notify.watch_arguments(regclass, text, text, text, text, text, text, text[], text[], text) IS
 'Checks the options of setup_table_invalidation() and returns the trigger arguments that stand for them.';
 
 CREATE FUNCTION cache_notify.create_watching_trigger(

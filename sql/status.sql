@@ -32,6 +32,7 @@ CREATE VIEW cache_notify.watched_relation AS
 			cache_notify.argument(coalesce(arguments, row_arguments), 'tenant_setting') AS tenant_setting,
 			cache_notify.argument(coalesce(arguments, row_arguments), 'channel') AS channel,
 			cache_notify.argument(coalesce(arguments, row_arguments), 'payload') AS payload,
+			cache_notify.argument(coalesce(arguments, row_arguments), 'payload_suffix') AS payload_suffix,
 			ARRAY(SELECT substr(a, 8) FROM unnest(coalesce(arguments, row_arguments)) AS u (a)
 				  WHERE a LIKE 'column=%') AS columns,
 			ARRAY(SELECT substr(a, 7) FROM unnest(coalesce(arguments, row_arguments)) AS u (a)
@@ -65,6 +66,9 @@ CREATE VIEW cache_notify.watched_relation AS
 				SELECT FROM pg_catalog.pg_attribute WHERE attrelid = tgrelid
 				AND attname = c AND attnum > 0 AND NOT attisdropped))
 			THEN 'a key column does not exist: every change reaches all keys'
+			WHEN (cache_notify.payload_format(payload)).tells = 'rows' AND NOT EXISTS (
+				SELECT FROM pg_catalog.pg_index WHERE indrelid = tgrelid AND indisprimary)
+			THEN 'there is no primary key: payloads do not tell which rows changed'
 			WHEN EXISTS (SELECT FROM pg_catalog.pg_event_trigger
 				WHERE evtfoid = pg_catalog.to_regprocedure('cache_notify.schema_event()') AND evtenabled IN ('D', 'R'))
 			THEN 'an event trigger of cache_notify is disabled: DDL is not seen'
@@ -82,7 +86,7 @@ CREATE VIEW cache_notify.watched_relation AS
 		tenant_column, tenant_setting, granularity, columns, channel, payload,
 		coalesce(granularity IN ('row', 'statement')
 			AND coalesce(row_enabled, statement_enabled) IN ('A', 'R'), false) AS fire_on_replica,
-		enabled, problem, fields, keys, buckets
+		enabled, problem, fields, payload_suffix, keys, buckets
 	FROM checked;
 COMMENT ON VIEW cache_notify.watched_relation IS
 'What v_invalidation_status is made of, with every partition and child table.';
@@ -91,10 +95,11 @@ CREATE VIEW cache_notify.v_invalidation_status AS
 	SELECT relation::pg_catalog.regclass AS table_name, domain,
 		tenant_column, tenant_setting, granularity,
 		nullif(columns, '{}') AS columns,
-		coalesce(channel, current_setting('cache_notify.channel', true)) AS channel,
+		coalesce(channel, (cache_notify.payload_format(payload)).channel,
+			current_setting('cache_notify.channel', true)) AS channel,
 		coalesce(payload, (cache_notify.payload_formats())[1]) AS payload,
 		enabled, problem,
-		nullif(fields, '{}') AS fields, fire_on_replica,
+		nullif(fields, '{}') AS fields, fire_on_replica, payload_suffix,
 		nullif(keys, '{}') AS keys, buckets
 	FROM cache_notify.watched_relation
 	-- A partition or child is shown only if it is watched by itself, or has a problem.

@@ -7,8 +7,10 @@
 CREATE TABLE cache_notify.version_counter (
 	n bigint NOT NULL,
 	last_modified timestamptz NOT NULL,
+	row_id bigint NOT NULL,
 	layout bigint NOT NULL DEFAULT 0,
 	keyed bigint NOT NULL DEFAULT 0,
+	moves integer NOT NULL,
 	domain text COLLATE "C" NOT NULL,
 	tenant_id text COLLATE "C"
 ) USING heap WITH (
@@ -19,17 +21,19 @@ CREATE TABLE cache_notify.version_counter (
 	vacuum_truncate = off
 );
 CREATE INDEX version_counter_key ON cache_notify.version_counter
-	USING btree (domain, tenant_id);
+	USING btree (domain, tenant_id, row_id, moves DESC);
 
 COMMENT ON TABLE cache_notify.version_counter IS
 'The counters that versions are made of. The version of a (domain, tenant_id) is the sum of its rows, plus that of the rows without a tenant (the shared counter); there are as many rows as there were transactions that moved it at the same time. Written by the extension only: changing it by hand makes versions go backwards.';
 COMMENT ON COLUMN cache_notify.version_counter.n IS 'statements counted in this row';
 COMMENT ON COLUMN cache_notify.version_counter.last_modified IS 'when the last transaction that added to this row was about to commit';
+COMMENT ON COLUMN cache_notify.version_counter.row_id IS 'tells the rows of a key apart; random, whatever is inserted';
+COMMENT ON COLUMN cache_notify.version_counter.moves IS 'how often the row has moved to another page; the index has the last place first, so that a reader need not look at the others while a snapshot is held open';
 COMMENT ON COLUMN cache_notify.version_counter.layout IS 'the layout of keys that keyed is counted in; 0: none';
 COMMENT ON COLUMN cache_notify.version_counter.keyed IS 'the part of n that moves the versions of single keys only, whose buckets have rows of their own';
 COMMENT ON COLUMN cache_notify.version_counter.domain IS 'the domain, at most 63 bytes, or an internal name that begins with cache_notify/';
 COMMENT ON COLUMN cache_notify.version_counter.tenant_id IS 'the tenant by its text form, at most 255 bytes; NULL for the shared counter';
-COMMENT ON INDEX cache_notify.version_counter_key IS 'finds the rows of a key; not unique on purpose';
+COMMENT ON INDEX cache_notify.version_counter_key IS 'finds the rows of a key, and of a row the newest version first; not unique on purpose';
 
 CREATE TABLE cache_notify.owed_delivery (
 	domain text COLLATE "C",

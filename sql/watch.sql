@@ -94,6 +94,19 @@ $$;
 COMMENT ON FUNCTION cache_notify.inherit_triggers(regclass) IS
 'Gives a table and all its partitions or child tables the triggers that their parents'' being watched asks for, and drops those it no longer does. Event triggers and setup_table_invalidation() call it; calling it again does no harm.';
 
+CREATE FUNCTION cache_notify.lock_family(table_name regclass) RETURNS void
+	LANGUAGE plpgsql VOLATILE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF EXISTS (SELECT FROM pg_class WHERE oid = table_name AND relhassubclass AND relkind IN ('r', 'p')) THEN
+		EXECUTE format('LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE', table_name);
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION cache_notify.lock_family(regclass) IS
+'Locks a table that has partitions or child tables, before triggers of these are dropped: writers lock the parent first, and so does nobody end in a deadlock with them.';
+
 CREATE FUNCTION cache_notify.label_relation(table_name regclass, arguments text[]) RETURNS void
 	LANGUAGE plpgsql VOLATILE
 	SET search_path = pg_catalog, pg_temp
@@ -118,7 +131,7 @@ DECLARE
 	present text := (SELECT l.domain FROM cache_notify.watching_label l WHERE l.relation = table_name);
 BEGIN
 	SELECT split_part(a, '=', 1) INTO option FROM unnest(arguments) AS u (a)
-	WHERE split_part(a, '=', 1) NOT IN ('domain', 'channel', 'payload', 'field');
+	WHERE split_part(a, '=', 1) NOT IN ('domain', 'channel', 'payload', 'payload_suffix', 'field');
 	IF FOUND THEN
 		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
 			MESSAGE = format('materialized view %s cannot be watched with option %s', table_name,
@@ -148,6 +161,7 @@ CREATE FUNCTION cache_notify.setup_table_invalidation(
 	columns text[] DEFAULT NULL,
 	fields text[] DEFAULT NULL,
 	fire_on_replica boolean DEFAULT false,
+	payload_suffix text DEFAULT NULL,
 	keys text[] DEFAULT NULL,
 	buckets int DEFAULT NULL)
 	RETURNS text
@@ -158,8 +172,8 @@ DECLARE
 	arguments text[];
 	kinds text[] := CASE granularity WHEN 'row' THEN '{row,statement}' ELSE '{statement}' END;
 	kind text;
+	new_keys text[];
 	doomed record;
-	old_keys text[];
 	relkind "char" := (SELECT c.relkind FROM pg_class c WHERE c.oid = table_name);
 BEGIN
 	PERFORM cache_notify.check_watchable(table_name);
@@ -172,24 +186,24 @@ BEGIN
 	ELSIF relkind = 'm' AND tenant_column IS NULL THEN
 		-- A materialized view may well have a column tenant_id.
 		arguments := array_remove(cache_notify.watch_arguments(table_name, domain_name, NULL,
-			channel, payload, granularity, tenant_setting, columns, fields), 'tenant_column=tenant_id');
+			channel, payload, granularity, tenant_setting, columns, fields, payload_suffix), 'tenant_column=tenant_id');
 		PERFORM cache_notify.watch_materialized_view(table_name, domain_name, arguments);
 		RETURN domain_name;
 	END IF;
 	arguments := cache_notify.watch_arguments(table_name, domain_name, tenant_column,
-		channel, payload, granularity, tenant_setting, columns, fields);
+		channel, payload, granularity, tenant_setting, columns, fields, payload_suffix);
 	IF relkind = 'm' THEN
 		PERFORM cache_notify.watch_materialized_view(table_name, domain_name, arguments);
 	END IF;
 
 	arguments := arguments || cache_notify.key_arguments(
 		table_name, domain_name, granularity, keys, buckets, fields);
-	old_keys := (SELECT w.arguments FROM cache_notify.watching_trigger w
-		WHERE w.tgrelid = table_name AND w.domain = setup_table_invalidation.domain_name
-		AND w.function = 'statement_change');
 	-- The same name means other rows from now on.
-	IF old_keys IS NOT NULL AND ARRAY(SELECT a FROM unnest(old_keys) AS u (a) WHERE a ~ '^(key|layout)=')
-		<> ARRAY(SELECT a FROM unnest(arguments) AS u (a) WHERE a ~ '^(key|layout)=') THEN
+	new_keys := ARRAY(SELECT a FROM unnest(arguments) AS u (a) WHERE a ~ '^(key|layout)=');
+	IF EXISTS (SELECT FROM cache_notify.watching_trigger w
+			WHERE w.tgrelid = table_name AND w.domain = setup_table_invalidation.domain_name
+			AND ARRAY(SELECT a FROM unnest(w.arguments) AS u (a) WHERE a ~ '^(key|layout)=')
+				<> new_keys) THEN
 		PERFORM cache_notify.invalidate(cache_notify.key_name(domain_name));
 	END IF;
 
@@ -202,6 +216,7 @@ BEGIN
 			 OR NOT w.inherited AND w.tgrelid IN (
 				SELECT t.relid FROM pg_partition_tree(table_name) t WHERE t.level > 0))
 	LOOP
+		PERFORM cache_notify.lock_family(table_name);
 		EXECUTE format('DROP TRIGGER %I ON %s', doomed.tgname, doomed.relation);
 	END LOOP;
 	FOREACH kind IN ARRAY kinds LOOP
@@ -217,17 +232,18 @@ BEGIN
 	RETURN domain_name;
 END
 $$;
-COMMENT ON FUNCTION cache_notify.setup_table_invalidation(regclass, text, text, text, text, text, text, text[], text[], boolean, text[], int) IS
+COMMENT ON FUNCTION cache_notify.setup_table_invalidation(regclass, text, text, text, text, text, text, text[], text[], boolean, text, text[], int) IS
 'Watches a table: from now on each statement that changes it moves the version of its (tenant, domain) forward. Returns the domain.
 table_name: a table (with the tables that inherit from it), partitioned table (with its partitions), foreign table, or materialized view (each REFRESH is a change).
 domain_name: the domain that it feeds; NULL: the table''s name without a leading tv_, tb_ or v_.
 tenant_column: the column that holds the tenant, of any type; NULL: tenant_id if the table has it, else changes concern all tenants.
-channel: where to notify; NULL: cache_notify.channel. May be a template such as cache:{domain}:{tenant}; shared changes have the tenant *, and a name over 63 bytes has its tenant, or else the whole, replaced by its MD5.
-payload: the payload format; NULL: json. See payload_formats().
+channel: where to notify; NULL: the payload format''s own channel, or else cache_notify.channel. May be a template such as cache:{domain}:{tenant}; shared changes have the tenant *, and a name over 63 bytes has its tenant, or else the whole, replaced by its MD5.
+payload: the payload format; NULL: json. See payload_formats(). The other formats tell of the table and not of the domain: oid its OID; pgcachewatch the operation, its name and the time; tcn the operation and the primary key of each row. What is not told that way (a cascade, invalidate(), a reset, more than 1,000 events in one transaction) they tell as TRUNCATE.
 granularity: ''row'', or ''statement'' to fire once per statement without looking at rows, which also counts statements that changed none.
 tenant_setting: a setting that holds the tenant, such as app.tenant_id, instead of a column.
 columns: an UPDATE counts only if one of these columns changed; NULL: any column.
 fields: what the payload tells beside the version: lsn (a WAL position that a standby must have replayed to show the change; null in the commit lane), xid (the last transaction), operations (insert, update, delete, truncate), keys (those of the changed rows as in names, or without the option keys their primary keys; null for all, or too many).
+payload_suffix: what is written at the end of each payload, such as E''\n'' for listeners that read lines; at most 63 bytes.
 keys: the columns that make a row''s key, of any types; NULL: none. Then contract/123 names a part of the domain that has a version and tokens of its own, see key_name(). A row whose key is NULL in a column, a statement that touches more than an eighth of the buckets, and whatever else changes the domain reach every key.
 buckets: the keys fall into so many, a power of two from 16 to 1048576; keys of one bucket move together. NULL: as many as the domain has, or 1024. There are as many counters at most, for each tenant. Changing it moves the domain''s shared version.
 fire_on_replica: count what logical replication applies, too, and other sessions with session_replication_role = replica.
@@ -258,6 +274,7 @@ BEGIN
 		AND (remove_table_invalidation.domain_name IS NULL
 			 OR w.domain = remove_table_invalidation.domain_name)
 	LOOP
+		PERFORM cache_notify.lock_family(table_name);
 		EXECUTE format('DROP TRIGGER %I ON %s', doomed.tgname, table_name);
 		found_any := true;
 	END LOOP;

@@ -12,6 +12,8 @@
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 
+#include "fault.h"
+
 PG_MODULE_MAGIC;
 
 #define DEFAULT_CHANNEL		"cache_invalidation"
@@ -55,6 +57,7 @@ define_settings(void)
 	delivery_init();
 	worker_init();
 	shared_init();
+	fault_init();
 	compat_reserve_guc_prefix("cache_notify");
 }
 
@@ -68,6 +71,7 @@ _PG_init(void)
 	commit_init();
 	utility_init();
 	watched_init();
+	route_init();
 	epoch_init();
 }
 

@@ -21,6 +21,7 @@
 #include "fmgr.h"
 #include "lib/stringinfo.h"
 #include "nodes/pg_list.h"
+#include "storage/buf.h"
 #include "storage/lockdefs.h"
 #include "utils/relcache.h"
 #include "utils/snapshot.h"
@@ -28,6 +29,7 @@
 
 #include "compat.h"
 
+#define EXTENSION_NAME		"cache_notify"
 #define EXTENSION_SCHEMA	"cache_notify"
 
 /*
@@ -60,7 +62,7 @@ typedef struct Domain
 	List	   *targets;		/* CascadeTarget *, the closure */
 	bool		carries_keys;	/* one of them has same_key */
 	bool		reaches_itself; /* with all its keys */
-	int			mark;			/* both used while a closure is computed */
+	uint64		mark;			/* both used while a closure is computed */
 	struct Domain *reached_from;
 
 	/* delivery.c */
@@ -89,9 +91,13 @@ typedef struct CascadeTarget
 /* Bytes of JSON that the keys of one payload may take. */
 #define MAX_KEYS_LEN		240
 
+/* Bytes that a row's primary key may take in a table event. */
+#define MAX_ROW_LEN		239
+
 typedef struct ExtraFields
 {
 	bool		wanted;			/* a trigger asks for operations or keys */
+	bool		coarse;			/* its tables' events do not tell all of it */
 	bool		all_keys;		/* not all keys are known, or they are too long */
 	uint8		operations;
 	uint16		keys_len;
@@ -125,6 +131,17 @@ typedef struct ChangeKey
 	/* Not undone by a savepoint rollback: it may say too much. */
 	ExtraFields extra;
 } ChangeKey;
+
+/* What happened to a table; see table_event.c. */
+typedef struct TableEvent
+{
+	Oid			table;			/* the watched one, not its partition */
+	int			operations;		/* OPERATION_* */
+	bool		of_rows;		/* for formats that tell of rows, else for others */
+	const char *row;			/* its primary key; NULL: not known, or too many */
+	uint64		frame;			/* of the statement; both in table_event.c only */
+	int			level;			/* of the subtransaction */
+} TableEvent;
 
 /* A statement interrupted by one at the same depth; see change_set.c. */
 typedef struct Statement
@@ -161,10 +178,26 @@ typedef struct CounterTable
 	Relation	heap;
 	LOCKMODE	lockmode;
 	Relation	index;
-	struct TupleTableSlot *slot;
 	MemoryContext context;		/* where it was opened */
-	IndexScanDesc scan;			/* of counter_visit(), kept for the next key */
 	bool		has_snapshot;	/* counter_bump() has pushed one */
+
+	/* What to tell of keys that are found with more than one row, or NULL. */
+	void		(*crowded) (const char *domain, const char *tenant);
+
+	/* counter_read.c: the search that goes on, kept for the next one */
+	IndexScanDesc scan;
+	IndexScanDesc skipping;		/* the scan that leaves rows out, or NULL */
+	Snapshot	snapshot;
+	Buffer		buffer;			/* where it is */
+	struct Place *place;		/* where the rows are, or NULL */
+	int			next_tid;		/* of these */
+	bool		many_keys;		/* it goes over more than one key */
+	bool		found;			/* a row, with this id */
+	int64		row_id;
+	Datum		domain;
+	Datum		tenant;
+	ScanKeyData shared_keys[2];
+	ScanKeyData tenant_keys[2];
 } CounterTable;
 
 typedef void (*CounterVisitor) (HeapTuple tuple, void *arg);
@@ -204,13 +237,45 @@ typedef struct Route
 	const char *channel;		/* may be a template; NULL: cache_notify.channel */
 	const struct PayloadFormat *format;
 	int			fields;			/* FIELD_* */
+	const char *suffix;			/* at the end of each payload */
+
+	/* if the format tells of tables */
+	Oid			table;
+	char		table_name[NAMEDATALEN];
 } Route;
 
+/* One notification of a format that tells of tables. */
+typedef struct TableDelivery
+{
+	Oid			table;
+	const char *table_name;
+	int			operation;		/* one of OPERATION_*; TRUNCATE: anything */
+	const char *row;			/* or NULL */
+	TimestampTz sent_at;		/* no two are the same */
+} TableDelivery;
+
+/* A format tells either of keys or of tables. */
 typedef struct PayloadFormat
 {
 	const char *name;
 	void		(*write) (StringInfo buf, const Delivery *delivery, int fields);
+	void		(*write_event) (StringInfo buf, const TableDelivery *delivery);
+	void		(*write_row_key) (StringInfo buf, const char *column,
+								  const char *value);	/* tells of each row */
+	bool		tells_order;	/* only equal neighbours are one event */
+	const char *channel;		/* if setup names none; NULL: the default */
 } PayloadFormat;
+
+/* A notification, ready to be sent. */
+typedef struct Message
+{
+	const char *channel;
+	const char *payload;
+	const Route *route;			/* both NULL unless it tells of a table */
+	TableDelivery *event;
+	int			position;		/* both used in message.c only */
+	bool		repeated;
+} Message;
 
 /* What is counted, for each database: the columns of statistics(), in order. */
 typedef enum Statistic
@@ -268,6 +333,14 @@ extern Oid	extension_relation(const char *name);
 extern Relation extension_open(const char *name, LOCKMODE lockmode);
 extern void check_domain_name(const char *name);
 
+/* table_event.c */
+extern bool table_event_note(const TableEvent *event);
+extern bool table_event_full(void);
+extern List *table_events(void);
+extern void table_event_reset(void);
+extern void table_event_subcommit(int level);
+extern void table_event_subabort(int level);
+
 /* trigger.c */
 extern int64 trigger_rows_seen;
 extern void trigger_init(void);
@@ -285,6 +358,7 @@ extern void change_set_bump_key(ChangeKey *key, const VersionName *name);
 extern void change_set_tell_key(ChangeKey *key, const char *json);
 extern Statement change_set_begin_statement(int depth);
 extern void change_set_end_statement(Statement outer);
+extern uint64 change_set_frame(int depth);
 extern bool change_set_touched(const ChangeKey *key, int depth);
 extern bool change_set_keys_touched(const ChangeKey *key, int depth);
 extern bool change_set_full(void);
@@ -333,6 +407,8 @@ extern void counter_init(void);
 extern bool counter_open(CounterTable *table, LOCKMODE lockmode);
 extern void counter_close(CounterTable *table, LOCKMODE lockmode);
 extern void counter_bump(CounterTable *table, const ChangeKey *key);
+
+/* counter_read.c */
 extern int64 counter_sum(CounterTable *table, const char *domain,
 						 const char *tenant, Snapshot snapshot);
 extern int64 counter_sum_whole(CounterTable *table, const char *domain,
@@ -342,13 +418,16 @@ extern List *counter_domains(CounterTable *table);
 extern bool counter_domain_exists(CounterTable *table, const char *domain);
 extern int64 counter_version(CounterTable *table, const char *domain,
 							 const char *tenant, Snapshot snapshot);
-
 extern void counter_visit(CounterTable *table, const char *domain,
 						  const char *tenant, Snapshot snapshot,
 						  CounterVisitor visit, void *arg);
-
-extern void counter_key(HeapTuple tuple, TupleDesc desc, char **domain,
+extern void counter_key(HeapTuple row, TupleDesc desc, char **domain,
 						char **tenant);
+
+/* compact.c */
+extern void compact_note_crowded(const char *domain, const char *tenant);
+extern long compact_wait(void);
+extern void compact_cooled(void);
 
 /* epoch.c */
 extern void epoch_init(void);
@@ -371,6 +450,7 @@ extern char *decode_string(Decoder *decoder);
 extern bool decode_end(Decoder *decoder);
 
 /* sum_cache.c */
+extern uint32 hash_key(const char *domain, const char *tenant);
 extern SumCache *sum_cache_create(CounterTable *table, Snapshot snapshot);
 extern int64 sum_cache_read(SumCache *cache, const char *domain,
 							const char *tenant);
@@ -388,6 +468,7 @@ extern char *tenant_argument(FunctionCallInfo fcinfo, int n);
 extern int	route_fields(char **args, int nargs);
 extern void route_load(void);
 extern List *route_all(void);
+extern void route_init(void);
 extern void announce_configuration(void);
 
 /* watched.c */
@@ -395,6 +476,7 @@ extern void watched_init(void);
 extern const char *definition_domain(Oid objid);
 extern List *watches_of_relation(Oid relid, WatchTime when);
 extern List *watches_by_label(void);
+extern List *watches_by_trigger(void);
 extern Watch *watch_of_trigger(Oid trigger, WatchTime when);
 extern Watch *watch_of_trigger_tuple(HeapTuple tuple, TupleDesc desc);
 extern void watches_rename_column(Oid relid, const char *old, const char *new);
@@ -417,10 +499,16 @@ extern bool delivery_due(void);
 extern void delivery_post_commit(void);
 extern void delivery_reset(void);
 
+/* message.c */
+extern List *messages_of(CounterTable *table, List *events, List *keys,
+						 uint64 lsn);
+extern List *reset_messages(CounterTable *table);
+extern void stamp_message(Message *message);
+
 /* notify.c */
-extern void notify_at_commit(CounterTable *table, List *keys);
-extern bool notify_committed(CounterTable *table, List *keys, bool reset,
-							 bool take_owed);
+extern void notify_at_commit(CounterTable *table, List *events, List *keys);
+extern bool notify_committed(CounterTable *table, List *events, List *keys,
+							 bool reset, bool take_owed);
 extern void wal_write_keys(CounterTable *table, List *keys);
 
 /* shared.c */
@@ -435,6 +523,11 @@ extern void shared_count(SharedDatabase *db, int64 bumps, int64 rows);
 extern bool shared_stop_worker(Oid database);
 extern void shared_resume_worker(Oid database, bool (*start) (Oid));
 extern void shared_forget_database(Oid database);
+
+/* shared_event.c */
+extern bool shared_add_events(SharedDatabase *db, List *events,
+							  TransactionId xid);
+extern void shared_drop_events(SharedDatabase *db, TransactionId xid);
 
 /* worker.c */
 extern void worker_init(void);
@@ -464,5 +557,10 @@ extern Oid	table_of_policy(Oid policy, Snapshot snapshot);
 /* inheritance.c */
 extern bool inherit_triggers(Oid relid, Oid function);
 extern void make_way_for_clones(Oid parent, Oid child);
+extern Oid	watched_ancestor(Oid relid, const char *domain);
+
+/* drop_extension.c */
+struct DropStmt;
+extern void extension_drop_starts(struct DropStmt *stmt);
 
 #endif							/* CACHE_NOTIFY_H */

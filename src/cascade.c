@@ -24,6 +24,7 @@
 #include "access/relation.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
+#include "storage/proc.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
@@ -31,6 +32,8 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/tuplestore.h"
+
+#include "fault.h"
 
 PG_FUNCTION_INFO_V1(cache_notify_cascade_closure);
 
@@ -43,12 +46,16 @@ PG_FUNCTION_INFO_V1(cache_notify_cascade_closure);
 /* More domains than this are forgotten at the end of a transaction. */
 #define MAX_CACHED_DOMAINS	4096
 
-/* Domain.mark, while a closure is computed */
-#define MARK_NONE	0
-#define MARK_NOTICE	1
-#define MARK_SAME	2			/* bump, of the same keys only */
-#define MARK_BUMP	3
+/*
+ * Domain.mark, while a closure is computed: the number of the closure, and how
+ * the domain is reached; the higher, the more.  Marks of other numbers are
+ * none, so marks that an error left behind do no harm.
+ */
+#define MARK_NOTICE	(closure_number << 2 | 1)
+#define MARK_SAME	(closure_number << 2 | 2)	/* bumped, of the same keys */
+#define MARK_BUMP	(closure_number << 2 | 3)
 
+static uint64 closure_number = 0;
 static HTAB *domains = NULL;
 static uint64 domains_forgotten = 0;	/* how often */
 static MemoryContext rules_context = NULL;	/* rules, closures, routes */
@@ -164,6 +171,26 @@ add_rule(HeapTuple tuple, TupleDesc desc)
 	MemoryContextSwitchTo(old);
 }
 
+/* The user's lock_timeout is for his own locks: no write fails of this one. */
+static Relation
+open_rules(void)
+{
+	int			lock_timeout = LockTimeout;
+	Relation	rel = NULL;
+
+	LockTimeout = 0;
+	PG_TRY();
+	{
+		rel = extension_open("cascade_rules", AccessShareLock);
+	}
+	PG_FINALLY();
+	{
+		LockTimeout = lock_timeout;
+	}
+	PG_END_TRY();
+	return rel;
+}
+
 /*
  * Read the rules, as committed now and as changed by this transaction,
  * whatever its isolation level.  Without the extension there are none.
@@ -182,7 +209,7 @@ load_rules(void)
 
 	if (domains == NULL)
 		create_domains();
-	rel = extension_open("cascade_rules", AccessShareLock);
+	rel = open_rules();
 	rules_oid = rel ? RelationGetRelid(rel) : InvalidOid;
 	reading = generation;		/* after the lock has taken invalidations in */
 	forget_rules();
@@ -191,7 +218,10 @@ load_rules(void)
 	{
 		scan = systable_beginscan(rel, InvalidOid, false, SnapshotSelf, 0, NULL);
 		while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+		{
 			add_rule(tuple, RelationGetDescr(rel));
+			FAULT_POINT("load_rules");
+		}
 		systable_endscan(scan);
 		relation_close(rel, AccessShareLock);
 	}
@@ -211,12 +241,12 @@ follow_rules(Domain *domain, List **reached, List **queue)
 	{
 		CascadeTarget *rule = lfirst(lc);
 		Domain	   *target = rule->domain;
-		int			mark = !rule->bump ? MARK_NOTICE :
+		uint64		mark = !rule->bump ? MARK_NOTICE :
 			rule->same_key ? domain->mark : MARK_BUMP;
 
 		if (target->mark >= mark)
 			continue;
-		if (target->mark == MARK_NONE)
+		if (target->mark < MARK_NOTICE)
 			*reached = lappend(*reached, target);
 		if (target->mark < MARK_SAME)
 			target->reached_from = domain;
@@ -229,8 +259,8 @@ follow_rules(Domain *domain, List **reached, List **queue)
 /*
  * Follow the rules breadth first, so that reached_from leads back on a
  * shortest path.  Returns the domains reached, in that order, with their
- * marks set: the caller calls clear_marks().  The source itself, which is not
- * among them, gets MARK_BUMP if its change reaches all its keys.
+ * marks set until the next call.  The source itself, which is not among them,
+ * gets MARK_BUMP if its change reaches all its keys.
  */
 static List *
 reach(Domain *source)
@@ -238,6 +268,7 @@ reach(Domain *source)
 	List	   *reached = NIL;
 	List	   *queue = list_make1(source);
 
+	closure_number++;
 	source->mark = MARK_SAME;
 	source->reached_from = NULL;
 	while (queue != NIL)
@@ -246,18 +277,9 @@ reach(Domain *source)
 
 		queue = list_delete_first(queue);
 		follow_rules(domain, &reached, &queue);
+		FAULT_POINT("closure");
 	}
 	return reached;
-}
-
-static void
-clear_marks(Domain *source, List *reached)
-{
-	ListCell   *lc;
-
-	source->mark = MARK_NONE;
-	foreach(lc, reached)
-		((Domain *) lfirst(lc))->mark = MARK_NONE;
 }
 
 static List *
@@ -281,7 +303,6 @@ compute_targets(Domain *source)
 		targets = lappend(targets, target);
 	}
 	MemoryContextSwitchTo(old);
-	clear_marks(source, reached);
 	list_free(reached);
 	return targets;
 }
@@ -332,7 +353,7 @@ cascade_end_transaction(void)
 	MemoryContextDelete(rules_context);
 	domains = NULL;
 	rules_context = NULL;
-	loaded_generation = 0;
+	generation++;				/* what was made from them is gone as well */
 	domains_forgotten++;
 }
 
@@ -393,6 +414,5 @@ cache_notify_cascade_closure(PG_FUNCTION_ARGS)
 		values[2] = Int32GetDatum(depth);
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
-	clear_marks(source, reached);
 	return (Datum) 0;
 }

@@ -65,6 +65,8 @@ keys_equal(const ChangeKey *a, const ChangeKey *b)
 
 #include "lib/simplehash.h"
 
+#include "fault.h"
+
 /* More keys than this are in a hash table. */
 #define MAX_LISTED_KEYS	8
 
@@ -165,6 +167,7 @@ add_key(const ChangeKey *probe)
 	key->journal = -1;
 
 	change_set->keys = lappend(change_set->keys, key);
+	FAULT_POINT("change_set");
 	if (change_set->table != NULL)
 		add_to_table(key);
 	else if (list_length(change_set->keys) > MAX_LISTED_KEYS)
@@ -293,6 +296,7 @@ journal_key(ChangeKey *key)
 							  (Size) size * sizeof(JournalRecord));
 		change_set->journal_size = size;
 	}
+	FAULT_POINT("journal");
 	record = &change_set->journal[change_set->journal_len];
 	record->key = key;
 	record->previous = key->journal;
@@ -302,37 +306,6 @@ journal_key(ChangeKey *key)
 	memcpy(record->stamp, key->stamp, sizeof(key->stamp));
 	memcpy(record->keyed_stamp, key->keyed_stamp, sizeof(key->keyed_stamp));
 	key->journal = change_set->journal_len++;
-}
-
-/*
- * Carry a change of a key on to its domain's cascade_targets(); i is the frame
- * that it was made in, or NO_FRAME.  A target that is only delivered gets no
- * stamp: it may still change in this statement.  keyed: the change is that of
- * some keys, which the rules may carry on.
- */
-void
-cascade_key(ChangeKey *key, List *targets, int i, bool keyed)
-{
-	ListCell   *lc;
-
-	foreach(lc, targets)
-	{
-		CascadeTarget *target = lfirst(lc);
-		ChangeKey  *reached = change_set_key(target->domain, key->tenant,
-											 key->tenant_len);
-		bool		carried = keyed && carries_key(target, key->layout);
-
-		if (target->bump)
-			count_bump(reached, i, carried &&
-					   may_be_keyed(reached, target->domain->layout));
-		else if (i == NO_FRAME || reached->stamp[i] != frames[i])
-		{
-			journal_key(reached);
-			reached->notices++;
-		}
-		if (!carried)
-			reached->extra.all_keys = true;
-	}
 }
 
 /* One more bucket is told apart.  False if there are too many. */
@@ -362,6 +335,15 @@ int
 frame_index(int depth)
 {
 	return Min(Max(depth - 1, 0), MAX_FRAME_DEPTH - 1);
+}
+
+/* The number of the current statement's frame; 0 if no hook tells statements. */
+uint64
+change_set_frame(int depth)
+{
+	int			i = frame_index(depth);
+
+	return in_statement[i] ? frames[i] : 0;
 }
 
 /* Has the current statement at this trigger depth counted the whole key? */
@@ -399,7 +381,7 @@ void
 change_set_bump(ChangeKey *key)
 {
 	count_bump(key, NO_FRAME, false);
-	key->extra.all_keys = true;
+	key->extra.all_keys = key->extra.coarse = true;
 	cascade_key(key, cascade_targets(key->domain), NO_FRAME, false);
 }
 
@@ -487,6 +469,7 @@ change_set_recascade(void)
 			ChangeKey  *reached = change_set_key(target->domain, key->tenant,
 												 key->tenant_len);
 
+			reached->extra.coarse = true;
 			if (target->bump && reached->bumps == 0)
 				reached->bumps = 1;
 			else if (!target->bump && !key_is_pending(reached))

@@ -18,12 +18,10 @@ extern MemoryContext change_set_context(void);
 extern int	frame_index(int depth);
 extern uint64 current_frame(int i);
 extern void journal_key(ChangeKey *key);
-extern void cascade_key(ChangeKey *key, List *targets, int i, bool keyed);
 extern bool change_set_count_bucket(void);
 
 /* key_change.c */
-extern bool may_be_keyed(ChangeKey *key, int64 layout);
-extern bool carries_key(const CascadeTarget *target, int64 layout);
 extern void count_bump(ChangeKey *key, int i, bool keyed);
+extern void cascade_key(ChangeKey *key, List *targets, int i, bool keyed);
 
 #endif							/* CACHE_NOTIFY_CHANGE_SET_H */

@@ -16,7 +16,10 @@
 #include "cache_notify.h"
 
 #include "access/xact.h"
+#include "storage/proc.h"
 #include "utils/memutils.h"
+
+#include "fault.h"
 
 static void
 write_changes(bool prepare)
@@ -34,6 +37,7 @@ write_changes(bool prepare)
 		return;					/* the extension has been dropped meanwhile */
 	}
 
+	FAULT_POINT("pre_commit");
 	change_set_recascade();
 	keys = change_set_pending();
 	epoch_before_bump(&table, prepare);
@@ -47,13 +51,33 @@ write_changes(bool prepare)
 			counter_bump(&table, key);
 		}
 	}
+	FAULT_POINT("counted");
 
 	if (keys != NIL && prepare)
 		delivery_pre_prepare(&table, keys);
 	else if (keys != NIL || delivery_due())
 		delivery_pre_commit(&table, keys);
+	FAULT_POINT("delivered");
 	counter_close(&table, NoLock);
 	MemoryContextSwitchTo(old);
+}
+
+/* The user's lock_timeout is for his own locks: no commit fails of ours. */
+static void
+write_changes_without_timeout(bool prepare)
+{
+	int			lock_timeout = LockTimeout;
+
+	LockTimeout = 0;
+	PG_TRY();
+	{
+		write_changes(prepare);
+	}
+	PG_FINALLY();
+	{
+		LockTimeout = lock_timeout;
+	}
+	PG_END_TRY();
 }
 
 static void
@@ -65,20 +89,22 @@ xact_callback(XactEvent event, void *arg)
 	switch (event)
 	{
 		case XACT_EVENT_PRE_COMMIT:
-			write_changes(false);
+			write_changes_without_timeout(false);
 			break;
 		case XACT_EVENT_PRE_PREPARE:
-			write_changes(true);
+			write_changes_without_timeout(true);
 			break;
 		case XACT_EVENT_COMMIT:
 			delivery_post_commit();
 			change_set_reset();
+			table_event_reset();
 			cascade_end_transaction();
 			break;
 		case XACT_EVENT_PREPARE:
 		case XACT_EVENT_ABORT:
 			delivery_reset();
 			change_set_reset();
+			table_event_reset();
 			cascade_end_transaction();
 			break;
 		case XACT_EVENT_PARALLEL_PRE_COMMIT:
@@ -92,10 +118,18 @@ static void
 subxact_callback(SubXactEvent event, SubTransactionId subid,
 				 SubTransactionId parent, void *arg)
 {
+	int			level = GetCurrentTransactionNestLevel();
+
 	if (event == SUBXACT_EVENT_COMMIT_SUB)
-		change_set_subcommit(GetCurrentTransactionNestLevel());
+	{
+		change_set_subcommit(level);
+		table_event_subcommit(level);
+	}
 	else if (event == SUBXACT_EVENT_ABORT_SUB)
-		change_set_subabort(GetCurrentTransactionNestLevel());
+	{
+		change_set_subabort(level);
+		table_event_subabort(level);
+	}
 }
 
 void

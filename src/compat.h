@@ -13,6 +13,7 @@
 
 #include "access/genam.h"
 #include "access/heapam.h"
+#include "access/nbtree.h"
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "access/xlog.h"
@@ -116,6 +117,28 @@ compat_index_beginscan(Relation heap, Relation index, Snapshot snapshot,
 #else
 	return index_beginscan(heap, index, snapshot, nkeys, 0);
 #endif
+}
+
+/*
+ * The leaf page of a btree that a key would be on, locked; InvalidBuffer if the
+ * index is empty.  16: wants the table.  17: wants no snapshot.  19: need not
+ * return the way.
+ */
+static inline Buffer
+compat_bt_search(Relation index, Relation heap, BTScanInsert key)
+{
+	Buffer		buffer = InvalidBuffer;
+
+#if PG_VERSION_NUM >= 190000
+	(void) _bt_search(index, heap, key, &buffer, BT_READ, false);
+#elif PG_VERSION_NUM >= 170000
+	(void) _bt_search(index, heap, key, &buffer, BT_READ);
+#elif PG_VERSION_NUM >= 160000
+	(void) _bt_search(index, heap, key, &buffer, BT_READ, NULL);
+#else
+	(void) _bt_search(index, key, &buffer, BT_READ, NULL);
+#endif
+	return buffer;
 }
 
 /* 19: flags. */
@@ -343,6 +366,16 @@ compat_check_execute(Oid function)
 
 	if (result != ACLCHECK_OK)
 		aclcheck_error(result, OBJECT_FUNCTION, get_func_name(function));
+}
+
+
+/* 17: transactions can time out. */
+static inline void
+compat_no_transaction_timeout(void)
+{
+#if PG_VERSION_NUM >= 170000
+	SetConfigOption("transaction_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
+#endif
 }
 
 /* 17: the size of the notification queue became a setting. */

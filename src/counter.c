@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * counter.c
- *	  Counters that many transactions move at once without waiting.
+ *	  Counters that many transactions move at once without waiting: how they
+ *	  are written (counter_read.c reads them).
  *
  * The counter of a key is the sum of its rows in cache_notify.version_counter.
  * A transaction adds to any row of the key that nobody else is changing, and
@@ -27,33 +28,19 @@
  */
 #include "cache_notify.h"
 
-#include "access/htup_details.h"
 #include "access/relation.h"
 #include "access/xact.h"
+#include "commands/trigger.h"
 #include "executor/executor.h"
 #include "storage/bufmgr.h"
 #include "utils/builtins.h"
-#include "utils/fmgroids.h"
 #include "utils/inval.h"
 #include "utils/snapmgr.h"
 
-/* Columns of cache_notify.version_counter. */
-#define Anum_counter_n				1
-#define Anum_counter_last_modified	2
-#define Anum_counter_layout			3
-#define Anum_counter_keyed			4
-#define Anum_counter_domain			5
-#define Anum_counter_tenant_id		6
-#define Natts_counter				6
+#include "counter.h"
+#include "fault.h"
 
-/* The columns of fixed width come first, so they can be changed in place. */
-typedef struct CounterForm
-{
-	int64		n;
-	TimestampTz last_modified;
-	int64		layout;			/* of keyed, see key.c */
-	int64		keyed;			/* the part of n whose keys have buckets */
-} CounterForm;
+PG_FUNCTION_INFO_V1(cache_notify_counter_inserted);
 
 /*
  * Where this backend last wrote a key: most often nobody has touched that
@@ -129,19 +116,14 @@ counter_open(CounterTable *table, LOCKMODE lockmode)
  * What is needed to look into the index.  That cannot go while we have the
  * table, and opening the table has told us if it was replaced.
  */
-static void
-open_index(CounterTable *table)
+void
+counter_open_index(CounterTable *table)
 {
-	MemoryContext old;
-
 	if (table->index != NULL)
 		return;
 	if (!OidIsValid(index_oid))
 		index_oid = extension_relation("version_counter_key");
 	table->index = relation_open(index_oid, table->lockmode);
-	old = MemoryContextSwitchTo(table->context);
-	table->slot = table_slot_create(table->heap, NULL);
-	MemoryContextSwitchTo(old);
 }
 
 /* Close it; NoLock keeps the lock until the transaction ends. */
@@ -153,46 +135,8 @@ counter_close(CounterTable *table, LOCKMODE lockmode)
 	if (table->has_snapshot)
 		PopActiveSnapshot();
 	if (table->index != NULL)
-	{
-		ExecDropSingleTupleTableSlot(table->slot);
 		relation_close(table->index, lockmode);
-	}
 	relation_close(table->heap, lockmode);
-}
-
-/* Scan keys that find the rows of a key. */
-static void
-make_scan_keys(CounterTable *table, const char *domain, const char *tenant,
-			   ScanKeyData keys[2])
-{
-	Oid			collation;
-
-	open_index(table);
-	collation = table->index->rd_indcollation[0];
-	ScanKeyEntryInitialize(&keys[0], 0, 1, BTEqualStrategyNumber, InvalidOid,
-						   collation, F_TEXTEQ, CStringGetTextDatum(domain));
-	if (tenant != NULL)
-		ScanKeyEntryInitialize(&keys[1], 0, 2, BTEqualStrategyNumber,
-							   InvalidOid, collation, F_TEXTEQ,
-							   CStringGetTextDatum(tenant));
-	else
-		ScanKeyEntryInitialize(&keys[1], SK_ISNULL | SK_SEARCHNULL, 2,
-							   InvalidStrategy, InvalidOid, InvalidOid,
-							   InvalidOid, (Datum) 0);
-}
-
-/* Begin to look at the rows of a key. */
-static IndexScanDesc
-begin_scan(CounterTable *table, const char *domain, const char *tenant,
-		   Snapshot snapshot)
-{
-	ScanKeyData keys[2];
-	IndexScanDesc scan;
-
-	make_scan_keys(table, domain, tenant, keys);
-	scan = compat_index_beginscan(table->heap, table->index, snapshot, 2);
-	index_rescan(scan, keys, 2, NULL, 0);
-	return scan;
 }
 
 static bool
@@ -269,51 +213,83 @@ remember_row(const ChangeKey *key, ItemPointer tid, Buffer buffer)
 }
 
 /*
- * Count bumps as keyed.  A row tells that for the newest layout only: what it
- * had of an older one, and bumps in an older one, reach every key.
+ * Add to a count of keyed bumps.  It is of the newest layout only: what there
+ * was of an older one, and bumps in an older one, reach every key.
  */
-static void
-add_keyed(CounterForm *form, const ChangeKey *key)
+void
+counter_add_keyed(int64 *layout, int64 *keyed, int64 new_layout,
+				  int64 new_keyed)
 {
-	if (key->keyed == 0 || key->layout < form->layout)
-		return;
-	if (key->layout > form->layout)
+	if (new_layout > *layout)
 	{
-		form->layout = key->layout;
-		form->keyed = 0;
+		*layout = new_layout;
+		*keyed = 0;
 	}
-	form->keyed += key->keyed;
+	if (new_layout == *layout)
+		*keyed += new_keyed;
+}
+
+static Addend
+addend_of(const ChangeKey *key)
+{
+	Addend		addend = {key->bumps, GetCurrentTimestamp()};
+
+	if (key->keyed > 0)
+	{
+		addend.layout = key->layout;
+		addend.keyed = key->keyed;
+	}
+	return addend;
 }
 
 /*
  * Add to this row version, which is in this buffer and pinned.  False if
- * another transaction was faster.
+ * another transaction was faster.  *tid is where the new version is.
  */
-static bool
-update_row(CounterTable *table, const ChangeKey *key, HeapTuple old,
-		   Buffer buffer)
+bool
+counter_add_to_row(CounterTable *table, HeapTuple old, Buffer buffer,
+				   const Addend *addend, ItemPointer tid)
 {
 	HeapTuple	new = heap_copytuple(old);
-	CounterForm *form = (CounterForm *) GETSTRUCT(new);
+	CounterForm *form = counter_form(new);
 	TM_FailureData failure;
 	TM_Result	result;
 
-	form->n += key->bumps;
-	add_keyed(form, key);
-	form->last_modified = GetCurrentTimestamp();
+	form->n += addend->n;
+	form->last_modified = Max(form->last_modified, addend->modified);
+	counter_add_keyed(&form->layout, &form->keyed, addend->layout,
+					  addend->keyed);
+	if (MAXALIGN(new->t_len) > PageGetHeapFreeSpace(BufferGetPage(buffer)))
+		form->moves++;			/* no lock: a wrong guess only costs time */
 	result = compat_heap_update(table->heap, &old->t_self, new,
 								GetCurrentCommandId(true), &failure);
 	if (result == TM_Ok)
 	{
+		FAULT_POINT("counter_update");
 		if (!HeapTupleIsHeapOnly(new))
 			insert_index_entries(table, new, true);
-		if (ItemPointerGetBlockNumber(&new->t_self) !=
-			ItemPointerGetBlockNumber(&old->t_self))
-			buffer = InvalidBuffer;
-		remember_row(key, &new->t_self, buffer);
 	}
+	if (tid != NULL)
+		*tid = new->t_self;
 	heap_freetuple(new);
 	return result == TM_Ok;
+}
+
+/* The same for a bump. */
+static bool
+update_row(CounterTable *table, const ChangeKey *key, HeapTuple old,
+		   Buffer buffer)
+{
+	Addend		addend = addend_of(key);
+	ItemPointerData tid;
+
+	if (!counter_add_to_row(table, old, buffer, &addend, &tid))
+		return false;
+	if (ItemPointerGetBlockNumber(&tid) !=
+		ItemPointerGetBlockNumber(&old->t_self))
+		buffer = InvalidBuffer;
+	remember_row(key, &tid, buffer);
+	return true;
 }
 
 /*
@@ -403,55 +379,101 @@ bump_remembered_row(CounterTable *table, const ChangeKey *key)
 	return done;
 }
 
-/*
- * Try every row of the key, until one is free.  The index has the newest part
- * of the table last, which is where the live rows are while a snapshot is held
- * open and dead ones pile up: begin there.
- */
+/* Try every row of the key, until one is free. */
 static bool
 bump_any_row(CounterTable *table, const ChangeKey *key)
 {
 	SnapshotData dirty;
-	IndexScanDesc scan;
+	HeapTupleData row;
 	bool		done = false;
 
 	InitDirtySnapshot(dirty);
-	scan = begin_scan(table, key->name, key->tenant, &dirty);
-	while (!done &&
-		   index_getnext_slot(scan, BackwardScanDirection, table->slot))
+	search_begin(table, key->name, key->tenant, &dirty);
+	while (!done && search_next(table, &row))
 		done = row_is_free(&dirty) &&
-			update_row(table, key,
-					   ExecFetchSlotHeapTuple(table->slot, false, NULL),
-					   ((BufferHeapTupleTableSlot *) table->slot)->buffer);
-	index_endscan(scan);
-	ExecClearTuple(table->slot);
+			update_row(table, key, &row, table->buffer);
+	search_end(table);
 	return done;
 }
 
-static void
-insert_row(CounterTable *table, const ChangeKey *key)
+/*
+ * An id for another row of a key.  Two with the same id would be taken for one
+ * row, so it is random, and long enough that this does not happen.
+ */
+static int64
+new_row_id(void)
+{
+	int64		id;
+
+	if (!pg_strong_random(&id, sizeof(id)))
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("could not generate a random number")));
+	return id;
+}
+
+/*
+ * Trigger on version_counter: a row that somebody loads or inserts by hand gets
+ * an id of its own, whatever it says.
+ */
+Datum
+cache_notify_counter_inserted(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+	int			columns[] = {Anum_counter_row_id, Anum_counter_moves};
+	Datum		values[2];
+	bool		nulls[2] = {false, false};
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("counter_inserted() must be called as a trigger")));
+	values[0] = Int64GetDatum(new_row_id());
+	values[1] = Int32GetDatum(0);
+	return PointerGetDatum(heap_modify_tuple_by_cols(trigger->tg_trigtuple,
+													 RelationGetDescr(trigger->tg_relation),
+													 2, columns, values, nulls));
+}
+
+/* Give the key another row.  *tid is where it is. */
+void
+counter_insert_row(CounterTable *table, const char *domain, const char *tenant,
+				   const Addend *addend, ItemPointer tid)
 {
 	Datum		values[Natts_counter];
 	bool		nulls[Natts_counter] = {false};
 	HeapTuple	tuple;
 
-	values[Anum_counter_n - 1] = Int64GetDatum(key->bumps);
+	values[Anum_counter_n - 1] = Int64GetDatum(addend->n);
 	values[Anum_counter_last_modified - 1] =
-		TimestampTzGetDatum(GetCurrentTimestamp());
-	values[Anum_counter_layout - 1] = Int64GetDatum(key->keyed > 0 ?
-													key->layout : 0);
-	values[Anum_counter_keyed - 1] = Int64GetDatum(key->keyed);
-	values[Anum_counter_domain - 1] = CStringGetTextDatum(key->name);
-	if (key->tenant != NULL)
-		values[Anum_counter_tenant_id - 1] = CStringGetTextDatum(key->tenant);
+		TimestampTzGetDatum(addend->modified);
+	values[Anum_counter_row_id - 1] = Int64GetDatum(new_row_id());
+	values[Anum_counter_layout - 1] = Int64GetDatum(addend->layout);
+	values[Anum_counter_keyed - 1] = Int64GetDatum(addend->keyed);
+	values[Anum_counter_moves - 1] = Int32GetDatum(0);
+	values[Anum_counter_domain - 1] = CStringGetTextDatum(domain);
+	if (tenant != NULL)
+		values[Anum_counter_tenant_id - 1] = CStringGetTextDatum(tenant);
 	else
 		nulls[Anum_counter_tenant_id - 1] = true;
 
 	tuple = heap_form_tuple(RelationGetDescr(table->heap), values, nulls);
 	heap_insert(table->heap, tuple, GetCurrentCommandId(true), 0, NULL);
+	FAULT_POINT("counter_insert");
 	insert_index_entries(table, tuple, false);
-	remember_row(key, &tuple->t_self, InvalidBuffer);
+	if (tid != NULL)
+		*tid = tuple->t_self;
 	heap_freetuple(tuple);
+}
+
+static void
+insert_row(CounterTable *table, const ChangeKey *key)
+{
+	Addend		addend = addend_of(key);
+	ItemPointerData tid;
+
+	counter_insert_row(table, key->name, key->tenant, &addend, &tid);
+	remember_row(key, &tid, InvalidBuffer);
 }
 
 /* Add the key's bumps to its counter, without ever waiting. */
@@ -468,204 +490,4 @@ counter_bump(CounterTable *table, const ChangeKey *key)
 	}
 	if (!bump_any_row(table, key))
 		insert_row(table, key);
-}
-
-/* The key of a row, palloc'd; tenant NULL: the shared one. */
-void
-counter_key(HeapTuple tuple, TupleDesc desc, char **domain, char **tenant)
-{
-	bool		isnull;
-	Datum		value;
-
-	value = heap_getattr(tuple, Anum_counter_domain, desc, &isnull);
-	*domain = TextDatumGetCString(value);
-	value = heap_getattr(tuple, Anum_counter_tenant_id, desc, &isnull);
-	*tenant = isnull ? NULL : TextDatumGetCString(value);
-}
-
-/*
- * Begin to read the rows of a key.  The scan stays for the next key and ends
- * with the table, and so must the memory that it allocates as it goes.
- */
-static IndexScanDesc
-begin_reading(CounterTable *table, Snapshot snapshot, ScanKeyData keys[2])
-{
-	if (table->scan != NULL && table->scan->xs_snapshot != snapshot)
-	{
-		index_endscan(table->scan);
-		table->scan = NULL;
-	}
-	if (table->scan == NULL)
-		table->scan = compat_index_beginscan(table->heap, table->index,
-											 snapshot, 2);
-	index_rescan(table->scan, keys, 2, NULL, 0);
-	return table->scan;
-}
-
-/*
- * Call visit() for each row of a key that the snapshot sees.
- *
- * A SERIALIZABLE transaction that asks for a version must not fail because
- * others move it: there the scan returns all row versions, which takes no
- * predicate locks, and visibility is tested here.
- */
-void
-counter_visit(CounterTable *table, const char *domain, const char *tenant,
-			  Snapshot snapshot, CounterVisitor visit, void *arg)
-{
-	bool		by_hand = IsolationIsSerializable();
-	ScanKeyData keys[2];
-	IndexScanDesc scan;
-	MemoryContext old;
-
-	make_scan_keys(table, domain, tenant, keys);
-	old = MemoryContextSwitchTo(table->context);
-	scan = begin_reading(table, by_hand ? SnapshotAny : snapshot, keys);
-	while (index_getnext_slot(scan, ForwardScanDirection, table->slot))
-	{
-		HeapTuple	tuple = ExecFetchSlotHeapTuple(table->slot, false, NULL);
-
-		if (by_hand)
-		{
-			Buffer		buffer = ((BufferHeapTupleTableSlot *) table->slot)->buffer;
-			bool		visible;
-
-			LockBuffer(buffer, BUFFER_LOCK_SHARE);
-			visible = HeapTupleSatisfiesVisibility(tuple, snapshot, buffer);
-			LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
-			if (!visible)
-				continue;
-		}
-		visit(tuple, arg);
-	}
-	ExecClearTuple(table->slot);
-	MemoryContextSwitchTo(old);
-}
-
-/* The names of all domains that have a counter, but for internal ones. */
-List *
-counter_domains(CounterTable *table)
-{
-	Datum		last = CStringGetTextDatum("");
-	List	   *domains = NIL;
-	SnapshotData dirty;
-	bool		found;
-
-	open_index(table);
-
-	/* From each domain's first row to that of the next one. */
-	InitDirtySnapshot(dirty);
-	do
-	{
-		IndexScanDesc scan = compat_index_beginscan(table->heap, table->index,
-													&dirty, 1);
-		ScanKeyData key;
-		bool		isnull;
-
-		ScanKeyEntryInitialize(&key, 0, 1, BTGreaterStrategyNumber, InvalidOid,
-							   table->index->rd_indcollation[0], F_TEXT_GT,
-							   last);
-		index_rescan(scan, &key, 1, NULL, 0);
-		found = index_getnext_slot(scan, ForwardScanDirection, table->slot);
-		if (found)
-		{
-			char	   *domain;
-
-			domain = TextDatumGetCString(slot_getattr(table->slot,
-													  Anum_counter_domain,
-													  &isnull));
-			/* Of keyed domains there may be thousands: pass over them. */
-			if (is_internal_domain(domain))
-				domain = INTERNAL_PREFIX "~";
-			else
-				domains = lappend(domains, domain);
-			last = CStringGetTextDatum(domain);
-		}
-		index_endscan(scan);
-		ExecClearTuple(table->slot);
-	} while (found);
-	return domains;
-}
-
-static void
-add_to_sum(HeapTuple tuple, void *arg)
-{
-	*(int64 *) arg += ((CounterForm *) GETSTRUCT(tuple))->n;
-}
-
-/* The sum of a key's rows, as the snapshot sees them. */
-int64
-counter_sum(CounterTable *table, const char *domain, const char *tenant,
-			Snapshot snapshot)
-{
-	int64		sum = 0;
-
-	counter_visit(table, domain, tenant, snapshot, add_to_sum, &sum);
-	return sum;
-}
-
-typedef struct WholeSum
-{
-	int64		layout;
-	int64		sum;
-} WholeSum;
-
-static void
-add_whole_to_sum(HeapTuple tuple, void *arg)
-{
-	CounterForm *form = (CounterForm *) GETSTRUCT(tuple);
-	WholeSum   *whole = arg;
-
-	whole->sum += form->n;
-	if (form->layout == whole->layout)
-		whole->sum -= form->keyed;
-}
-
-/* The same, without the bumps whose keys are told by buckets of this layout. */
-int64
-counter_sum_whole(CounterTable *table, const char *domain, const char *tenant,
-				  int64 layout, Snapshot snapshot)
-{
-	WholeSum	whole = {layout, 0};
-
-	counter_visit(table, domain, tenant, snapshot, add_whole_to_sum, &whole);
-	return whole.sum;
-}
-
-/* Has this domain ever changed, for any tenant, as committed by now? */
-bool
-counter_domain_exists(CounterTable *table, const char *domain)
-{
-	ScanKeyData key;
-	SnapshotData dirty;
-	IndexScanDesc scan;
-	bool		found;
-
-	open_index(table);
-	ScanKeyEntryInitialize(&key, 0, 1, BTEqualStrategyNumber, InvalidOid,
-						   table->index->rd_indcollation[0], F_TEXTEQ,
-						   CStringGetTextDatum(domain));
-	InitDirtySnapshot(dirty);
-	scan = compat_index_beginscan(table->heap, table->index, &dirty, 1);
-	index_rescan(scan, &key, 1, NULL, 0);
-	found = index_getnext_slot(scan, ForwardScanDirection, table->slot);
-	index_endscan(scan);
-	ExecClearTuple(table->slot);
-	return found;
-}
-
-/*
- * The version a tenant sees: where this history's versions start, its own
- * counter and the shared one.
- */
-int64
-counter_version(CounterTable *table, const char *domain, const char *tenant,
-				Snapshot snapshot)
-{
-	int64		version = epoch_origin(table, snapshot);
-
-	version += counter_sum(table, domain, NULL, snapshot);
-	if (tenant != NULL)
-		version += counter_sum(table, domain, tenant, snapshot);
-	return version;
 }

@@ -24,6 +24,8 @@
 #include "utils/memutils.h"
 #include "utils/varlena.h"
 
+#include "fault.h"
+
 #define LANE_COMMIT	0x01
 #define LANE_WORKER	0x02
 #define LANE_WAL	0x04
@@ -36,6 +38,9 @@ static bool post_commit = false;
 static SharedDatabase *pinned_database = NULL;
 static List *committed_keys = NIL;
 static bool owed_at_commit = false;
+
+/* The transaction whose events the worker has already, if it commits. */
+static TransactionId added_events = InvalidTransactionId;
 
 static const struct
 {
@@ -131,6 +136,31 @@ commit_lane_needed(void)
 		((delivery_lanes & LANE_WORKER) && pinned_database == NULL);
 }
 
+/* The tables' events are not told: their domains' change stands for them. */
+static void
+make_coarse(List *keys)
+{
+	ListCell   *lc;
+
+	foreach(lc, keys)
+		((ChangeKey *) lfirst(lc))->extra.coarse = true;
+}
+
+/* Before the commit: leave the tables' events to the worker. */
+static void
+leave_events(List *keys)
+{
+	List	   *events = table_events();
+	TransactionId xid = GetTopTransactionIdIfAny();
+
+	if (events == NIL)
+		return;
+	if (shared_add_events(pinned_database, events, xid))
+		added_events = xid;
+	else
+		make_coarse(keys);
+}
+
 /* The keys that anybody is told of. */
 static List *
 public_keys(List *keys)
@@ -152,8 +182,14 @@ delivery_pre_commit(CounterTable *table, List *keys)
 {
 	keys = public_keys(keys);
 	pin_worker();
-	if ((keys != NIL || owed_at_commit) && commit_lane_needed())
-		notify_at_commit(table, keys);
+	FAULT_POINT("pinned");
+	if (commit_lane_needed())
+	{
+		if (keys != NIL || owed_at_commit)
+			notify_at_commit(table, table_events(), keys);
+	}
+	else if (pinned_database != NULL)
+		leave_events(keys);
 	if (keys != NIL && (delivery_lanes & LANE_WAL))
 		wal_write_keys(table, keys);
 	committed_keys = keys;
@@ -204,6 +240,8 @@ count_changes(void)
 void
 delivery_post_commit(void)
 {
+	if (post_commit)
+		FAULT_POINT("post_commit");
 	if (post_commit && shared_available())
 	{
 		if (delivery_lanes & (LANE_COMMIT | LANE_WORKER))
@@ -213,6 +251,7 @@ delivery_post_commit(void)
 			shared_add_owed(pinned_database);
 		count_changes();
 	}
+	added_events = InvalidTransactionId;
 	delivery_reset();
 }
 
@@ -220,6 +259,9 @@ delivery_post_commit(void)
 void
 delivery_reset(void)
 {
+	if (TransactionIdIsValid(added_events))
+		shared_drop_events(pinned_database, added_events);
+	added_events = InvalidTransactionId;
 	if (pinned_database != NULL)
 		shared_end_commit(pinned_database);
 	pinned_database = NULL;

@@ -74,6 +74,8 @@
 #include "utils/inval.h"
 #include "utils/snapmgr.h"
 
+#include "fault.h"
+
 PG_FUNCTION_INFO_V1(cache_notify_version_origin);
 PG_FUNCTION_INFO_V1(cache_notify_new_history);
 PG_FUNCTION_INFO_V1(cache_notify_counters_edited);
@@ -356,10 +358,12 @@ note_history(Relation rel, const Facts *facts, Snapshot snapshot,
 	{
 		begin_history(reading, facts, &row);
 		insert_history(rel, &row, facts, HEAP_INSERT_FROZEN);
+		FAULT_POINT("history");
 	}
 	else if (asynchronous && !reading->row.asynchronous)
 	{
 		insert_running();
+		FAULT_POINT("running");
 		row = reading->row;
 		row.asynchronous = true;
 		insert_history(rel, &row, facts, HEAP_INSERT_FROZEN);

@@ -57,6 +57,49 @@ parents_of(Oid relid)
 	return parents;
 }
 
+/* Is a table watched for this domain by itself, not because a parent is? */
+static bool
+watched_by_itself(Oid relid, const char *domain)
+{
+	ListCell   *lc;
+
+	foreach(lc, watches_of_relation(relid, WATCH_NOW))
+	{
+		Watch	   *watch = lfirst(lc);
+
+		if (!watch->is_row && !watch->inherited && watch->domain != NULL &&
+			strcmp(watch->domain, domain) == 0)
+			return true;
+	}
+	return false;
+}
+
+static Oid
+find_watched_ancestor(Oid relid, const char *domain)
+{
+	ListCell   *lc;
+
+	if (watched_by_itself(relid, domain))
+		return relid;
+	foreach(lc, parents_of(relid))
+	{
+		Oid			ancestor = find_watched_ancestor(lfirst_oid(lc), domain);
+
+		if (OidIsValid(ancestor))
+			return ancestor;
+	}
+	return InvalidOid;
+}
+
+/* The table that setup_table_invalidation() was called for, of which this one is a part. */
+Oid
+watched_ancestor(Oid relid, const char *domain)
+{
+	Oid			ancestor = find_watched_ancestor(relid, domain);
+
+	return OidIsValid(ancestor) ? ancestor : relid;
+}
+
 /* Is there anything to do for a table whose parents have changed? */
 static bool
 has_family(Oid relid)

@@ -63,7 +63,7 @@ bucket_limit(int64 layout)
 }
 
 /* Can the keys of another bump be told?  Then in this layout. */
-bool
+static bool
 may_be_keyed(ChangeKey *key, int64 layout)
 {
 	if (key->layout == 0)
@@ -75,7 +75,7 @@ may_be_keyed(ChangeKey *key, int64 layout)
  * Do the keys of a change in this layout reach only the same ones in the
  * target?  Not if there are more buckets: one here would be several there.
  */
-bool
+static bool
 carries_key(const CascadeTarget *target, int64 layout)
 {
 	return target->bump && target->same_key && target->domain->layout != 0 &&
@@ -127,6 +127,38 @@ count_bump(ChangeKey *key, int i, bool keyed)
 		key->stamp[i] = current_frame(i);
 		if (keyed)
 			key->keyed_stamp[i] = current_frame(i);
+	}
+}
+
+/*
+ * Carry a change of a key on to its domain's cascade_targets(); i is the frame
+ * that it was made in, or NO_FRAME.  A target that is only delivered gets no
+ * stamp: it may still change in this statement.  keyed: the change is that of
+ * some keys, which the rules may carry on.
+ */
+void
+cascade_key(ChangeKey *key, List *targets, int i, bool keyed)
+{
+	ListCell   *lc;
+
+	foreach(lc, targets)
+	{
+		CascadeTarget *target = lfirst(lc);
+		ChangeKey  *reached = change_set_key(target->domain, key->tenant,
+											 key->tenant_len);
+		bool		carried = keyed && carries_key(target, key->layout);
+
+		if (target->bump)
+			count_bump(reached, i, carried &&
+					   may_be_keyed(reached, target->domain->layout));
+		else if (i == NO_FRAME || reached->stamp[i] != current_frame(i))
+		{
+			journal_key(reached);
+			reached->notices++;
+		}
+		if (!carried)
+			reached->extra.all_keys = true;
+		reached->extra.coarse = true;
 	}
 }
 

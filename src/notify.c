@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * notify.c
- *	  From keys to notifications, or to WAL messages.
+ *	  Send notifications, or WAL messages.
  *
  * PostgreSQL lets only one transaction of the cluster at a time go through
  * the end of its commit with notifications: PreCommit_Notify() takes an
@@ -25,11 +25,11 @@
 #include "access/xlog.h"
 #include "catalog/pg_database.h"
 #include "commands/async.h"
-#include "common/md5.h"
 #include "storage/lock.h"
-#include "storage/proc.h"
 #include "utils/fmgrprotos.h"
 #include "utils/snapmgr.h"
+
+#include "fault.h"
 
 /* Bytes of queue that one notification takes beside channel and payload. */
 #define NOTIFICATION_OVERHEAD 24
@@ -40,166 +40,7 @@
 /* Listeners are told to drop everything rather than fill so much of it. */
 #define MAX_QUEUE_SHARE	0.5
 
-/* Stands for the tenant of a shared change in a channel's name. */
-#define SHARED_CHANNEL_TENANT "*"
-
 #define WAL_PREFIX		"cache_notify"
-
-typedef struct Message
-{
-	const char *channel;
-	const char *payload;
-} Message;
-
-static List *
-add_message(List *messages, const char *channel, const char *payload)
-{
-	Message    *message = palloc(sizeof(Message));
-
-	message->channel = channel;
-	message->payload = payload;
-	return lappend(messages, message);
-}
-
-static const char *
-md5_of(const char *text)
-{
-	char	   *hex = palloc(MD5_PASSWD_LEN);
-
-	return compat_md5(text, strlen(text), hex) ? hex : "";
-}
-
-static void
-expand_template(StringInfo buf, const char *template, const char *domain,
-				const char *tenant)
-{
-	for (const char *p = template; *p != '\0';)
-	{
-		if (strncmp(p, "{domain}", 8) == 0)
-		{
-			appendStringInfoString(buf, domain);
-			p += 8;
-		}
-		else if (strncmp(p, "{tenant}", 8) == 0)
-		{
-			appendStringInfoString(buf, tenant);
-			p += 8;
-		}
-		else
-			appendStringInfoChar(buf, *p++);
-	}
-}
-
-/*
- * The channel of a delivery.  A name that gets too long for a channel has the
- * tenant, and if need be the whole, replaced by its MD5.
- */
-static const char *
-channel_name(const char *template, const char *domain, const char *tenant)
-{
-	StringInfoData buf;
-
-	if (template == NULL)
-		template = default_channel;
-	if (strchr(template, '{') == NULL)
-		return template;
-	if (tenant == NULL)
-		tenant = SHARED_CHANNEL_TENANT;
-	initStringInfo(&buf);
-	expand_template(&buf, template, domain, tenant);
-	if (buf.len >= NAMEDATALEN)
-	{
-		resetStringInfo(&buf);
-		expand_template(&buf, template, domain, md5_of(tenant));
-	}
-	return buf.len >= NAMEDATALEN ? md5_of(buf.data) :
-		buf.len == 0 ? default_channel : buf.data;
-}
-
-/* The routes of a domain, the default one if it has none of its own. */
-static List *
-routes_of(Domain *domain)
-{
-	static Route default_route = {NULL, NULL, NULL, 0};
-	List	   *routes = domain->routes;
-
-	default_route.format = payload_format(NULL);
-	return routes != NIL ? routes : list_make1(&default_route);
-}
-
-/*
- * One message for each route of each key, with the version it has reached.
- * Tenants of one domain have its shared counter in common, which is read once.
- */
-static List *
-key_messages(CounterTable *table, List *keys, XLogRecPtr lsn)
-{
-	Snapshot	snapshot = GetActiveSnapshot();
-	SumCache   *shared = sum_cache_create(table, snapshot);
-	int64		origin = epoch_origin(table, snapshot);
-	List	   *messages = NIL;
-	ListCell   *lc,
-			   *lc2;
-
-	foreach(lc, keys)
-	{
-		ChangeKey  *key = lfirst(lc);
-		Delivery	delivery = {
-			.domain = key->domain->name,
-			.tenant = key->tenant,
-			.version = origin + sum_cache_read(shared, key->domain->name, NULL),
-			.lsn = lsn,
-			.extra = &key->extra
-		};
-
-		if (key->tenant != NULL)
-			delivery.version += counter_sum(table, key->domain->name,
-											key->tenant, snapshot);
-		foreach(lc2, routes_of(key->domain))
-		{
-			const Route *route = lfirst(lc2);
-			StringInfoData buf;
-
-			initStringInfo(&buf);
-			route->format->write(&buf, &delivery, route->fields);
-			messages = add_message(messages,
-								   channel_name(route->channel, delivery.domain,
-												delivery.tenant),
-								   buf.data);
-		}
-	}
-	return messages;
-}
-
-/*
- * A reset on every channel that anybody may listen on.  The channels of a
- * template cannot be listed: there it goes to the one of the shared changes,
- * which every listener of the template has to listen on as well.  If
- * cache_notify.channel is a template, domains that no table feeds have such a
- * channel as well.
- */
-static List *
-reset_messages(CounterTable *table)
-{
-	List	   *messages = NIL;
-	ListCell   *lc;
-
-	messages = add_message(messages, channel_name(NULL, "*", NULL), RESET_PAYLOAD);
-	foreach(lc, route_all())
-	{
-		Route	   *route = lfirst(lc);
-
-		messages = add_message(messages,
-							   channel_name(route->channel, route->domain, NULL),
-							   RESET_PAYLOAD);
-	}
-	if (strchr(default_channel, '{') != NULL)
-		foreach(lc, counter_domains(table))
-			messages = add_message(messages,
-								   channel_name(NULL, lfirst(lc), NULL),
-								   RESET_PAYLOAD);
-	return messages;
-}
 
 /* How much of the queue these messages may take, from 0 to 1 and beyond. */
 static double
@@ -238,28 +79,16 @@ queue_has_room(List *messages)
 
 /*
  * Take the lock that PreCommit_Notify() takes; see above.  False if wait is
- * false and somebody else has it.  The user's lock_timeout is for his own
- * locks: his commit must not fail because of this one.
+ * false and somebody else has it.
  */
 static bool
 lock_queue(bool wait)
 {
 	LOCKTAG		tag;
-	int			lock_timeout = LockTimeout;
-	LockAcquireResult result = LOCKACQUIRE_NOT_AVAIL;
 
 	SET_LOCKTAG_OBJECT(tag, InvalidOid, DatabaseRelationId, InvalidOid, 0);
-	LockTimeout = 0;
-	PG_TRY();
-	{
-		result = LockAcquire(&tag, AccessExclusiveLock, false, !wait);
-	}
-	PG_FINALLY();
-	{
-		LockTimeout = lock_timeout;
-	}
-	PG_END_TRY();
-	return result != LOCKACQUIRE_NOT_AVAIL;
+	return LockAcquire(&tag, AccessExclusiveLock, false, !wait) !=
+		LOCKACQUIRE_NOT_AVAIL;
 }
 
 static void
@@ -271,6 +100,8 @@ send_messages(List *messages)
 	{
 		Message    *message = lfirst(lc);
 
+		if (message->event != NULL)
+			stamp_message(message);
 		Async_Notify(message->channel, message->payload);
 	}
 }
@@ -280,7 +111,8 @@ send_messages(List *messages)
  * transaction's own counters.
  */
 static List *
-current_messages(CounterTable *table, List *keys, bool reset, XLogRecPtr lsn)
+current_messages(CounterTable *table, List *events, List *keys, bool reset,
+				 XLogRecPtr lsn)
 {
 	List	   *messages;
 
@@ -288,7 +120,7 @@ current_messages(CounterTable *table, List *keys, bool reset, XLogRecPtr lsn)
 		return reset_messages(table);
 	CommandCounterIncrement();
 	PushActiveSnapshot(GetLatestSnapshot());
-	messages = key_messages(table, keys, lsn);
+	messages = messages_of(table, events, keys, lsn);
 	PopActiveSnapshot();
 	return messages;
 }
@@ -301,7 +133,7 @@ current_messages(CounterTable *table, List *keys, bool reset, XLogRecPtr lsn)
  * waiting for ours.  So the routes are read before, and used as they are.
  */
 void
-notify_at_commit(CounterTable *table, List *keys)
+notify_at_commit(CounterTable *table, List *events, List *keys)
 {
 	bool		reset;
 	List	   *messages;
@@ -316,8 +148,9 @@ notify_at_commit(CounterTable *table, List *keys)
 	keys = list_concat_copy(keys, owed_take(&reset));
 	route_load();
 	(void) lock_queue(true);
+	FAULT_POINT("queue_locked");
 
-	messages = current_messages(table, keys, reset, 0);
+	messages = current_messages(table, events, keys, reset, 0);
 	if (!queue_has_room(messages))
 	{
 		messages = reset_messages(table);
@@ -328,6 +161,7 @@ notify_at_commit(CounterTable *table, List *keys)
 		}
 	}
 	send_messages(messages);
+	FAULT_POINT("queued");
 }
 
 /*
@@ -336,7 +170,8 @@ notify_at_commit(CounterTable *table, List *keys)
  * then nothing was queued, and the transaction must be aborted.
  */
 bool
-notify_committed(CounterTable *table, List *keys, bool reset, bool take_owed)
+notify_committed(CounterTable *table, List *events, List *keys, bool reset,
+				 bool take_owed)
 {
 	bool		owed_reset = false;
 	List	   *messages;
@@ -344,7 +179,7 @@ notify_committed(CounterTable *table, List *keys, bool reset, bool take_owed)
 	if (take_owed)
 		keys = list_concat_copy(keys, owed_take(&owed_reset));
 	route_load();
-	messages = current_messages(table, keys, reset || owed_reset,
+	messages = current_messages(table, events, keys, reset || owed_reset,
 								GetXLogInsertRecPtr());
 	(void) lock_queue(true);
 	if (!queue_has_room(messages))

@@ -24,6 +24,8 @@
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
 
+#include "fault.h"
+
 /* Columns of cache_notify.owed_delivery. */
 #define Anum_owed_domain	1
 #define Anum_owed_tenant_id	2
@@ -71,6 +73,7 @@ owed_add(List *keys)
 			ChangeKey  *key = lfirst(lc);
 
 			insert_owed(rel, key->domain->name, key->tenant);
+			FAULT_POINT("owed");
 		}
 	relation_close(rel, NoLock);
 }
@@ -116,6 +119,7 @@ scan_owed(Relation rel, bool take, List **keys)
 			key->domain = domain_lookup(TextDatumGetCString(domain));
 			key->tenant = no_tenant ? NULL : TextDatumGetCString(tenant);
 			key->tenant_len = no_tenant ? 0 : strlen(key->tenant);
+			key->extra.coarse = true;	/* its events are not kept */
 			*keys = lappend(*keys, key);
 		}
 	}

@@ -9,13 +9,18 @@
  */
 #include "cache_notify.h"
 
+#include "access/htup_details.h"
 #include "access/xlogdefs.h"
 #include "catalog/pg_type.h"
+#include "funcapi.h"
+#include "pgtime.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/json.h"
+#include "utils/timestamp.h"
 
 PG_FUNCTION_INFO_V1(cache_notify_payload_formats);
+PG_FUNCTION_INFO_V1(cache_notify_payload_format);
 
 /* The end of the JSON string that begins here. */
 static const char *
@@ -90,6 +95,7 @@ extra_merge(ExtraFields *into, const ExtraFields *from)
 	const char *end = from->keys + from->keys_len;
 
 	into->wanted |= from->wanted;
+	into->coarse |= from->coarse;
 	into->all_keys |= from->all_keys || from->keys_len == 0;
 	into->operations |= from->operations;
 	into->xid = Max(into->xid, from->xid);
@@ -176,8 +182,81 @@ write_json(StringInfo buf, const Delivery *delivery, int fields)
 	appendStringInfoChar(buf, '}');
 }
 
+/* Sequel's pg_static_cache_updater: which table, nothing else. */
+static void
+write_oid(StringInfo buf, const TableDelivery *delivery)
+{
+	appendStringInfo(buf, "%u", delivery->table);
+}
+
+/*
+ * PGCacheWatch: which table, what was done, and when it is told, because the
+ * listener complains of what took long.
+ */
+static void
+write_pgcachewatch(StringInfo buf, const TableDelivery *delivery)
+{
+	struct pg_tm tm;
+	fsec_t		microseconds;
+
+	if (timestamp2tm(delivery->sent_at, NULL, &tm, &microseconds, NULL, NULL) != 0)
+		elog(ERROR, "timestamp out of range");
+	appendStringInfoString(buf, "{\"operation\" : ");
+	write_operations(buf, delivery->operation);
+	appendStringInfoString(buf, ", \"table\" : ");
+	escape_json(buf, delivery->table_name);
+	appendStringInfo(buf, ", \"sent_at\" : \"%04d-%02d-%02dT%02d:%02d:%02d.%06d+00:00\"}",
+					 tm.tm_year, tm.tm_mon, tm.tm_mday,
+					 tm.tm_hour, tm.tm_min, tm.tm_sec, microseconds);
+}
+
+static void
+append_quoted(StringInfo buf, const char *text, char quote)
+{
+	appendStringInfoChar(buf, quote);
+	for (; *text != '\0'; text++)
+	{
+		if (*text == quote)
+			appendStringInfoChar(buf, quote);
+		appendStringInfoChar(buf, *text);
+	}
+	appendStringInfoChar(buf, quote);
+}
+
+/*
+ * contrib/tcn: which table, what was done, and to which row.  That module
+ * knows no TRUNCATE; here T, without a row, is for all that is not told row
+ * by row.
+ */
+static void
+write_tcn(StringInfo buf, const TableDelivery *delivery)
+{
+	append_quoted(buf, delivery->table_name, '"');
+	appendStringInfo(buf, ",%c", delivery->row == NULL ? 'T' :
+					 delivery->operation == OPERATION_INSERT ? 'I' :
+					 delivery->operation == OPERATION_UPDATE ? 'U' : 'D');
+	if (delivery->row != NULL)
+		appendStringInfoString(buf, delivery->row);
+}
+
+/* A column of the primary key as tcn writes it. */
+static void
+write_tcn_row_key(StringInfo buf, const char *column, const char *value)
+{
+	appendStringInfoChar(buf, ',');
+	append_quoted(buf, column, '"');
+	appendStringInfoChar(buf, '=');
+	append_quoted(buf, value, '\'');
+}
+
 static const PayloadFormat payload_formats[] = {
-	{"json", write_json}
+	{.name = "json",.write = write_json},
+	{.name = "oid",.write_event = write_oid,
+	.channel = "sequel_static_cache_update"},
+	{.name = "pgcachewatch",.write_event = write_pgcachewatch,
+		.tells_order = true,.channel = "ch_pgcachewatch_table_change"},
+	{.name = "tcn",.write_event = write_tcn,
+		.write_row_key = write_tcn_row_key,.channel = "tcn"}
 };
 
 /* The format of this name (NULL: the default), or NULL if there is none. */
@@ -202,4 +281,33 @@ cache_notify_payload_formats(PG_FUNCTION_ARGS)
 		names[i] = CStringGetTextDatum(payload_formats[i].name);
 	PG_RETURN_ARRAYTYPE_P(construct_array(names, lengthof(payload_formats),
 										  TEXTOID, -1, false, TYPALIGN_INT));
+}
+
+/*
+ * payload_format(name text, OUT tells text, OUT channel text): what a format
+ * tells of, and its own channel.
+ */
+Datum
+cache_notify_payload_format(PG_FUNCTION_ARGS)
+{
+	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	const PayloadFormat *format = payload_format(name);
+	TupleDesc	desc;
+	Datum		values[2] = {0};
+	bool		nulls[2] = {true, true};
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	if (format != NULL)
+	{
+		values[0] = CStringGetTextDatum(format->write_row_key ? "rows" :
+										format->write_event ? "tables" : "keys");
+		nulls[0] = false;
+	}
+	if (format != NULL && format->channel != NULL)
+	{
+		values[1] = CStringGetTextDatum(format->channel);
+		nulls[1] = false;
+	}
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(desc, values, nulls)));
 }

@@ -6,7 +6,8 @@
  * A domain goes to the channel of each watched table that feeds it, because
  * whoever listens there caches the domain and must hear of every bump, also
  * of one that came by a cascade or by hand.  A domain that no table feeds
- * goes to the default channel.
+ * goes to the default channel.  A format that tells of tables has a route for
+ * each table.
  *
  * The configuration is in the triggers' arguments, or for views in labels,
  * and nowhere else (watched.c).  Every watched table has a statement trigger,
@@ -17,25 +18,20 @@
  */
 #include "cache_notify.h"
 
-#include "access/htup_details.h"
-#include "access/table.h"
-#include "catalog/dependency.h"
-#include "catalog/indexing.h"
-#include "catalog/pg_depend.h"
-#include "catalog/pg_proc.h"
-#include "catalog/pg_trigger.h"
-#include "parser/parse_func.h"
 #include "utils/builtins.h"
-#include "utils/fmgroids.h"
 #include "utils/inval.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
-#include "utils/snapmgr.h"
+
+#include "fault.h"
 
 PG_FUNCTION_INFO_V1(cache_notify_trigger_arguments);
 PG_FUNCTION_INFO_V1(cache_notify_configuration_changed);
 PG_FUNCTION_INFO_V1(cache_notify_rules_changed);
 
-static uint64 loaded_generation = 0;	/* of the routes in memory */
+static uint64 begun_generation = 0; /* of the routes in memory */
+static uint64 loaded_generation = 0;	/* the same, once they are all there */
+static bool names_valid = false;	/* no table may have been renamed since */
 static List *routes = NIL;		/* every Route */
 
 /* The payload fields that a trigger asks for. */
@@ -65,7 +61,9 @@ static bool
 same_route(const Route *a, const Route *b)
 {
 	return a->format == b->format && a->fields == b->fields &&
-		strcmp(a->channel ? a->channel : "", b->channel ? b->channel : "") == 0;
+		a->table == b->table &&
+		strcmp(a->channel ? a->channel : "", b->channel ? b->channel : "") == 0 &&
+		strcmp(a->suffix ? a->suffix : "", b->suffix ? b->suffix : "") == 0;
 }
 
 static void
@@ -77,7 +75,7 @@ add_watch_route(const Watch *watch)
 	ListCell   *lc;
 	MemoryContext old;
 
-	if (watch == NULL || watch->domain == NULL)
+	if (watch->domain == NULL)
 		return;
 	domain = domain_lookup(watch->domain);
 	route.domain = domain->name;
@@ -86,9 +84,18 @@ add_watch_route(const Watch *watch)
 												   "payload"));
 	if (route.format == NULL)
 		route.format = payload_format(NULL);
+	if (route.channel == NULL)
+		route.channel = route.format->channel;
 	route.fields = route_fields(watch->args, watch->nargs);
 	domain->layout = Max(domain->layout,
 						 trigger_layout(watch->args, watch->nargs));
+	route.suffix = trigger_argument(watch->args, watch->nargs, "payload_suffix");
+	if (route.format->write_event != NULL)
+	{
+		if (watch->inherited)
+			return;				/* the parent is the table to tell of */
+		route.table = watch->relation;
+	}
 	foreach(lc, domain->routes)
 		if (same_route(lfirst(lc), &route))
 			return;
@@ -98,54 +105,42 @@ add_watch_route(const Watch *watch)
 	*copy = route;
 	if (route.channel != NULL)
 		copy->channel = pstrdup(route.channel);
-	domain->routes = lappend(domain->routes, copy);
+	if (route.suffix != NULL)
+		copy->suffix = pstrdup(route.suffix);
+	/* In this order: one that is in the second list is never added again. */
 	routes = lappend(routes, copy);
+	domain->routes = lappend(domain->routes, copy);
 	MemoryContextSwitchTo(old);
 }
 
 static void
-add_route_of_trigger(Relation pg_trigger, Oid trigger)
+relcache_callback(Datum arg, Oid relid)
 {
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	tuple;
-
-	ScanKeyInit(&key, Anum_pg_trigger_oid, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(trigger));
-	scan = systable_beginscan(pg_trigger, TriggerOidIndexId, true, NULL,
-							  1, &key);
-	if (HeapTupleIsValid(tuple = systable_getnext(scan)))
-		add_watch_route(watch_of_trigger_tuple(tuple,
-											   RelationGetDescr(pg_trigger)));
-	systable_endscan(scan);
+	names_valid = false;
 }
 
-/* Visit the statement triggers of all watched tables. */
-static void
-read_triggers(Oid function)
+void
+route_init(void)
 {
-	Relation	pg_depend = table_open(DependRelationId, AccessShareLock);
-	Relation	pg_trigger = table_open(TriggerRelationId, AccessShareLock);
-	ScanKeyData keys[2];
-	SysScanDesc scan;
-	HeapTuple	tuple;
+	CacheRegisterRelcacheCallback(relcache_callback, (Datum) 0);
+}
 
-	ScanKeyInit(&keys[0], Anum_pg_depend_refclassid, BTEqualStrategyNumber,
-				F_OIDEQ, ObjectIdGetDatum(ProcedureRelationId));
-	ScanKeyInit(&keys[1], Anum_pg_depend_refobjid, BTEqualStrategyNumber,
-				F_OIDEQ, ObjectIdGetDatum(function));
-	scan = systable_beginscan(pg_depend, DependReferenceIndexId, true, NULL,
-							  2, keys);
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+/* Payloads name tables as they are called now. */
+static void
+read_names(void)
+{
+	ListCell   *lc;
+
+	names_valid = true;			/* unless a callback objects meanwhile */
+	foreach(lc, routes)
 	{
-		Form_pg_depend depend = (Form_pg_depend) GETSTRUCT(tuple);
+		Route	   *route = lfirst(lc);
+		char	   *name = OidIsValid(route->table) ?
+			get_rel_name(route->table) : NULL;
 
-		if (depend->classid == TriggerRelationId)
-			add_route_of_trigger(pg_trigger, depend->objid);
+		if (name != NULL)
+			strlcpy(route->table_name, name, NAMEDATALEN);
 	}
-	systable_endscan(scan);
-	table_close(pg_trigger, AccessShareLock);
-	table_close(pg_depend, AccessShareLock);
 }
 
 /*
@@ -157,19 +152,23 @@ void
 route_load(void)
 {
 	uint64		reading = cascade_load();
-	Oid			function;
 	ListCell   *lc;
 
 	if (loaded_generation == reading)
+	{
+		if (!names_valid)
+			read_names();
 		return;
-	routes = NIL;				/* they went with the rules */
-	function = LookupFuncName(list_make2(makeString(EXTENSION_SCHEMA),
-										 makeString("statement_change")),
-							  0, NULL, true);
-	if (OidIsValid(function))
-		read_triggers(function);
-	foreach(lc, watches_by_label())
+	}
+	if (begun_generation != reading)
+		routes = NIL;			/* they went with the rules */
+	begun_generation = reading; /* else go on where an error stopped us */
+	foreach(lc, list_concat(watches_by_trigger(), watches_by_label()))
+	{
 		add_watch_route(lfirst(lc));
+		FAULT_POINT("load_routes");
+	}
+	read_names();
 	loaded_generation = reading;
 }
 

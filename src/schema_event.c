@@ -11,9 +11,9 @@
  *
  * The extension owns three event triggers, all of which call schema_event():
  *
- *	  ddl_command_start	(ALTER TABLE only) makes way for what the server is
- *						about to do, and bumps before DETACH ... CONCURRENTLY,
- *						whose first transaction ends before the command does
+ *	  ddl_command_start	makes way for what ALTER TABLE and DROP are about to
+ *						do, and bumps before DETACH ... CONCURRENTLY, whose
+ *						first transaction ends before the command does
  *	  sql_drop			what was watched, and is no more
  *	  ddl_command_end	everything else
  *
@@ -495,7 +495,9 @@ command_starts(SchemaEvent *event, Node *parsetree)
 	AlterTableStmt *stmt = (AlterTableStmt *) parsetree;
 	ListCell   *lc;
 
-	if (!IsA(stmt, AlterTableStmt))
+	if (IsA(parsetree, DropStmt))
+		extension_drop_starts((DropStmt *) parsetree);
+	if (!IsA(parsetree, AlterTableStmt))
 		return;
 	foreach(lc, stmt->cmds)
 	{

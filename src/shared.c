@@ -3,10 +3,11 @@
  * shared.c
  *	  Shared memory: which databases have a worker, or need one.
  *
- * Memory is fixed when the server starts: a few databases, and the set of
- * keys that wait for their workers (shared_set.c).
+ * Memory is fixed when the server starts: a few databases, the set of keys
+ * that wait for their workers (shared_set.c), and the table events that do
+ * (shared_event.c).
  *
- * Locking: one LWLock for everything here and in shared_set.c.  It is held
+ * Locking: one LWLock for everything here and in those two.  It is held
  * for no longer than it takes to go over one transaction's keys.  Functions
  * that run after a commit raise no errors: that would be a PANIC.
  *
@@ -45,6 +46,7 @@ shared_size(void)
 	Size		size = offsetof(SharedState, keys);
 
 	size = add_size(size, mul_size(shared_keys, sizeof(SharedKey)));
+	size = add_size(size, mul_size(shared_keys, sizeof(SharedEvent)));
 	size = add_size(size, mul_size(shared_keys, sizeof(int)));
 	return MAXALIGN(size);
 }
@@ -70,14 +72,17 @@ initialize_state(void)
 	{
 		shared_state->keys[i].next = i + 1 < shared_keys ? i + 1 : NO_KEY;
 		pg_atomic_init_u64(&shared_state->keys[i].last_xid, 0);
+		shared_events(shared_state)[i].next = i + 1 < shared_keys ? i + 1 : NO_KEY;
 		shared_buckets(shared_state)[i] = NO_KEY;
 	}
-	shared_state->first_free = 0;
+	shared_state->first_free = shared_state->first_free_event = 0;
+	shared_state->free_events = shared_keys;
 	for (int i = 0; i < MAX_DATABASES; i++)
 	{
 		SharedDatabase *db = &shared_state->databases[i];
 
 		db->first_pending = db->first_taken = NO_KEY;
+		db->first_event = db->last_event = NO_KEY;
 		pg_atomic_init_u32(&db->sleeping, 0);
 		pg_atomic_init_u32(&db->committing, 0);
 		for (int n = 0; n < NUM_STATS; n++)
@@ -106,7 +111,7 @@ shared_init(void)
 	if (!process_shared_preload_libraries_in_progress)
 		return;
 	DefineCustomIntVariable("cache_notify.shared_keys",
-							"Keys that can wait for the worker at the same time, in all databases.",
+							"Keys, and as many table events, that can wait for the workers at the same time, in all databases.",
 							"When they do not fit, listeners are told to drop everything.",
 							&shared_keys,
 							DEFAULT_SHARED_KEYS, MIN_SHARED_KEYS, MAX_SHARED_KEYS,
@@ -141,6 +146,7 @@ slot_is_unused(SharedDatabase *db)
 {
 	return db->worker == WORKER_NONE &&
 		db->first_pending == NO_KEY && db->first_taken == NO_KEY &&
+		db->first_event == NO_KEY &&
 		!db->reset && pg_atomic_read_u32(&db->committing) == 0;
 }
 
@@ -388,6 +394,7 @@ shared_give_up(Oid database)
 	if (db != NULL && db->worker == WORKER_STARTING)
 	{
 		shared_free_pending(db);
+		shared_free_events(db);
 		db->reset = true;
 		db->worker = WORKER_NONE;
 		db->refused_at = GetCurrentTimestamp();
@@ -453,6 +460,7 @@ shared_forget_database(Oid database)
 	if (db != NULL)
 	{
 		shared_free_pending(db);
+		shared_free_events(db);
 		db->reset = db->owed = false;
 		db->worker = WORKER_NONE;
 		db->oid = InvalidOid;

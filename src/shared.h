@@ -21,7 +21,7 @@
 /* When no worker could be started, try again after this many ms. */
 #define WORKER_RETRY_MS	1000
 
-/* The end of a list of keys. */
+/* The end of a list of keys or events. */
 #define NO_KEY			(-1)
 
 typedef enum WorkerState
@@ -52,6 +52,19 @@ typedef struct SharedKey
 	char		tenant[MAX_TENANT_LEN + 1];
 } SharedKey;
 
+/* One table event that waits, or is being delivered. */
+typedef struct SharedEvent
+{
+	int			next;			/* in its database's list, or in the free list */
+	TransactionId xid;			/* of who did it */
+	Oid			table;
+	uint8		operations;		/* OPERATION_* */
+	bool		of_rows;		/* see TableEvent */
+	bool		has_row;
+	bool		taken;
+	char		row[MAX_ROW_LEN + 1];
+} SharedEvent;
+
 struct SharedDatabase
 {
 	Oid			oid;			/* InvalidOid: never used */
@@ -66,6 +79,8 @@ struct SharedDatabase
 
 	int			first_pending;
 	int			first_taken;
+	int			first_event;	/* table events, in order */
+	int			last_event;
 	bool		reset;			/* listeners must drop everything */
 	bool		owed;			/* owed_delivery may have rows */
 	bool		reset_taken;
@@ -81,12 +96,15 @@ typedef struct SharedState
 	LWLock	   *lock;
 	int			nkeys;
 	int			first_free;
+	int			first_free_event;
+	int			free_events;
 	SharedDatabase databases[MAX_DATABASES];
 	SharedKey	keys[FLEXIBLE_ARRAY_MEMBER];
-	/* after the keys: int buckets[nkeys] */
+	/* after the keys: SharedEvent events[nkeys], int buckets[nkeys] */
 } SharedState;
 
-#define shared_buckets(state) ((int *) &(state)->keys[(state)->nkeys])
+#define shared_events(state) ((SharedEvent *) &(state)->keys[(state)->nkeys])
+#define shared_buckets(state) ((int *) &shared_events(state)[(state)->nkeys])
 
 /* shared.c */
 extern SharedState *shared_state;
@@ -105,5 +123,10 @@ extern List *shared_take(SharedDatabase *db, bool *reset, bool *owed);
 extern void shared_finish(SharedDatabase *db, bool put_back);
 extern void shared_free_pending(SharedDatabase *db);
 extern int	shared_pending(SharedDatabase *db);
+
+/* shared_event.c */
+extern List *shared_take_events(SharedDatabase *db, Snapshot snapshot);
+extern void shared_events_delivered(SharedDatabase *db);
+extern void shared_free_events(SharedDatabase *db);
 
 #endif							/* CACHE_NOTIFY_SHARED_H */

@@ -121,6 +121,7 @@ all_pending(Oid database, List *keys, uint64 xid)
 			continue;
 		k = find_key(database, key);
 		if (k == NULL || !k->pending || key->extra.wanted ||
+			(key->extra.coarse && !k->extra.coarse) ||
 			(k->extra.wanted && !k->extra.all_keys))
 			return false;
 		pg_atomic_write_u64(&k->last_xid, xid);

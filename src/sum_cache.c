@@ -29,16 +29,16 @@ typedef struct SumEntry
 	uint32		hash;
 } SumEntry;
 
-static inline uint32
-hash_sum_key(SumKey key)
+uint32
+hash_key(const char *domain, const char *tenant)
 {
-	uint32		hash = hash_bytes((const unsigned char *) key.domain,
-								  strlen(key.domain));
+	uint32		hash = hash_bytes((const unsigned char *) domain,
+								  strlen(domain));
 
-	if (key.tenant != NULL)
-		hash = hash_combine(hash, hash_bytes((const unsigned char *) key.tenant,
-											 strlen(key.tenant)));
-	return hash_combine(hash, (uint32) key.layout);
+	if (tenant != NULL)
+		hash = hash_combine(hash, hash_bytes((const unsigned char *) tenant,
+											 strlen(tenant)));
+	return hash;
 }
 
 static inline bool
@@ -53,7 +53,7 @@ sum_keys_equal(SumKey a, SumKey b)
 #define SH_ELEMENT_TYPE SumEntry
 #define SH_KEY_TYPE SumKey
 #define SH_KEY key
-#define SH_HASH_KEY(tb, k) hash_sum_key(k)
+#define SH_HASH_KEY(tb, k) hash_key((k).domain, (k).tenant)
 #define SH_EQUAL(tb, a, b) sum_keys_equal(a, b)
 #define SH_STORE_HASH
 #define SH_GET_HASH(tb, e) ((e)->hash)
@@ -117,7 +117,8 @@ sum_cache_read(SumCache *cache, const char *domain, const char *tenant)
 
 /* What a name's version consists of, for a tenant or (NULL) shared. */
 int64
-sum_cache_read_name(SumCache *cache, const VersionName *name, const char *tenant)
+sum_cache_read_name(SumCache *cache, const VersionName *name,
+					const char *tenant)
 {
 	int64		sum = get_entry(cache, name->domain, tenant, name->layout)->sum;
 

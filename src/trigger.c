@@ -23,6 +23,7 @@
 #include "access/xact.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
+#include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/fmgrprotos.h"
@@ -30,6 +31,7 @@
 #include "utils/json.h"
 #include "utils/rel.h"
 
+#include "fault.h"
 #include "trigger_config.h"
 
 PG_FUNCTION_INFO_V1(cache_notify_row_change);
@@ -123,6 +125,28 @@ remember_tenant(TriggerState *state, ChangeKey *key, Datum value)
 	state->last_key = key;
 }
 
+/*
+ * The tenant in a setting, NULL if there is none.  Whoever may create triggers
+ * on a table names the setting, and the tenant is told to listeners: a setting
+ * that not everybody may read holds no tenant.
+ */
+static const char *
+tenant_in_setting(const char *name)
+{
+	const char *tenant;
+
+	if (GetConfigOptionFlags(name, true) & GUC_SUPERUSER_ONLY)
+		return NULL;
+	tenant = GetConfigOption(name, true, false);
+
+	/* SET LOCAL leaves an empty string behind. */
+	if (tenant == NULL || tenant[0] == '\0')
+		return NULL;
+
+	/* What comes with a connection request is not checked by the server. */
+	return pg_verifymbstr(tenant, strlen(tenant), true) ? tenant : NULL;
+}
+
 /* A shared change, or one whose tenant is in a setting: one key for all rows. */
 static ChangeKey *
 key_of_statement(TriggerState *state)
@@ -130,11 +154,8 @@ key_of_statement(TriggerState *state)
 	if (state->last_key == NULL)
 	{
 		const char *tenant = state->config->tenant_setting ?
-			GetConfigOption(state->config->tenant_setting, true, false) : NULL;
+			tenant_in_setting(state->config->tenant_setting) : NULL;
 
-		/* SET LOCAL leaves an empty string behind: no tenant then. */
-		if (tenant != NULL && tenant[0] == '\0')
-			tenant = NULL;
 		state->last_key = change_set_key(state->config->domain, tenant,
 										 tenant ? strlen(tenant) : 0);
 	}
@@ -266,6 +287,53 @@ note_extra(TriggerState *state, ChangeKey *key, HeapTuple tuple,
 		change_set_tell_key(key, json);
 }
 
+/* The primary key of a row as the payload format writes it, or NULL. */
+static char *
+key_as_event(TriggerState *state, HeapTuple tuple, TupleDesc desc)
+{
+	StringInfoData buf;
+
+	if (tuple == NULL || state->config->nkey_columns == 0)
+		return NULL;
+	initStringInfo(&buf);
+	for (int i = 0; i < state->config->nkey_columns; i++)
+	{
+		AttrNumber	column = state->config->key_columns[i];
+		char	   *value = SPI_getvalue(tuple, desc, column);
+
+		state->config->event_format->write_row_key(&buf,
+												   NameStr(TupleDescAttr(desc, column - 1)->attname),
+												   value ? value : "");
+	}
+	if (buf.len > MAX_ROW_LEN)
+		return NULL;			/* too long to be told */
+	return buf.data;
+}
+
+/* Note what happened to the table, or to one of its rows, if that is told. */
+static void
+note_event(TriggerState *state, ChangeKey *key, HeapTuple tuple,
+		   TupleDesc desc, int operation)
+{
+	const PayloadFormat *format = state->config->event_format;
+	TableEvent	event = {0};
+
+	if (format == NULL)
+		return;
+	if (!table_event_full())
+	{
+		event.table = state->config->event_table;
+		event.of_rows = format->write_row_key != NULL;
+		event.row = event.of_rows ? key_as_event(state, tuple, desc) : NULL;
+		event.operations = event.of_rows && event.row == NULL ?
+			OPERATION_TRUNCATE : operation;
+		event.frame = change_set_frame(state->depth);
+	}
+	if (table_event_full() || !table_event_note(&event))
+		key->extra.coarse = true;
+	state->noted |= operation;
+}
+
 static void
 touch_row(TriggerState *state, ChangeKey *key, HeapTuple tuple,
 		  TupleDesc desc, int operation)
@@ -274,16 +342,36 @@ touch_row(TriggerState *state, ChangeKey *key, HeapTuple tuple,
 		touch_row_key(state, key, tuple, desc);
 	else
 		change_set_touch(key, state->depth);
+	FAULT_POINT("trigger");
 	note_extra(state, key, tuple, desc, operation);
+	note_event(state, key, tuple, desc, operation);
 }
 
 /* The statement changed rows that nobody has looked at. */
 static void
-touch_whole(TriggerState *state, ChangeKey *key)
+touch_whole(TriggerState *state, ChangeKey *key, int operation)
 {
 	change_set_touch(key, state->depth);
 	key->extra.wanted |= state->config->fields != 0;
 	key->extra.all_keys = true;
+	note_event(state, key, NULL, NULL, operation);
+}
+
+/* Does it make a difference which rows the statement changes? */
+static inline bool
+rows_matter(const TriggerState *state)
+{
+	return state->config->fields != 0 ||
+		(state->config->event_format != NULL &&
+		 state->config->event_format->write_row_key != NULL);
+}
+
+/* Once its keys are touched: has the statement more to tell of this operation? */
+static inline bool
+is_told(const TriggerState *state, int operation)
+{
+	return !rows_matter(state) &&
+		(state->config->event_format == NULL || state->noted & operation);
 }
 
 static void
@@ -293,7 +381,7 @@ update_change(TriggerState *state, HeapTuple old, HeapTuple new, TupleDesc desc)
 	ChangeKey  *old_key = key_of_row(state, old, desc);
 	bool		same_key;
 
-	if (state->config->fields == 0 &&
+	if (is_told(state, OPERATION_UPDATE) &&
 		change_set_touched(old_key, state->depth) &&
 		change_set_touched(new_key, state->depth))
 		return;
@@ -306,8 +394,16 @@ update_change(TriggerState *state, HeapTuple old, HeapTuple new, TupleDesc desc)
 		 same_row(old, new)))
 		return;
 	touch_row(state, old_key, old, desc, OPERATION_UPDATE);
-	if (!same_key || state->config->fields & FIELD_KEYS)
+	if (!same_key || rows_matter(state))
 		touch_row(state, new_key, new, desc, OPERATION_UPDATE);
+}
+
+static inline int
+operation_of(TriggerEvent event)
+{
+	return TRIGGER_FIRED_BY_INSERT(event) ? OPERATION_INSERT :
+		TRIGGER_FIRED_BY_UPDATE(event) ? OPERATION_UPDATE :
+		TRIGGER_FIRED_BY_DELETE(event) ? OPERATION_DELETE : OPERATION_TRUNCATE;
 }
 
 /* AFTER INSERT OR UPDATE OR DELETE ... FOR EACH ROW */
@@ -317,11 +413,12 @@ cache_notify_row_change(PG_FUNCTION_ARGS)
 	TriggerState *state = get_trigger_state(fcinfo, "row_change", true);
 	TriggerData *trigdata = (TriggerData *) fcinfo->context;
 	TupleDesc	desc = RelationGetDescr(trigdata->tg_relation);
+	int			operation = operation_of(trigdata->tg_event);
 
 	trigger_rows_seen++;
 
 	/* Too many tenants: the shared key speaks for all rows to come. */
-	if (state->overflow_key != NULL &&
+	if (state->overflow_key != NULL && is_told(state, operation) &&
 		change_set_touched(state->overflow_key, state->depth))
 		return PointerGetDatum(NULL);
 
@@ -330,9 +427,7 @@ cache_notify_row_change(PG_FUNCTION_ARGS)
 					  desc);
 	else
 		touch_row(state, key_of_row(state, trigdata->tg_trigtuple, desc),
-				  trigdata->tg_trigtuple, desc,
-				  TRIGGER_FIRED_BY_INSERT(trigdata->tg_event) ?
-				  OPERATION_INSERT : OPERATION_DELETE);
+				  trigdata->tg_trigtuple, desc, operation);
 	return PointerGetDatum(NULL);
 }
 
@@ -347,10 +442,11 @@ cache_notify_statement_change(PG_FUNCTION_ARGS)
 	{
 		ChangeKey  *key = change_set_key(state->config->domain, NULL, 0);
 
-		touch_whole(state, key);
+		touch_whole(state, key, OPERATION_TRUNCATE);
 		key->extra.operations |= OPERATION_TRUNCATE;
 	}
 	else if (state->config->per_statement)
-		touch_whole(state, key_of_statement(state));
+		touch_whole(state, key_of_statement(state),
+					operation_of(trigdata->tg_event));
 	return PointerGetDatum(NULL);
 }

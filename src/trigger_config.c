@@ -14,7 +14,7 @@
  *	  layout			of the domain's keys, see key.c
  *	  granularity		'statement': bump for each statement, seen rows or not
  *	  field				one for each extra payload field, see route.c
- *	  channel, payload	see route.c
+ *	  channel, payload, payload_suffix	see route.c
  *	  inherited			'true': a parent is watched, see inheritance.c
  *
  * What is wrong with them at this point (a tenant column that is gone) makes
@@ -171,6 +171,21 @@ prepare_key_columns(TriggerConfig *config, Relation rel)
 	ReleaseSysCache(tuple);
 }
 
+/* Some payload formats tell of the table that was watched, or of its rows. */
+static void
+prepare_events(TriggerConfig *config, Relation rel, const char *format)
+{
+	const PayloadFormat *payload = payload_format(format);
+
+	if (payload == NULL || payload->write_event == NULL)
+		return;
+	config->event_format = payload;
+	config->event_table = watched_ancestor(RelationGetRelid(rel),
+										   config->domain->name);
+	if (payload->write_row_key != NULL)
+		prepare_key_columns(config, rel);
+}
+
 /* The context is the configuration's own, so that it can go as a whole. */
 static TriggerConfig *
 create_config(TriggerData *trigdata)
@@ -216,6 +231,7 @@ create_config(TriggerData *trigdata)
 		(FIELD_OPERATIONS | FIELD_KEYS);
 	if ((config->fields & FIELD_KEYS) && config->layout == 0)
 		prepare_key_columns(config, rel);
+	prepare_events(config, rel, trigger_argument(args, nargs, "payload"));
 	if (invalidations != invalidations_before)
 		config->valid = false;	/* out of date already, next time */
 	MemoryContextSwitchTo(old);

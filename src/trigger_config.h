@@ -58,6 +58,10 @@ typedef struct TriggerConfig
 	int			fields;
 	AttrNumber	key_columns[INDEX_MAX_KEYS];	/* of the primary key */
 	int			nkey_columns;	/* 0: there is none */
+
+	/* if the payload format tells of tables: what table_event.c is to note */
+	const PayloadFormat *event_format;	/* else NULL */
+	Oid			event_table;
 } TriggerConfig;
 
 /* One execution of a trigger: by a statement, for all its rows. */
@@ -74,6 +78,8 @@ typedef struct TriggerState
 
 	/* set once tenants of the statement do not fit into the change set */
 	ChangeKey  *overflow_key;
+
+	int			noted;			/* operations that table_event.c knows of */
 
 	/* the key seen last, if it is passed by value: see row_key.c */
 	ChangeKey  *touched_key;	/* which it has touched */

@@ -29,6 +29,8 @@
 #include "storage/latch.h"
 #include "tcop/utility.h"
 
+#include "fault.h"
+
 /* How long to wait for a worker to go, in ms. */
 #define STOP_TIMEOUT_MS	5000
 #define STOP_POLL_MS	10
@@ -176,7 +178,10 @@ process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 	run_utility(pstmt, query, read_only_tree, context, params,
 				environment, dest, completion);
 	if (commits_prepared(command))
+	{
+		FAULT_POINT("committed_prepared");
 		delivery_owed_at_commit();
+	}
 }
 
 static void

@@ -25,6 +25,7 @@
 #include "access/table.h"
 #include "catalog/indexing.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_depend.h"
 #include "catalog/pg_rewrite.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_seclabel.h"
@@ -263,6 +264,36 @@ watch_of_trigger(Oid trigger, WatchTime when)
 	systable_endscan(scan);
 	table_close(pg_trigger, AccessShareLock);
 	return watch;
+}
+
+/* The Watches of all statement triggers, one for each table and domain. */
+List *
+watches_by_trigger(void)
+{
+	Relation	pg_depend = table_open(DependRelationId, AccessShareLock);
+	List	   *watches = NIL;
+	ScanKeyData keys[2];
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&keys[0], Anum_pg_depend_refclassid, BTEqualStrategyNumber,
+				F_OIDEQ, ObjectIdGetDatum(ProcedureRelationId));
+	ScanKeyInit(&keys[1], Anum_pg_depend_refobjid, BTEqualStrategyNumber,
+				F_OIDEQ, ObjectIdGetDatum(own_function("statement_change")));
+	scan = systable_beginscan(pg_depend, DependReferenceIndexId, true, NULL,
+							  2, keys);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_depend depend = (Form_pg_depend) GETSTRUCT(tuple);
+		Watch	   *watch = depend->classid == TriggerRelationId ?
+			watch_of_trigger(depend->objid, WATCH_NOW) : NULL;
+
+		if (watch != NULL)
+			watches = lappend(watches, watch);
+	}
+	systable_endscan(scan);
+	table_close(pg_depend, AccessShareLock);
+	return watches;
 }
 
 /*

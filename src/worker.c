@@ -19,6 +19,9 @@
  * costs about as much as a small transaction, and on a busy machine it takes
  * that time from a writer.
  *
+ * Counters that it found hot and that have cooled down are merged in between
+ * (compact.c), each in a transaction of its own.
+ *
  * If the worker dies, whenever and of whatever, the postmaster starts it
  * again in the same slot, so its keys do not depend on a slot being free.  It
  * goes for good with exit code 0: when it is idle, asked to, or nobody waits
@@ -43,6 +46,7 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
+#include "fault.h"
 #include "shared.h"
 
 /* Least time between the beginnings of two cycles, in ms. */
@@ -181,6 +185,27 @@ change_of_shared_key(SharedKey *k)
 	return key;
 }
 
+/* The table events that can be delivered, in the form that message.c reads. */
+static List *
+take_events(void)
+{
+	List	   *events = NIL;
+	ListCell   *lc;
+
+	foreach(lc, shared_take_events(my_database, GetLatestSnapshot()))
+	{
+		SharedEvent *e = lfirst(lc);
+		TableEvent *event = palloc0(sizeof(TableEvent));
+
+		event->table = e->table;
+		event->operations = e->operations;
+		event->of_rows = e->of_rows;
+		event->row = e->has_row ? e->row : NULL;
+		events = lappend(events, event);
+	}
+	return events;
+}
+
 /*
  * Say which backend keeps the notification queue full.  The server does not
  * tell, but a listener falls behind in one of two ways: it sits in a
@@ -219,6 +244,7 @@ static bool
 deliver(List *shared_keys, bool reset, bool owed, bool log_full)
 {
 	List	   *keys = NIL;
+	List	   *events;
 	ListCell   *lc;
 	CounterTable table;
 	bool		sent = true;
@@ -229,10 +255,14 @@ deliver(List *shared_keys, bool reset, bool owed, bool log_full)
 	MemoryContextSwitchTo(cycle_context);
 	foreach(lc, shared_keys)
 		keys = lappend(keys, change_of_shared_key(lfirst(lc)));
+	events = take_events();
 
 	if (counter_open(&table, AccessShareLock))
 	{
-		sent = notify_committed(&table, keys, reset, owed);
+		FAULT_POINT("worker_taken");
+		table.crowded = compact_note_crowded;
+		sent = notify_committed(&table, events, keys, reset, owed);
+		FAULT_POINT("worker_queued");
 		counter_close(&table, NoLock);
 	}
 	if (!sent && log_full)
@@ -303,7 +333,9 @@ run_cycle(void)
 	lag_us = GetCurrentTimestamp() - oldest_change(keys);
 	if (deliver(keys, reset, owed, log_full))
 	{
+		FAULT_POINT("worker_sent");
 		shared_finish(my_database, false);
+		shared_events_delivered(my_database);
 		if (nkeys > 0)
 			count_delivered(nkeys, lag_us);
 	}
@@ -340,6 +372,8 @@ work(void)
 			wait_ms(STOP_POLL_MS);
 			continue;
 		}
+		if (compact_wait() == 0)
+			compact_cooled();
 		if (shared_lie_down(my_database))
 		{
 			long		left = IDLE_EXIT_MS -
@@ -348,6 +382,8 @@ work(void)
 			if ((left <= 0 || !delivery_by_worker()) &&
 				shared_worker_may_exit(my_database))
 				return;
+			if (compact_wait() >= 0)
+				left = Min(left, compact_wait());
 			wait_ms(Max(left, 1));
 			continue;
 		}
@@ -361,6 +397,28 @@ work(void)
 			idle_since = GetCurrentTimestamp();
 		my_database->failures = 0;
 	}
+}
+
+/*
+ * The worker is a superuser, and a database's owner gives it settings with
+ * ALTER DATABASE: none of them may hinder it or, with a search_path, have it
+ * call functions of his.
+ */
+static void
+ignore_database_settings(void)
+{
+	static const char *const settings[][2] = {
+		{"search_path", ""},
+		{"synchronous_commit", "off"},	/* what it deletes may come back */
+		{"lock_timeout", "0"},
+		{"default_transaction_read_only", "off"},
+		{"default_transaction_isolation", "read committed"}
+	};
+
+	for (int i = 0; i < lengthof(settings); i++)
+		SetConfigOption(settings[i][0], settings[i][1], PGC_SUSET,
+						PGC_S_OVERRIDE);
+	compat_no_transaction_timeout();
 }
 
 void
@@ -389,13 +447,7 @@ cache_notify_worker_main(Datum database)
 											  BGWORKER_BYPASS_ALLOWCONN);
 	pgstat_report_appname("cache_notify worker");
 
-	/* What is taken from owed_delivery may come back after a crash. */
-	SetConfigOption("synchronous_commit", "off", PGC_USERSET, PGC_S_OVERRIDE);
-	SetConfigOption("lock_timeout", "0", PGC_USERSET, PGC_S_OVERRIDE);
-	SetConfigOption("default_transaction_read_only", "off",
-					PGC_USERSET, PGC_S_OVERRIDE);
-	SetConfigOption("default_transaction_isolation", "read committed",
-					PGC_USERSET, PGC_S_OVERRIDE);
+	ignore_database_settings();
 
 	cycle_context = AllocSetContextCreate(TopMemoryContext,
 										  "cache_notify delivery",

@@ -15,6 +15,11 @@
  *		long it took and how much later a payload that contains MARK came, in
  *		microseconds.  Nobody else may change what MARK stands for.
  *
+ *	client repeat DATABASE TIMES STATEMENT
+ *		Executes the statement so many times and prints the process ID of its
+ *		backend.  $1 in the statement is another number of 1 to 10,000 each
+ *		time, the same ones in each run.
+ *
  * A payload is a JSON object with "version" after what names the key.
  */
 #include <poll.h>
@@ -259,6 +264,31 @@ probe(const char *database, const char *channel, double seconds, int pause_us,
 	}
 }
 
+static void
+repeat(const char *database, int times, const char *statement)
+{
+	PGconn	   *conn = connect_to(database);
+	int			nparams = strstr(statement, "$1") != NULL ? 1 : 0;
+
+	PQclear(PQprepare(conn, "repeat", statement, 0, NULL));
+	for (int i = 0; i < times; i++)
+	{
+		char		number[16];
+		const char *params[] = {number};
+		PGresult   *result;
+
+		/* 7919 is prime: no number comes twice within 10,000. */
+		snprintf(number, sizeof(number), "%d", i * 7919 % 10000 + 1);
+		result = PQexecPrepared(conn, "repeat", nparams, params, NULL, NULL, 0);
+		if (PQresultStatus(result) != PGRES_COMMAND_OK &&
+			PQresultStatus(result) != PGRES_TUPLES_OK)
+			fail("cannot execute", conn);
+		PQclear(result);
+	}
+	printf("%d\n", PQbackendPID(conn));
+	PQfinish(conn);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -267,6 +297,8 @@ main(int argc, char **argv)
 		run_listeners(argv[2], argv[3], atoi(argv[4]));
 	else if (argc == 8 && strcmp(argv[1], "probe") == 0)
 		probe(argv[2], argv[3], atof(argv[4]), atoi(argv[5]), argv[6], argv[7]);
+	else if (argc == 5 && strcmp(argv[1], "repeat") == 0)
+		repeat(argv[2], atoi(argv[3]), argv[4]);
 	else
 	{
 		fprintf(stderr, "client: see the top of client.c\n");

@@ -47,7 +47,10 @@ SELECT token('t1', 'a') AS token, version('a', 't1') AS version, current_positio
 CREATE TABLE public.saved_counter AS TABLE version_counter;
 CREATE TABLE public.saved_history AS TABLE history;
 DROP EXTENSION cache_notify;
+-- 19 words the hint otherwise.
+\set VERBOSITY terse
 SELECT cache_notify.version('a', 't1');
+\set VERBOSITY default
 CREATE EXTENSION cache_notify;
 SELECT is_current(:'token'), version_origin() AS origin;
 INSERT INTO version_counter TABLE public.saved_counter;

@@ -21,11 +21,22 @@ log_min_messages = log
 shared_buffers = 64MB
 END
 my $can_fill = server_version($node) >= 17;
-if ($can_fill)
-{
-	$node->append_conf('postgresql.conf', 'max_notify_queue_pages = 64');
-	$node->restart;
-}
+
+# The owner of the database may set what he likes for it: the worker, a superuser,
+# neither calls his functions nor fails of his timeouts.
+$ENV{PGOPTIONS} = '-c search_path=public,pg_catalog -c lock_timeout=0 -c default_transaction_read_only=off'
+  . ($can_fill ? ' -c transaction_timeout=0' : '');
+$node->safe_psql('postgres', <<'END');
+CREATE SCHEMA trap;
+CREATE FUNCTION trap.equal(text, text) RETURNS boolean LANGUAGE plpgsql
+	AS $$ BEGIN RAISE LOG 'fell into the trap'; RETURN true; END $$;
+CREATE OPERATOR trap.= (LEFTARG = text, RIGHTARG = text, FUNCTION = trap.equal);
+CREATE OPERATOR trap.~~ (LEFTARG = text, RIGHTARG = text, FUNCTION = trap.equal);
+ALTER DATABASE postgres SET search_path = trap, pg_catalog, public;
+ALTER DATABASE postgres SET lock_timeout = 1;
+ALTER DATABASE postgres SET default_transaction_read_only = on;
+END
+$node->safe_psql('postgres', 'ALTER DATABASE postgres SET transaction_timeout = 1') if $can_fill;
 
 $node->safe_psql('postgres', <<'END');
 CREATE TABLE item (id int PRIMARY KEY, tenant_id text, n int DEFAULT 0);
@@ -46,7 +57,7 @@ sub write_all
 	my ($name) = @_;
 	my $begin = time();
 	my $load = pgbench_start($node, [ '-c', 8, '-j', 2, '-t', $transactions, '-f', $script ],
-		{ PGOPTIONS => '-c statement_timeout=20s' });
+		{ PGOPTIONS => "$ENV{PGOPTIONS} -c statement_timeout=20s" });
 
 	while (IPC::Run::pumpable($load->{run}))
 	{
@@ -80,6 +91,16 @@ cmp_ok(scalar @heard, '>', 40, 'when it goes on, it gets what it missed');
 $stopped->quit;
 
 # --------------------------------------------------- a listener in a transaction
+
+# Only now the queue is made small: a stopped process must not have filled it.
+if ($can_fill)
+{
+	$_->quit for $writer, $ear;
+	$node->append_conf('postgresql.conf', 'max_notify_queue_pages = 64');
+	$node->restart;
+	$writer = session($node);
+	$ear = ear($node);
+}
 
 my $lagging = session($node);
 $lagging->query('LISTEN cache_invalidation');
@@ -135,5 +156,7 @@ END
 	hears_ok($node, $ear, 'and goes on');
 }
 is(log_count($node, 'PANIC|TRAP|was terminated by signal'), 0, 'no crash');
+
+is(log_count($node, qr/fell into the trap/), 0, 'the worker has called no function of the database\'s owner');
 
 done_testing();

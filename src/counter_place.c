@@ -1,0 +1,241 @@
+/*-------------------------------------------------------------------------
+ *
+ * counter_place.c
+ *	  Remember where the rows of a key are.
+ *
+ * Most of what it costs to read a counter is the way through the index, and
+ * most counters are read again and again.  So each backend remembers, for some
+ * keys, which entries the index had, the leaf page that they are on, and the
+ * LSN of that page.  Whatever adds an entry to a page moves its LSN, so while
+ * that is the same the entries are, too.  It is looked at after the snapshot
+ * was taken: an entry that comes later is of no interest to the snapshot, and
+ * a line pointer that is used anew later has a row that it does not see.
+ *
+ * This works for a key whose entries, if any, are few and on one page: the
+ * first that may have the key, as a search finds it, whose high key is greater
+ * than the key.  Then no other page may have an entry of the key while that
+ * one stays as it is.  Other keys are left to an index scan.
+ *
+ * For MVCC snapshots only, as no index page stays pinned.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "cache_notify.h"
+
+#include "access/nbtree.h"
+#include "storage/bufmgr.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+
+#include "counter.h"
+
+#define NUM_PLACES		1024	/* a power of two */
+
+static Place *places = NULL;
+static Oid	places_file = InvalidOid;	/* index that they point into */
+
+/* The buffer of a block that exists, hopefully the one where it was last. */
+Buffer
+place_read_block(Relation rel, BlockNumber block, Buffer last)
+{
+	if (BufferIsValid(last) && compat_read_recent_buffer(rel, block, last))
+		return last;
+	return ReadBuffer(rel, block);
+}
+
+static bool
+is_place_of(const Place *place, uint32 hash, const char *domain,
+			const char *tenant)
+{
+	return place->domain != NULL && place->hash == hash &&
+		(place->tenant == NULL) == (tenant == NULL) &&
+		strcmp(place->domain, domain) == 0 &&
+		(tenant == NULL || strcmp(place->tenant, tenant) == 0);
+}
+
+static bool
+is_unchanged(CounterTable *table, Place *place)
+{
+	Buffer		buffer;
+	bool		unchanged;
+
+	if (place->lsn == InvalidXLogRecPtr)
+		return false;
+	buffer = place_read_block(table->index, place->leaf, place->leaf_buffer);
+	unchanged = BufferGetLSNAtomic(buffer) == place->lsn;
+	place->leaf_buffer = buffer;
+	ReleaseBuffer(buffer);
+	return unchanged;
+}
+
+/* The key as the index compares it; of the columns behind it, nothing. */
+static BTScanInsert
+make_search_key(Relation index, const char *domain, const char *tenant)
+{
+	Datum		values[INDEX_MAX_KEYS] = {0};
+	bool		nulls[INDEX_MAX_KEYS];
+	BTScanInsert key;
+
+	memset(nulls, true, sizeof(nulls));
+	values[0] = CStringGetTextDatum(domain);
+	nulls[0] = false;
+	if (tenant != NULL)
+	{
+		values[1] = CStringGetTextDatum(tenant);
+		nulls[1] = false;
+	}
+	key = _bt_mkscankey(index, index_form_tuple(RelationGetDescr(index),
+												values, nulls));
+	key->keysz = 2;
+	key->scantid = NULL;
+	return key;
+}
+
+/* The first item on a leaf page that is not smaller than the key, if any. */
+static OffsetNumber
+first_not_smaller(Relation index, BTScanInsert key, Page page,
+				  BTPageOpaque opaque)
+{
+	OffsetNumber low = P_FIRSTDATAKEY(opaque);
+	OffsetNumber high = OffsetNumberNext(PageGetMaxOffsetNumber(page));
+
+	while (low < high)
+	{
+		OffsetNumber middle = low + (high - low) / 2;
+
+		if (_bt_compare(index, key, page, middle) > 0)
+			low = OffsetNumberNext(middle);
+		else
+			high = middle;
+	}
+	return low;
+}
+
+/* Note the line pointers of an index item; false if they are too many. */
+static bool
+add_item(Place *place, IndexTuple item)
+{
+	bool		posting = BTreeTupleIsPosting(item);
+	int			n = posting ? BTreeTupleGetNPosting(item) : 1;
+
+	if (place->ntids + n > MAX_PLACE_TIDS)
+		return false;
+	for (int i = 0; i < n; i++)
+	{
+		place->buffers[place->ntids] = InvalidBuffer;
+		place->tids[place->ntids++] = posting ?
+			*BTreeTupleGetPostingN(item, i) : item->t_tid;
+	}
+	return true;
+}
+
+/*
+ * Note what the leaf page says of the key.  False if that may not be all, or
+ * is too much.  The page is locked.
+ */
+static bool
+read_leaf(Relation index, BTScanInsert key, Page page, Place *place)
+{
+	BTPageOpaque opaque = (BTPageOpaque) PageGetSpecialPointer(page);
+	OffsetNumber max = PageGetMaxOffsetNumber(page);
+	OffsetNumber offset;
+
+	if (P_IGNORE(opaque) || P_INCOMPLETE_SPLIT(opaque))
+		return false;
+	offset = first_not_smaller(index, key, page, opaque);
+	for (; offset <= max; offset++)
+	{
+		ItemId		item = PageGetItemId(page, offset);
+
+		if (_bt_compare(index, key, page, offset) < 0)
+			return true;
+		if (!ItemIdIsDead(item) &&
+			!add_item(place, (IndexTuple) PageGetItem(page, item)))
+			return false;
+	}
+	return P_RIGHTMOST(opaque) || _bt_compare(index, key, page, P_HIKEY) < 0;
+}
+
+/* Look the key up in the index.  False if it has no place that we can note. */
+static bool
+find_place(CounterTable *table, Place *place)
+{
+	BTScanInsert key = make_search_key(table->index, place->domain,
+									   place->tenant);
+	Buffer		buffer;
+	bool		found;
+
+	place->lsn = InvalidXLogRecPtr;
+	place->ntids = 0;
+	buffer = compat_bt_search(table->index, table->heap, key);
+	if (!BufferIsValid(buffer))
+		return false;			/* the index is empty */
+	found = read_leaf(table->index, key, BufferGetPage(buffer), place);
+	if (found)
+	{
+		place->leaf = BufferGetBlockNumber(buffer);
+		place->leaf_buffer = buffer;
+		place->lsn = BufferGetLSNAtomic(buffer);
+	}
+	_bt_relbuf(table->index, buffer);
+	return found && place->lsn != InvalidXLogRecPtr;
+}
+
+static void
+forget_all(Oid file)
+{
+	if (places == NULL)
+		places = MemoryContextAllocZero(TopMemoryContext,
+										NUM_PLACES * sizeof(Place));
+	for (int i = 0; i < NUM_PLACES; i++)
+		places[i].lsn = InvalidXLogRecPtr;
+	places_file = file;
+}
+
+/*
+ * Where the rows of a key are; valid until the next call.  NULL: an index scan
+ * must find them.  The caller's snapshot has been taken.
+ */
+Place *
+place_of_key(CounterTable *table, const char *domain, const char *tenant)
+{
+	uint32		hash = hash_key(domain, tenant);
+	Place	   *place;
+
+	counter_open_index(table);
+	if (!RelationNeedsWAL(table->index) ||
+		(tenant != NULL && strlen(tenant) > MAX_TENANT_LEN))
+		return NULL;
+	if (places_file != compat_relation_file(table->index))
+		forget_all(compat_relation_file(table->index));
+
+	place = &places[hash & (NUM_PLACES - 1)];
+	if (!is_place_of(place, hash, domain, tenant))
+	{
+		MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+		Place		before = *place;
+
+		place->lsn = InvalidXLogRecPtr;
+		place->skip = 0;
+		place->domain = place->tenant = NULL;
+		if (before.domain != NULL)
+			pfree(before.domain);
+		if (before.tenant != NULL)
+			pfree(before.tenant);
+		place->tenant = tenant != NULL ? pstrdup(tenant) : NULL;
+		place->domain = pstrdup(domain);
+		place->hash = hash;
+		MemoryContextSwitchTo(old);
+	}
+	if (is_unchanged(table, place))
+		return place;
+	if (place->skip > 0)
+	{
+		place->skip--;
+		return NULL;
+	}
+	if (find_place(table, place))
+		return place;
+	place->skip = PLACE_SKIP;	/* do not search twice each time */
+	return NULL;
+}

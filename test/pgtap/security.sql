@@ -1,0 +1,200 @@
+-- Who can do what, role by role: doc/security.md says it, and this shows it. Beside
+-- what test/sql/privileges.sql has (rights on tables and views), roles that go around
+-- the interface: triggers made by hand, settings, names that are code, row security.
+-- A failure shows as a test that is "not ok" and names who could do what.
+\set ON_ERROR_STOP 1
+BEGIN;
+SELECT * FROM no_plan();
+
+CREATE ROLE cn_owner;		-- owns tables, is no superuser
+CREATE ROLE cn_writer;		-- writes them, and has no other right
+CREATE ROLE cn_reader;		-- asks for versions
+CREATE ROLE cn_tenant_a;	-- sees its own rows only
+CREATE ROLE cn_tenant_b;
+CREATE ROLE cn_monitor IN ROLE pg_monitor;
+CREATE SCHEMA shop AUTHORIZATION cn_owner;
+GRANT USAGE ON SCHEMA shop TO PUBLIC;
+
+CREATE FUNCTION pg_temp.denied(statement text, name text) RETURNS text LANGUAGE sql
+	AS 'SELECT throws_ok(statement, ''42501'', NULL, name)';
+
+SET ROLE cn_owner;
+CREATE TABLE shop.item (id int PRIMARY KEY, tenant_id text, n int DEFAULT 0);
+ALTER TABLE shop.item ENABLE ROW LEVEL SECURITY;
+CREATE POLICY own ON shop.item TO cn_tenant_a, cn_tenant_b
+	USING ('cn_tenant_' || tenant_id = current_user);
+CREATE POLICY writer ON shop.item TO cn_writer USING (true);
+GRANT SELECT, INSERT, UPDATE, DELETE ON shop.item TO cn_writer, cn_tenant_a, cn_tenant_b;
+
+-- ------------------------------------------------- the owner of a table
+
+SELECT is(cache_notify.setup_table_invalidation('shop.item', 'item'), 'item', 'an owner watches his table');
+SELECT throws_ok('SELECT cache_notify.setup_table_invalidation(''cache_notify.history'')', '42809', NULL,
+	'he watches no table of the extension');
+SELECT pg_temp.denied('SELECT cache_notify.new_history()', 'he begins no history');
+SELECT pg_temp.denied('CREATE TRIGGER t AFTER INSERT ON shop.item EXECUTE FUNCTION cache_notify.counters_edited()',
+	'nor does a trigger of his');
+SELECT pg_temp.denied('CREATE TRIGGER t AFTER INSERT ON shop.item EXECUTE FUNCTION cache_notify.rules_changed()',
+	'no trigger of his has rules read again');
+SELECT pg_temp.denied('SELECT cache_notify.reset_statistics()', 'he resets no statistics');
+SELECT pg_temp.denied('SELECT * FROM cache_notify.changes_since(NULL)', 'he lists no changes');
+SELECT pg_temp.denied('SELECT cache_notify.invalidate(''item'')', 'he invalidates nothing by hand');
+
+-- Triggers made by hand: their arguments are his, what they tell must be his as well.
+CREATE TABLE shop.spy (n int);
+CREATE TRIGGER spy AFTER INSERT ON shop.spy FOR EACH STATEMENT
+	EXECUTE FUNCTION cache_notify.statement_change('domain=spy', 'tenant_setting=data_directory', 'granularity=statement');
+INSERT INTO shop.spy VALUES (1);
+SELECT results_eq('SELECT domain, tenant_id FROM cache_notify.pending_changes()', $$VALUES ('spy', NULL::text)$$,
+	'a setting that he may not read is no tenant');
+DROP TRIGGER spy ON shop.spy;
+CREATE TRIGGER spy AFTER INSERT ON shop.spy FOR EACH STATEMENT
+	EXECUTE FUNCTION cache_notify.statement_change('domain=spy', 'tenant_setting=shop.tenant', 'granularity=statement');
+SET LOCAL shop.tenant = 'mine';
+INSERT INTO shop.spy VALUES (1);
+SELECT results_eq('SELECT tenant_id FROM cache_notify.pending_changes() WHERE tenant_id IS NOT NULL',
+	$$VALUES ('mine')$$, 'one that he may read is');
+SELECT throws_ok('SELECT cache_notify.setup_table_invalidation(''shop.spy'', tenant_setting => ''primary_conninfo'')', '22023', NULL,
+	'set-up takes custom settings only');
+
+-- --------------------------------------------------------------- a writer
+
+SET ROLE cn_writer;
+SELECT lives_ok('INSERT INTO shop.item VALUES (1, ''a''), (2, ''b'')', 'a writer writes');
+SELECT is(cache_notify.version('item', 'a'), 1::bigint, 'and moves the version');
+SELECT pg_temp.denied('SELECT cache_notify.setup_table_invalidation(''shop.item'')', 'he does not watch the table');
+SELECT pg_temp.denied('SELECT cache_notify.remove_table_invalidation(''shop.item'')', 'nor cease to');
+SELECT pg_temp.denied('SELECT cache_notify.create_watching_trigger(''shop.item'', ''row'', ''x'', ''{domain=x}'')', 'nor by an inner function');
+SELECT pg_temp.denied('ALTER TABLE shop.item DISABLE TRIGGER ALL', 'he disables no trigger');
+SELECT pg_temp.denied('SET session_replication_role = replica', 'nor all of them');
+SELECT throws_ok('SET cache_notify.delivery = off', '55P02', NULL, 'he does not switch delivery off');
+SELECT throws_ok('SET cache_notify.max_keys = 1', '55P02', NULL, 'he does not make invalidation coarser');
+SELECT pg_temp.denied('UPDATE cache_notify.version_counter SET n = 0', 'he sets back no counter');
+SELECT pg_temp.denied('DELETE FROM cache_notify.history', 'he rewrites no history');
+SELECT pg_temp.denied('INSERT INTO cache_notify.owed_delivery VALUES (NULL, NULL)', 'he owes nobody a reset');
+SELECT pg_temp.denied('TRUNCATE cache_notify.running', 'he simulates no crash');
+
+-- --------------------------------------------------------------- a reader
+
+SET ROLE cn_reader;
+SELECT is(cache_notify.version('item', 'a'), 1::bigint, 'a reader asks for a version that he can name');
+SELECT is(cache_notify.token('a', 'item'), NULL, 'and gets no token for what this transaction has changed');
+SELECT pg_temp.denied('SELECT * FROM cache_notify.' || relation, 'he lists nothing from ' || relation)
+	FROM unnest('{version_counter,owed_delivery,cascade_rules,history,running,domain_version,v_domain_versions,v_recent_invalidations,counter_total,stats}'::text[]) AS relation;
+SELECT pg_temp.denied('SELECT cache_notify.' || call, 'he does not call ' || call)
+	FROM unnest(ARRAY['changes_since(NULL)', 'invalidate(''item'', ''a'')', 'new_history()',
+		'cascade_closure(''item'')', 'cascade_graph()', 'statistics()', 'reset_statistics()']) AS call;
+SELECT pg_temp.denied('SELECT n FROM shop.item', 'a version lets him read no row');
+
+-- ------------------------------------------------- tenants, row security
+
+SET ROLE cn_tenant_a;
+SELECT results_eq('SELECT id FROM shop.item', 'VALUES (1)', 'a tenant sees its rows');
+UPDATE shop.item SET n = n + 1;
+SELECT is(cache_notify.version('item', 'a'), 2::bigint, 'what it writes moves its version');
+SELECT is(cache_notify.version('item', 'b'), 1::bigint, 'and nobody else''s');
+SET row_security = off;
+SELECT pg_temp.denied('UPDATE shop.item SET n = n + 1', 'without row security nothing happens');
+RESET row_security;
+SELECT throws_ok('INSERT INTO shop.item VALUES (3, ''b'')', '42501', NULL, 'a row of another tenant is refused');
+SELECT is(cache_notify.version('item', 'b'), 1::bigint, 'and moves nothing');
+SELECT is((SELECT count(*) FROM cache_notify.versions('a', 'item')), 1::bigint, 'versions() tells what was asked for');
+SELECT is((SELECT count(*) FROM cache_notify.changes_since(NULL, 'a', 'item')), 1::bigint,
+	'changes_since() with names tells of those');
+SELECT pg_temp.denied('SELECT * FROM cache_notify.changes_since(cache_notify.current_position())',
+	'without names it would tell of other tenants');
+
+-- ------------------------------------------------------------- pg_monitor
+
+SET ROLE cn_monitor;
+SELECT lives_ok('SELECT * FROM cache_notify.' || relation, 'pg_monitor reads ' || relation)
+	FROM unnest('{domain_version,v_domain_versions,v_recent_invalidations,cascade_rules,history,stats}'::text[]) AS relation;
+SELECT pg_temp.denied('SELECT cache_notify.invalidate(''item'')', 'and changes nothing');
+
+-- --------------------------------------------------- the code of functions
+
+RESET ROLE;
+SELECT is(array_agg(oid::regprocedure::text), NULL, 'no function runs with the rights of its owner')
+	FROM pg_proc WHERE pronamespace = 'cache_notify'::regnamespace AND prosecdef;
+SELECT is(array_agg(p.oid::regprocedure::text), NULL, 'every function that is parsed when it runs pins its search_path')
+	FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang
+	WHERE p.pronamespace = 'cache_notify'::regnamespace AND l.lanname NOT IN ('c', 'internal')
+	AND p.prosqlbody IS NULL AND NOT coalesce('search_path=pg_catalog, pg_temp' = ANY (p.proconfig), false);
+SELECT is(array_agg(p.oid::regprocedure::text), NULL, 'no trigger function but those of watched tables is for everybody')
+	FROM pg_proc p
+	WHERE p.pronamespace = 'cache_notify'::regnamespace AND p.prorettype = 'trigger'::regtype
+	AND has_function_privilege('cn_reader', p.oid, 'EXECUTE')
+	AND p.proname NOT IN ('row_change', 'statement_change');
+SELECT is(array_agg(oid::regclass::text), NULL, 'no table is writable by PUBLIC')
+	FROM pg_class WHERE relnamespace = 'cache_notify'::regnamespace
+	AND has_table_privilege('cn_reader', oid, 'INSERT, UPDATE, DELETE, TRUNCATE, TRIGGER, REFERENCES');
+
+-- -------------------------------------------------- names that are traps
+
+-- (Names that are code: test/sql/setup_quoting.sql.)
+-- Somebody's functions and operators of the server's names, before the server's own
+-- in the search path of a superuser: none of them is called.
+SET ROLE cn_owner;
+CREATE FUNCTION shop.hijack(text, text) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE 'hijacked'; END $$;
+CREATE FUNCTION shop.hijack(text[], text[]) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE 'hijacked'; END $$;
+CREATE FUNCTION shop.hijack(bigint, bigint) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE 'hijacked'; END $$;
+CREATE FUNCTION shop.hijack(oid, oid) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE 'hijacked'; END $$;
+CREATE FUNCTION shop.hijack(name, text) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE 'hijacked'; END $$;
+DO $$
+DECLARE
+	op text;
+	args text;
+BEGIN
+	FOREACH op IN ARRAY '{=,<>,<,>,~~,!~,<@}'::text[] LOOP
+		FOREACH args IN ARRAY '{text/text,text[]/text[],bigint/bigint,oid/oid,name/text}'::text[] LOOP
+			EXECUTE format('CREATE OPERATOR shop.%s (LEFTARG = %s, RIGHTARG = %s, FUNCTION = shop.hijack)',
+				op, split_part(args, '/', 1), split_part(args, '/', 2));
+		END LOOP;
+	END LOOP;
+END
+$$;
+CREATE FUNCTION shop.format(text, text) RETURNS text LANGUAGE plpgsql AS $$ BEGIN RAISE 'hijacked'; END $$;
+CREATE FUNCTION shop.unnest(text[]) RETURNS SETOF text LANGUAGE plpgsql AS $$ BEGIN RAISE 'hijacked'; END $$;
+CREATE FUNCTION shop.array_remove(text[], text) RETURNS text[] LANGUAGE plpgsql AS $$ BEGIN RAISE 'hijacked'; END $$;
+CREATE FUNCTION shop.current_setting(text) RETURNS text LANGUAGE plpgsql AS $$ BEGIN RAISE 'hijacked'; END $$;
+CREATE FUNCTION shop.octet_length(text) RETURNS int LANGUAGE plpgsql AS $$ BEGIN RAISE 'hijacked'; END $$;
+CREATE TABLE shop.pg_trigger (); CREATE TABLE shop.pg_class (); CREATE TABLE shop.pg_proc ();
+RESET ROLE;
+CREATE TABLE pg_temp.statement (i int, statement text, said text DEFAULT 'nothing');
+INSERT INTO pg_temp.statement
+	SELECT i, s FROM unnest(ARRAY[
+		'SELECT ''a''::text = ''b''::text',
+		'SELECT cache_notify.setup_table_invalidation(''shop.spy'', ''spy'', fields => ''{xid}'')',
+		'SELECT cache_notify.setup_table_invalidation(''shop.spy'', ''spy'', granularity => ''statement'')',
+		'SELECT cache_notify.remove_table_invalidation(''shop.spy'')',
+		'SELECT * FROM cache_notify.v_invalidation_status',
+		'SELECT * FROM cache_notify.domain_version',
+		'SELECT * FROM cache_notify.v_domain_versions',
+		'SELECT * FROM cache_notify.v_recent_invalidations',
+		'SELECT * FROM cache_notify.stats',
+		'SELECT cache_notify.cascade_graph()',
+		'SELECT cache_notify.invalidate(''item'', ''a'')',
+		'SELECT cache_notify.stale(ARRAY[cache_notify.token(''a'', ''page'')])',
+		'INSERT INTO cache_notify.cascade_rules VALUES (''one'', ''two'')',
+		'UPDATE shop.item SET n = 5']) WITH ORDINALITY AS u (s, i);
+SET search_path = shop, pg_catalog, public;
+DO $$
+DECLARE
+	s record;
+BEGIN
+	FOR s IN SELECT i, statement FROM pg_temp.statement LOOP
+		BEGIN
+			EXECUTE s.statement;
+		EXCEPTION WHEN OTHERS THEN
+			UPDATE pg_temp.statement SET said = SQLERRM WHERE statement.i = s.i;
+		END;
+	END LOOP;
+END
+$$;
+RESET search_path;
+SELECT is(said, CASE i WHEN 1 THEN 'hijacked' ELSE 'nothing' END,
+	CASE i WHEN 1 THEN 'the trap works: ' ELSE 'not hijacked: ' END || statement)
+	FROM pg_temp.statement ORDER BY i;
+
+SELECT * FROM finish();
+ROLLBACK;
