@@ -47,7 +47,7 @@ OBJS       = $(patsubst %.c,%.o,$(wildcard src/*.c))
 
 # The order matters: each part may use what an earlier one creates.
 SQL_PARTS  = prologue tables functions epoch token setup key refresh watch cascade views status stats \
-	dependency privileges events
+	dependency schema privileges events
 SQL_FILES  = $(SQL_PARTS:%=sql/%.sql)
 SQL_BUILT  = $(CORE)--$(EXTVERSION).sql
 
@@ -128,7 +128,7 @@ test-unit: PARTS = regress pgtap
 test-integration: PARTS = isolation tap
 test-consistency: PARTS = consistency
 OUTPUT = test/output
-groups = build test $(filter examples model,$(PARTS))
+groups = build test $(filter consistency examples model,$(PARTS))
 
 ifneq ($(elsewhere),)
 test test-unit test-integration test-consistency: prepare-examples

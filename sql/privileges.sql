@@ -17,7 +17,8 @@ GRANT EXECUTE ON FUNCTION cache_notify.cascade_closure(text) TO pg_monitor;
 
 -- What is watched is in the catalogs for everybody to read.
 GRANT SELECT ON cache_notify.watching_trigger, cache_notify.watching_label, cache_notify.watched_relation,
-	cache_notify.v_invalidation_status TO PUBLIC;
+	cache_notify.v_invalidation_status, cache_notify.schema_event_trigger,
+	cache_notify.v_schema_invalidation TO PUBLIC;
 
 -- Listing tenants and what they did last is for those who operate the server.
 GRANT SELECT ON cache_notify.domain_version, cache_notify.v_domain_versions,

@@ -37,13 +37,35 @@ COMMENT ON INDEX cache_notify.version_counter_key IS 'finds the rows of a key, a
 
 CREATE TABLE cache_notify.owed_delivery (
 	domain text COLLATE "C",
-	tenant_id text COLLATE "C"
+	tenant_id text COLLATE "C",
+	channel text,
+	payload text
 ) USING heap;
 
 COMMENT ON TABLE cache_notify.owed_delivery IS
-'Deliveries that a transaction could not make itself: of prepared transactions, until COMMIT PREPARED, and a reset (domain is NULL) for those that found the notification queue full. Whoever delivers next takes the rows over.';
-COMMENT ON COLUMN cache_notify.owed_delivery.domain IS 'the domain that has changed; NULL: listeners must drop everything';
+'Deliveries that a transaction could not make itself: of prepared transactions, until COMMIT PREPARED; messages of schema changes for the worker; and a reset (nothing but NULL) for those that found the notification queue full. Whoever delivers next takes the rows over.';
+COMMENT ON COLUMN cache_notify.owed_delivery.domain IS 'the domain that has changed; NULL: the row is a message or a reset';
 COMMENT ON COLUMN cache_notify.owed_delivery.tenant_id IS 'the tenant; NULL: a shared change';
+COMMENT ON COLUMN cache_notify.owed_delivery.channel IS 'where a message goes';
+COMMENT ON COLUMN cache_notify.owed_delivery.payload IS 'what a message says';
+
+CREATE TABLE cache_notify.schema_listener (
+	channel text COLLATE "C" PRIMARY KEY,
+	preset text,
+	payload text,
+	payload_suffix text NOT NULL DEFAULT '',
+	CONSTRAINT schema_listener_channel_length CHECK (octet_length(channel) BETWEEN 1 AND 63),
+	CONSTRAINT schema_listener_has_payload CHECK (preset IS NOT NULL OR payload IS NOT NULL),
+	CONSTRAINT schema_listener_suffix_length CHECK (octet_length(payload_suffix) <= 63),
+	CONSTRAINT schema_listener_payload_length CHECK (octet_length(payload) + octet_length(payload_suffix) <= 7999)
+) USING heap;
+
+COMMENT ON TABLE cache_notify.schema_listener IS
+'Which channels hear of changes to the schema; setup_schema_invalidation() writes it. Event triggers take no arguments, so this is their configuration.';
+COMMENT ON COLUMN cache_notify.schema_listener.channel IS 'where to notify';
+COMMENT ON COLUMN cache_notify.schema_listener.preset IS 'which changes count and how the payload looks, see schema_presets(); NULL: every change that a preset counts';
+COMMENT ON COLUMN cache_notify.schema_listener.payload IS 'what to say; NULL: what the preset says';
+COMMENT ON COLUMN cache_notify.schema_listener.payload_suffix IS 'added to the end of each payload';
 
 CREATE TABLE cache_notify.cascade_rules (
 	source_domain text COLLATE "C" NOT NULL,
@@ -104,4 +126,5 @@ SELECT pg_catalog.pg_extension_config_dump('cache_notify.history', '');
 SELECT pg_catalog.pg_extension_config_dump('cache_notify.version_counter', '');
 SELECT pg_catalog.pg_extension_config_dump('cache_notify.owed_delivery', '');
 SELECT pg_catalog.pg_extension_config_dump('cache_notify.cascade_rules', '');
+SELECT pg_catalog.pg_extension_config_dump('cache_notify.schema_listener', '');
 

@@ -137,9 +137,9 @@ typedef struct TableEvent
 {
 	Oid			table;			/* the watched one, not its partition */
 	int			operations;		/* OPERATION_* */
-	bool		of_rows;		/* for formats that tell of rows, else for others */
-	const char *row;			/* its primary key; NULL: not known, or too many */
-	uint64		frame;			/* of the statement; both in table_event.c only */
+	bool		of_rows;		/* for formats that tell of each row */
+	const char *row;			/* its primary key; NULL: not known */
+	uint64		frame;			/* of the statement; see table_event.c */
 	int			level;			/* of the subtransaction */
 } TableEvent;
 
@@ -190,7 +190,7 @@ typedef struct CounterTable
 	Snapshot	snapshot;
 	Buffer		buffer;			/* where it is */
 	struct Place *place;		/* where the rows are, or NULL */
-	int			next_tid;		/* of these */
+	int			next_entry;		/* of these */
 	bool		many_keys;		/* it goes over more than one key */
 	bool		found;			/* a row, with this id */
 	int64		row_id;
@@ -229,6 +229,14 @@ typedef struct Delivery
 	uint64		lsn;			/* 0: unknown */
 	const ExtraFields *extra;
 } Delivery;
+
+/* What committed transactions owe, taken over. */
+typedef struct Owed
+{
+	List	   *keys;			/* ChangeKey * */
+	List	   *messages;		/* Message * */
+	bool		reset;			/* listeners must drop everything */
+} Owed;
 
 /* Where the deliveries of a domain go, and in which format. */
 typedef struct Route
@@ -319,6 +327,36 @@ typedef struct SchemaEvent
 	Oid			function;		/* the event trigger's */
 	List	   *domains;		/* Domain *: to be bumped, each once */
 } SchemaEvent;
+
+/* The domain that moves with the schema; see schema_change.c. */
+#define SCHEMA_DOMAIN	"schema"
+
+/* One fact about what a transaction did to the schema. */
+typedef struct SchemaChange
+{
+	int			level;			/* nest level of the transaction */
+	int			presets;		/* which of them count it, as bits */
+	const char *schema;			/* NULL: the object is in none */
+	const char *command;		/* its tag; NULL: something was dropped */
+	bool		anything;		/* and more, which is not told apart */
+} SchemaChange;
+
+/* Columns of pg_event_trigger_ddl_commands(). */
+#define Anum_ddl_tag			4
+#define Anum_ddl_schema			6
+#define Anum_ddl_command		9
+
+/* Columns of pg_event_trigger_dropped_objects(). */
+#define Anum_dropped_classid	1
+#define Anum_dropped_objid		2
+#define Anum_dropped_objsubid	3
+#define Anum_dropped_temporary	6
+#define Anum_dropped_type		7
+#define Anum_dropped_schema		8
+#define Anum_dropped_name		9
+#define Anum_dropped_address_names 11
+
+typedef void (*EventRowVisitor) (struct TupleTableSlot *slot, void *arg);
 
 typedef enum WatchTime
 {
@@ -486,8 +524,9 @@ extern bool trigger_was_disabled(Oid trigger);
 
 /* owed.c */
 extern void owed_add(List *keys);
+extern void owed_add_messages(List *messages);
 extern void owed_add_reset(void);
-extern List *owed_take(bool *reset);
+extern Owed owed_take(void);
 
 /* delivery.c */
 extern void delivery_init(void);
@@ -506,10 +545,12 @@ extern List *reset_messages(CounterTable *table);
 extern void stamp_message(Message *message);
 
 /* notify.c */
-extern void notify_at_commit(CounterTable *table, List *events, List *keys);
+extern void notify_at_commit(CounterTable *table, List *events, List *keys,
+							 List *messages);
 extern bool notify_committed(CounterTable *table, List *events, List *keys,
 							 bool reset, bool take_owed);
 extern void wal_write_keys(CounterTable *table, List *keys);
+extern void wal_write_messages(List *messages);
 
 /* shared.c */
 extern void shared_init(void);
@@ -542,6 +583,21 @@ extern void extra_add_key(ExtraFields *extra, const char *json);
 extern void extra_merge(ExtraFields *into, const ExtraFields *from);
 #define RESET_PAYLOAD "{\"reset\": true}"
 extern const PayloadFormat *payload_format(const char *name);
+
+/* schema_event.c */
+extern void visit_event_rows(Oid function, EventRowVisitor visit, void *arg);
+
+/* schema_change.c */
+extern List *schema_changes(void);
+extern void schema_changes_reset(void);
+extern void schema_changes_subcommit(int level);
+extern void schema_changes_subabort(int level);
+
+/* schema_payload.c */
+extern int	schema_presets_of_command(const char *statement,
+									  const char *command);
+extern int	schema_presets_of_drop(const char *object_type);
+extern List *schema_messages(void);
 
 /* schema_effect.c */
 extern void add_domain(SchemaEvent *event, const char *name);

@@ -96,6 +96,7 @@ xact_callback(XactEvent event, void *arg)
 			break;
 		case XACT_EVENT_COMMIT:
 			delivery_post_commit();
+			schema_changes_reset();
 			change_set_reset();
 			table_event_reset();
 			cascade_end_transaction();
@@ -103,6 +104,7 @@ xact_callback(XactEvent event, void *arg)
 		case XACT_EVENT_PREPARE:
 		case XACT_EVENT_ABORT:
 			delivery_reset();
+			schema_changes_reset();
 			change_set_reset();
 			table_event_reset();
 			cascade_end_transaction();
@@ -123,11 +125,13 @@ subxact_callback(SubXactEvent event, SubTransactionId subid,
 	if (event == SUBXACT_EVENT_COMMIT_SUB)
 	{
 		change_set_subcommit(level);
+		schema_changes_subcommit(level);
 		table_event_subcommit(level);
 	}
 	else if (event == SUBXACT_EVENT_ABORT_SUB)
 	{
 		change_set_subabort(level);
+		schema_changes_subabort(level);
 		table_event_subabort(level);
 	}
 }

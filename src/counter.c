@@ -428,6 +428,14 @@ cache_notify_counter_inserted(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("counter_inserted() must be called as a trigger")));
+	if (!TRIGGER_FIRED_BEFORE(trigger->tg_event) ||
+		!TRIGGER_FIRED_FOR_ROW(trigger->tg_event) ||
+		!TRIGGER_FIRED_BY_INSERT(trigger->tg_event) ||
+		RelationGetRelid(trigger->tg_relation) !=
+		extension_relation("version_counter"))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("counter_inserted() is a trigger of cache_notify.version_counter only")));
 	values[0] = Int64GetDatum(new_row_id());
 	values[1] = Int32GetDatum(0);
 	return PointerGetDatum(heap_modify_tuple_by_cols(trigger->tg_trigtuple,

@@ -46,10 +46,17 @@ typedef struct Addend
 } Addend;
 
 /* More index entries of a key are not remembered. */
-#define MAX_PLACE_TIDS	8
+#define MAX_PLACE_ENTRIES	64
 
 /* A key that is not remembered is tried again when asked for so often. */
 #define PLACE_SKIP		16
+
+/* An index entry, and the buffer that its page was in last. */
+typedef struct PlaceEntry
+{
+	ItemPointerData tid;
+	Buffer		buffer;
+} PlaceEntry;
 
 /* Where the rows of a key are; counter_place.c. */
 typedef struct Place
@@ -61,9 +68,9 @@ typedef struct Place
 	XLogRecPtr	lsn;			/* of that page; invalid: nothing is known */
 	Buffer		leaf_buffer;	/* where the page was last */
 	int			skip;			/* do not try to find it so many times */
-	int			ntids;
-	ItemPointerData tids[MAX_PLACE_TIDS];
-	Buffer		buffers[MAX_PLACE_TIDS];
+	int			nentries;
+	int			capacity;		/* of entries */
+	PlaceEntry *entries;
 } Place;
 
 /* counter.c */

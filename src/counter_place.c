@@ -118,13 +118,23 @@ add_item(Place *place, IndexTuple item)
 	bool		posting = BTreeTupleIsPosting(item);
 	int			n = posting ? BTreeTupleGetNPosting(item) : 1;
 
-	if (place->ntids + n > MAX_PLACE_TIDS)
+	if (place->nentries + n > MAX_PLACE_ENTRIES)
 		return false;
+	while (place->nentries + n > place->capacity)
+	{
+		Size		capacity = Max(1, 2 * place->capacity);
+
+		place->entries = place->capacity == 0 ?
+			MemoryContextAlloc(TopMemoryContext, sizeof(PlaceEntry)) :
+			repalloc(place->entries, capacity * sizeof(PlaceEntry));
+		place->capacity = capacity;
+	}
 	for (int i = 0; i < n; i++)
 	{
-		place->buffers[place->ntids] = InvalidBuffer;
-		place->tids[place->ntids++] = posting ?
-			*BTreeTupleGetPostingN(item, i) : item->t_tid;
+		PlaceEntry *entry = &place->entries[place->nentries++];
+
+		entry->tid = posting ? *BTreeTupleGetPostingN(item, i) : item->t_tid;
+		entry->buffer = InvalidBuffer;
 	}
 	return true;
 }
@@ -166,7 +176,7 @@ find_place(CounterTable *table, Place *place)
 	bool		found;
 
 	place->lsn = InvalidXLogRecPtr;
-	place->ntids = 0;
+	place->nentries = 0;
 	buffer = compat_bt_search(table->index, table->heap, key);
 	if (!BufferIsValid(buffer))
 		return false;			/* the index is empty */

@@ -223,7 +223,7 @@ search_begin(CounterTable *table, const char *domain, const char *tenant,
 	ScanKey		keys;
 
 	table->snapshot = snapshot;
-	table->next_tid = 0;
+	table->next_entry = 0;
 	table->place = IsMVCCSnapshot(snapshot) ?
 		place_of_key(table, domain, tenant) : NULL;
 	if (table->place != NULL)
@@ -301,10 +301,10 @@ next_at_place(CounterTable *table, HeapTuple row)
 	Place	   *place = table->place;
 	bool		found = false;
 
-	while (!found && table->next_tid < place->ntids)
+	while (!found && table->next_entry < place->nentries)
 	{
-		int			i = table->next_tid++;
-		BlockNumber block = ItemPointerGetBlockNumber(&place->tids[i]);
+		PlaceEntry *entry = &place->entries[table->next_entry++];
+		BlockNumber block = ItemPointerGetBlockNumber(&entry->tid);
 		bool		all_dead;
 
 		if (!BufferIsValid(table->buffer) ||
@@ -313,13 +313,11 @@ next_at_place(CounterTable *table, HeapTuple row)
 			if (BufferIsValid(table->buffer))
 				ReleaseBuffer(table->buffer);
 			table->buffer = InvalidBuffer;
-			table->buffer = place_read_block(table->heap, block,
-											 place->buffers[i]);
+			table->buffer = place_read_block(table->heap, block, entry->buffer);
 			compat_prune(table->heap, table->buffer);
 		}
-		place->buffers[i] = table->buffer;
-		found = find_in_chain(table,
-							  ItemPointerGetOffsetNumber(&place->tids[i]),
+		entry->buffer = table->buffer;
+		found = find_in_chain(table, ItemPointerGetOffsetNumber(&entry->tid),
 							  table->snapshot, row, &all_dead);
 	}
 	return found;

@@ -37,7 +37,7 @@ static int	delivery_lanes;
 static bool post_commit = false;
 static SharedDatabase *pinned_database = NULL;
 static List *committed_keys = NIL;
-static bool owed_at_commit = false;
+static bool owed_at_commit = false; /* the worker, or we, are to look for it */
 
 /* The transaction whose events the worker has already, if it commits. */
 static TransactionId added_events = InvalidTransactionId;
@@ -161,6 +161,16 @@ leave_events(List *keys)
 		make_coarse(keys);
 }
 
+/* The same for messages, which the worker finds in a table. */
+static void
+leave_messages(List *messages)
+{
+	if (messages == NIL)
+		return;
+	owed_add_messages(messages);
+	owed_at_commit = true;
+}
+
 /* The keys that anybody is told of. */
 static List *
 public_keys(List *keys)
@@ -180,18 +190,27 @@ public_keys(List *keys)
 void
 delivery_pre_commit(CounterTable *table, List *keys)
 {
+	List	   *messages = schema_messages();
+
 	keys = public_keys(keys);
 	pin_worker();
 	FAULT_POINT("pinned");
 	if (commit_lane_needed())
 	{
-		if (keys != NIL || owed_at_commit)
-			notify_at_commit(table, table_events(), keys);
+		if (keys != NIL || messages != NIL || owed_at_commit)
+			notify_at_commit(table, table_events(), keys, messages);
 	}
 	else if (pinned_database != NULL)
+	{
 		leave_events(keys);
-	if (keys != NIL && (delivery_lanes & LANE_WAL))
-		wal_write_keys(table, keys);
+		leave_messages(messages);
+	}
+	if (delivery_lanes & LANE_WAL)
+	{
+		if (keys != NIL)
+			wal_write_keys(table, keys);
+		wal_write_messages(messages);
+	}
 	committed_keys = keys;
 	post_commit = true;
 }
@@ -203,11 +222,19 @@ delivery_pre_commit(CounterTable *table, List *keys)
 void
 delivery_pre_prepare(CounterTable *table, List *keys)
 {
+	List	   *messages = schema_messages();
+
 	keys = public_keys(keys);
 	if (delivery_lanes & (LANE_COMMIT | LANE_WORKER))
+	{
 		owed_add(keys);
+		owed_add_messages(messages);
+	}
 	if (delivery_lanes & LANE_WAL)
+	{
 		wal_write_keys(table, keys);
+		wal_write_messages(messages);
+	}
 }
 
 /* This transaction committed a prepared one, and delivers what that owed. */

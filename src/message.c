@@ -178,28 +178,34 @@ tells_event(const Route *route, const TableEvent *event)
 		(route->format->write_row_key != NULL) == event->of_rows;
 }
 
+static List *
+add_operation(List *messages, const TableEvent *event, int operation)
+{
+	ListCell   *lc;
+
+	foreach(lc, route_all())
+	{
+		Route	   *route = lfirst(lc);
+
+		if (tells_event(route, event))
+			messages = add_event(messages, route, operation, event->row);
+	}
+	return messages;
+}
+
 /* An event may be of several operations, if one statement did them all. */
 static List *
 event_messages(List *messages, List *events)
 {
-	ListCell   *lc,
-			   *lc2;
+	ListCell   *lc;
 
 	foreach(lc, events)
 	{
 		TableEvent *event = lfirst(lc);
 
-		for (int operation = OPERATION_INSERT; operation <= OPERATION_TRUNCATE;
-			 operation <<= 1)
-			foreach(lc2, route_all())
-			{
-				Route	   *route = lfirst(lc2);
-
-				if (event->operations & operation &&
-					tells_event(route, event))
-					messages = add_event(messages, route, operation,
-										 event->row);
-			}
+		for (int i = OPERATION_INSERT; i <= OPERATION_TRUNCATE; i <<= 1)
+			if (event->operations & i)
+				messages = add_operation(messages, event, i);
 	}
 	return messages;
 }

@@ -127,37 +127,41 @@ current_messages(CounterTable *table, List *events, List *keys, bool reset,
 
 /*
  * The commit lane: queue the notifications of what this transaction changed,
- * and of what others owe.  They go out when it commits.
+ * its messages, and what others owe.  They go out when it commits.
  *
  * From the lock on, no other lock is waited for: whoever has that may be
  * waiting for ours.  So the routes are read before, and used as they are.
  */
 void
-notify_at_commit(CounterTable *table, List *events, List *keys)
+notify_at_commit(CounterTable *table, List *events, List *keys, List *ready)
 {
-	bool		reset;
+	Owed		owed;
 	List	   *messages;
 	ListCell   *lc;
 
 	/* Just for what others owe, nobody waits: the next one will see to it. */
-	if (keys == NIL && !lock_queue(false))
+	if (keys == NIL && ready == NIL && !lock_queue(false))
 		return;
 	foreach(lc, keys)
 		((ChangeKey *) lfirst(lc))->extra.xid =
 			U64FromFullTransactionId(GetTopFullTransactionIdIfAny());
-	keys = list_concat_copy(keys, owed_take(&reset));
+	owed = owed_take();
+	keys = list_concat_copy(keys, owed.keys);
+	ready = list_concat_copy(ready, owed.messages);
 	route_load();
 	(void) lock_queue(true);
 	FAULT_POINT("queue_locked");
 
-	messages = current_messages(table, events, keys, reset, 0);
+	messages = list_concat(current_messages(table, events, keys, owed.reset, 0),
+						   ready);
 	if (!queue_has_room(messages))
 	{
-		messages = reset_messages(table);
+		messages = list_concat(reset_messages(table), ready);
 		if (!queue_has_room(messages))
 		{
 			messages = NIL;
 			owed_add_reset();
+			owed_add_messages(ready);
 		}
 	}
 	send_messages(messages);
@@ -173,21 +177,23 @@ bool
 notify_committed(CounterTable *table, List *events, List *keys, bool reset,
 				 bool take_owed)
 {
-	bool		owed_reset = false;
+	Owed		owed = {0};
 	List	   *messages;
 
 	if (take_owed)
-		keys = list_concat_copy(keys, owed_take(&owed_reset));
+		owed = owed_take();
+	keys = list_concat_copy(keys, owed.keys);
 	route_load();
-	messages = current_messages(table, events, keys, reset || owed_reset,
+	messages = current_messages(table, events, keys, reset || owed.reset,
 								GetXLogInsertRecPtr());
+	messages = list_concat(messages, owed.messages);
 	(void) lock_queue(true);
 	if (!queue_has_room(messages))
 	{
 		/* Do not wait for room that there may never be. */
 		if (queue_share(messages) < MAX_QUEUE_SHARE)
 			return false;
-		messages = reset_messages(table);
+		messages = list_concat(reset_messages(table), owed.messages);
 		if (!queue_has_room(messages))
 			return false;
 	}
@@ -232,4 +238,22 @@ wal_write_keys(CounterTable *table, List *keys)
 		compat_log_message(WAL_PREFIX, buf.data, buf.len);
 	}
 	PopActiveSnapshot();
+}
+
+/*
+ * The same for messages to the listeners of one channel: as they are, with the
+ * channel in the prefix, so that who reads keys does not meet them.
+ */
+void
+wal_write_messages(List *messages)
+{
+	ListCell   *lc;
+
+	foreach(lc, messages)
+	{
+		Message    *message = lfirst(lc);
+
+		compat_log_message(psprintf(WAL_PREFIX ":%s", message->channel),
+						   message->payload, strlen(message->payload));
+	}
 }

@@ -9,7 +9,8 @@
  * the same transaction, so it becomes visible with the change and goes with a
  * rollback.  Whoever delivers next takes it over.
  *
- * A row without a domain owes a reset: listeners must drop everything.
+ * A row is a key, or a message that is ready to be sent, or owes a reset:
+ * listeners must drop everything.
  *
  * Rows are found with a dirty snapshot and deleted without waiting; a row
  * that somebody else is taking is left to him.
@@ -29,7 +30,9 @@
 /* Columns of cache_notify.owed_delivery. */
 #define Anum_owed_domain	1
 #define Anum_owed_tenant_id	2
-#define Natts_owed			2
+#define Anum_owed_channel	3
+#define Anum_owed_payload	4
+#define Natts_owed			4
 
 /* A prepared transaction with more keys than this owes a reset instead. */
 #define MAX_OWED_KEYS		1000
@@ -41,19 +44,37 @@ open_owed(void)
 }
 
 static void
-insert_owed(Relation rel, const char *domain, const char *tenant)
+insert_owed(Relation rel, const char *row[Natts_owed])
 {
 	Datum		values[Natts_owed] = {0};
-	bool		nulls[Natts_owed] = {domain == NULL, tenant == NULL};
+	bool		nulls[Natts_owed];
 	HeapTuple	tuple;
 
-	if (domain != NULL)
-		values[Anum_owed_domain - 1] = CStringGetTextDatum(domain);
-	if (tenant != NULL)
-		values[Anum_owed_tenant_id - 1] = CStringGetTextDatum(tenant);
+	for (int i = 0; i < Natts_owed; i++)
+	{
+		nulls[i] = row[i] == NULL;
+		if (row[i] != NULL)
+			values[i] = CStringGetTextDatum(row[i]);
+	}
 	tuple = heap_form_tuple(RelationGetDescr(rel), values, nulls);
 	heap_insert(rel, tuple, GetCurrentCommandId(true), 0, NULL);
 	heap_freetuple(tuple);
+}
+
+static void
+insert_key(Relation rel, const ChangeKey *key)
+{
+	const char *row[Natts_owed] = {key->domain->name, key->tenant};
+
+	insert_owed(rel, row);
+}
+
+static void
+insert_reset(Relation rel)
+{
+	const char *row[Natts_owed] = {0};
+
+	insert_owed(rel, row);
 }
 
 /* This transaction owes the delivery of these ChangeKeys. */
@@ -66,65 +87,120 @@ owed_add(List *keys)
 	if (rel == NULL)
 		return;
 	if (list_length(keys) > MAX_OWED_KEYS)
-		insert_owed(rel, NULL, NULL);
+		insert_reset(rel);
 	else
 		foreach(lc, keys)
 		{
-			ChangeKey  *key = lfirst(lc);
-
-			insert_owed(rel, key->domain->name, key->tenant);
+			insert_key(rel, lfirst(lc));
 			FAULT_POINT("owed");
 		}
 	relation_close(rel, NoLock);
 }
 
-/*
- * Visit the committed rows that nobody is taking.  With take, delete them and
- * return their keys (unowned ChangeKeys) in *keys; without, stop at the first
- * that owes a reset.  Returns whether a reset is owed.
- */
 static bool
-scan_owed(Relation rel, bool take, List **keys)
+same_message(const Message *a, const Message *b)
 {
-	TupleDesc	desc = RelationGetDescr(rel);
+	return strcmp(a->channel, b->channel) == 0 &&
+		strcmp(a->payload, b->payload) == 0;
+}
+
+static void
+insert_message(Relation rel, const Message *message)
+{
+	const char *row[Natts_owed] = {
+		[Anum_owed_channel - 1] = message->channel,
+		[Anum_owed_payload - 1] = message->payload
+	};
+
+	insert_owed(rel, row);
+}
+
+/*
+ * This transaction owes these Messages, which no reset can stand for.  Equal
+ * ones, taken over from others perhaps, are owed once.
+ */
+void
+owed_add_messages(List *messages)
+{
+	Relation	rel = messages != NIL ? open_owed() : NULL;
+
+	if (rel == NULL)
+		return;
+	for (int i = 0; i < list_length(messages); i++)
+	{
+		bool		repeated = false;
+
+		for (int j = 0; j < i && !repeated; j++)
+			repeated = same_message(list_nth(messages, i), list_nth(messages, j));
+		if (!repeated)
+			insert_message(rel, list_nth(messages, i));
+	}
+	relation_close(rel, NoLock);
+}
+
+static char *
+text_attribute(HeapTuple tuple, TupleDesc desc, AttrNumber column)
+{
+	bool		isnull;
+	Datum		value = heap_getattr(tuple, column, desc, &isnull);
+
+	return isnull ? NULL : TextDatumGetCString(value);
+}
+
+/* Add to what is owed what a row says. */
+static void
+read_owed(HeapTuple tuple, TupleDesc desc, Owed *owed)
+{
+	char	   *domain = text_attribute(tuple, desc, Anum_owed_domain);
+	char	   *tenant = text_attribute(tuple, desc, Anum_owed_tenant_id);
+	char	   *channel = text_attribute(tuple, desc, Anum_owed_channel);
+
+	if (domain != NULL)
+	{
+		ChangeKey  *key = palloc0(sizeof(ChangeKey));
+
+		key->domain = domain_lookup(domain);
+		key->tenant = tenant;
+		key->tenant_len = tenant != NULL ? strlen(tenant) : 0;
+		key->extra.coarse = true;	/* its events are not kept */
+		owed->keys = lappend(owed->keys, key);
+	}
+	else if (channel != NULL)
+	{
+		Message    *message = palloc0(sizeof(Message));
+
+		message->channel = channel;
+		message->payload = text_attribute(tuple, desc, Anum_owed_payload);
+		owed->messages = lappend(owed->messages, message);
+	}
+	else
+		owed->reset = true;
+}
+
+/*
+ * Visit the committed rows that nobody is taking.  With take, delete them;
+ * without, stop at the first that owes a reset.  The keys are unowned.
+ */
+static void
+scan_owed(Relation rel, bool take, Owed *owed)
+{
 	SnapshotData dirty;
 	TableScanDesc scan;
 	HeapTuple	tuple;
-	bool		reset = false;
 
 	if (RelationGetNumberOfBlocks(rel) == 0)
-		return false;
+		return;
 	InitDirtySnapshot(dirty);
 	scan = compat_table_beginscan(rel, &dirty);
-	while ((take || !reset) &&
+	while ((take || !owed->reset) &&
 		   (tuple = heap_getnext(scan, ForwardScanDirection)) != NULL)
 	{
-		bool		no_domain,
-					no_tenant;
-		Datum		domain,
-					tenant;
-
 		if (TransactionIdIsValid(dirty.xmin) || TransactionIdIsValid(dirty.xmax))
 			continue;
-		if (take && !compat_heap_delete(rel, &tuple->t_self))
-			continue;
-		domain = heap_getattr(tuple, Anum_owed_domain, desc, &no_domain);
-		tenant = heap_getattr(tuple, Anum_owed_tenant_id, desc, &no_tenant);
-		if (no_domain)
-			reset = true;
-		else if (take)
-		{
-			ChangeKey  *key = palloc0(sizeof(ChangeKey));
-
-			key->domain = domain_lookup(TextDatumGetCString(domain));
-			key->tenant = no_tenant ? NULL : TextDatumGetCString(tenant);
-			key->tenant_len = no_tenant ? 0 : strlen(key->tenant);
-			key->extra.coarse = true;	/* its events are not kept */
-			*keys = lappend(*keys, key);
-		}
+		if (!take || compat_heap_delete(rel, &tuple->t_self))
+			read_owed(tuple, RelationGetDescr(rel), owed);
 	}
 	table_endscan(scan);
-	return reset;
 }
 
 /* Owe a reset, unless one is owed already. */
@@ -132,25 +208,26 @@ void
 owed_add_reset(void)
 {
 	Relation	rel = open_owed();
+	Owed		owed = {0};
 
 	if (rel == NULL)
 		return;
-	if (!scan_owed(rel, false, NULL))
-		insert_owed(rel, NULL, NULL);
+	scan_owed(rel, false, &owed);
+	if (!owed.reset)
+		insert_reset(rel);
 	relation_close(rel, NoLock);
 }
 
 /* Take over what committed transactions owe. */
-List *
-owed_take(bool *reset)
+Owed
+owed_take(void)
 {
 	Relation	rel = open_owed();
-	List	   *keys = NIL;
+	Owed		owed = {0};
 
-	*reset = false;
 	if (rel == NULL)
-		return NIL;
-	*reset = scan_owed(rel, true, &keys);
+		return owed;
+	scan_owed(rel, true, &owed);
 	relation_close(rel, NoLock);
-	return keys;
+	return owed;
 }

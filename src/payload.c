@@ -211,14 +211,14 @@ write_pgcachewatch(StringInfo buf, const TableDelivery *delivery)
 }
 
 static void
-append_quoted(StringInfo buf, const char *text, char quote)
+append_quoted(StringInfo buf, const char *string, char quote)
 {
 	appendStringInfoChar(buf, quote);
-	for (; *text != '\0'; text++)
+	for (const char *p = string; *p != '\0'; p++)
 	{
-		if (*text == quote)
+		if (*p == quote)
 			appendStringInfoChar(buf, quote);
-		appendStringInfoChar(buf, *text);
+		appendStringInfoChar(buf, *p);
 	}
 	appendStringInfoChar(buf, quote);
 }
@@ -250,13 +250,27 @@ write_tcn_row_key(StringInfo buf, const char *column, const char *value)
 }
 
 static const PayloadFormat payload_formats[] = {
-	{.name = "json",.write = write_json},
-	{.name = "oid",.write_event = write_oid,
-	.channel = "sequel_static_cache_update"},
-	{.name = "pgcachewatch",.write_event = write_pgcachewatch,
-		.tells_order = true,.channel = "ch_pgcachewatch_table_change"},
-	{.name = "tcn",.write_event = write_tcn,
-		.write_row_key = write_tcn_row_key,.channel = "tcn"}
+	{
+		.name = "json",
+		.write = write_json
+	},
+	{
+		.name = "oid",
+		.write_event = write_oid,
+		.channel = "sequel_static_cache_update"
+	},
+	{
+		.name = "pgcachewatch",
+		.write_event = write_pgcachewatch,
+		.tells_order = true,
+		.channel = "ch_pgcachewatch_table_change"
+	},
+	{
+		.name = "tcn",
+		.write_event = write_tcn,
+		.write_row_key = write_tcn_row_key,
+		.channel = "tcn"
+	}
 };
 
 /* The format of this name (NULL: the default), or NULL if there is none. */

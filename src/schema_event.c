@@ -54,17 +54,6 @@
 
 PG_FUNCTION_INFO_V1(cache_notify_schema_event);
 
-/* Columns of pg_event_trigger_ddl_commands(). */
-#define Anum_ddl_command	9
-
-/* Columns of pg_event_trigger_dropped_objects(). */
-#define Anum_dropped_classid	1
-#define Anum_dropped_objid		2
-#define Anum_dropped_objsubid	3
-#define Anum_dropped_temporary	6
-
-typedef void (*ResultRow) (SchemaEvent *event, TupleTableSlot *slot);
-
 static void
 bump_domains(SchemaEvent *event)
 {
@@ -408,8 +397,8 @@ simple_command(SchemaEvent *event, ObjectAddress address, Node *parsetree)
 /* ------------------------------------------------------------- the events */
 
 /* Visit the rows that one of the server's event trigger functions returns. */
-static void
-visit_result(SchemaEvent *event, Oid function, ResultRow visit)
+void
+visit_event_rows(Oid function, EventRowVisitor visit, void *arg)
 {
 	LOCAL_FCINFO(fcinfo, 0);
 	FmgrInfo	flinfo;
@@ -426,15 +415,16 @@ visit_result(SchemaEvent *event, Oid function, ResultRow visit)
 
 	slot = MakeSingleTupleTableSlot(result.setDesc, &TTSOpsMinimalTuple);
 	while (tuplestore_gettupleslot(result.setResult, true, false, slot))
-		visit(event, slot);
+		visit(slot, arg);
 	ExecDropSingleTupleTableSlot(slot);
 	tuplestore_end(result.setResult);
 	FreeExprContext(result.econtext, true);
 }
 
 static void
-visit_command(SchemaEvent *event, TupleTableSlot *slot)
+visit_command(TupleTableSlot *slot, void *arg)
 {
+	SchemaEvent *event = arg;
 	bool		isnull;
 	CollectedCommand *command = (CollectedCommand *)
 		DatumGetPointer(slot_getattr(slot, Anum_ddl_command, &isnull));
@@ -446,8 +436,9 @@ visit_command(SchemaEvent *event, TupleTableSlot *slot)
 }
 
 static void
-visit_dropped(SchemaEvent *event, TupleTableSlot *slot)
+visit_dropped(TupleTableSlot *slot, void *arg)
 {
+	SchemaEvent *event = arg;
 	bool		isnull;
 	Oid			class = DatumGetObjectId(slot_getattr(slot, Anum_dropped_classid, &isnull));
 	Oid			objid = DatumGetObjectId(slot_getattr(slot, Anum_dropped_objid, &isnull));
@@ -529,9 +520,9 @@ cache_notify_schema_event(PG_FUNCTION_ARGS)
 	if (strcmp(trigdata->event, "ddl_command_start") == 0)
 		command_starts(&event, trigdata->parsetree);
 	else if (strcmp(trigdata->event, "sql_drop") == 0)
-		visit_result(&event, F_PG_EVENT_TRIGGER_DROPPED_OBJECTS, visit_dropped);
+		visit_event_rows(F_PG_EVENT_TRIGGER_DROPPED_OBJECTS, visit_dropped, &event);
 	else
-		visit_result(&event, F_PG_EVENT_TRIGGER_DDL_COMMANDS, visit_command);
+		visit_event_rows(F_PG_EVENT_TRIGGER_DDL_COMMANDS, visit_command, &event);
 	bump_domains(&event);
 	PG_RETURN_NULL();
 }

@@ -36,6 +36,9 @@ SELECT pg_temp.denied('CREATE TRIGGER t AFTER INSERT ON shop.item EXECUTE FUNCTI
 	'nor does a trigger of his');
 SELECT pg_temp.denied('CREATE TRIGGER t AFTER INSERT ON shop.item EXECUTE FUNCTION cache_notify.rules_changed()',
 	'no trigger of his has rules read again');
+SELECT pg_temp.denied('CREATE TRIGGER t BEFORE INSERT ON shop.item FOR EACH ROW EXECUTE FUNCTION cache_notify.counter_inserted()',
+	'nor is his row taken for a counter');
+SELECT pg_temp.denied('SELECT cache_notify.compact()', 'he merges no counters');
 SELECT pg_temp.denied('SELECT cache_notify.reset_statistics()', 'he resets no statistics');
 SELECT pg_temp.denied('SELECT * FROM cache_notify.changes_since(NULL)', 'he lists no changes');
 SELECT pg_temp.denied('SELECT cache_notify.invalidate(''item'')', 'he invalidates nothing by hand');

@@ -52,7 +52,9 @@ SELECT * FROM family;
 CREATE INDEX ON ONLY log (id);
 CREATE INDEX log_1_id ON log_1 (id);
 ALTER INDEX log_id_idx ATTACH PARTITION log_1_id;
+\set VERBOSITY sqlstate
 ALTER TABLE log ATTACH PARTITION family FOR VALUES FROM (7) TO (8);
+\set VERBOSITY default
 ALTER TABLE log ATTACH PARTITION nobody FOR VALUES FROM (7) TO (8);
 -- DETACH CONCURRENTLY bumps when the partition goes out of sight, and when it is gone.
 SELECT cache_notify.version('log') AS before \gset

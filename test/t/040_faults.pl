@@ -112,7 +112,11 @@ sub given_up_at
 	$faults->release($point);
 	if ($how eq 'terminate')
 	{
-		like($said, qr/terminating connection|connection lost/, "$name: the session ends");
+		# A commit that is through may still be answered.
+		like($said, qr/terminating connection|connection lost/, "$name: the client is told")
+		  unless $written;
+		my $gone = "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = " . $s->pid;
+		ok(wait_for('the session to end', sub { $faults->ask($gone) eq 't' }), "$name: the session ends");
 	}
 	elsif ($written)
 	{
