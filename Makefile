@@ -48,7 +48,7 @@ MODULE_big = $(CORE)
 OBJS       = $(patsubst %.c,%.o,$(wildcard src/*.c))
 
 # The order matters: each part may use what an earlier one creates.
-SQL_PARTS  = prologue tables functions epoch token setup watch cascade views status stats \
+SQL_PARTS  = prologue tables functions epoch token setup key refresh watch cascade views status stats \
 	dependency schema privileges events
 SQL_FILES  = $(SQL_PARTS:%=sql/%.sql)
 SQL_BUILT  = $(CORE)--$(EXTVERSION).sql

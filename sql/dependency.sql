@@ -106,7 +106,9 @@ BEGIN ATOMIC
 		WHEN bool_or(d.certainty IN ('unwatched', 'opaque', 'volatile')
 			OR d.per_tenant AND $2 IS NULL) THEN NULL
 		WHEN count(d.domain) > 0 THEN
-			cache_notify.token($2, VARIADIC array_agg(DISTINCT d.domain) FILTER (WHERE d.domain IS NOT NULL))
+			cache_notify.token($2, VARIADIC array_agg(DISTINCT
+				CASE d.certainty WHEN 'definition' THEN d.domain ELSE cache_notify.key_name(d.domain) END)
+				FILTER (WHERE d.domain IS NOT NULL))
 		END
 	FROM cache_notify.domains_of($1) d;
 END;

@@ -36,7 +36,11 @@ CREATE VIEW cache_notify.watched_relation AS
 			ARRAY(SELECT substr(a, 8) FROM unnest(coalesce(arguments, row_arguments)) AS u (a)
 				  WHERE a LIKE 'column=%') AS columns,
 			ARRAY(SELECT substr(a, 7) FROM unnest(coalesce(arguments, row_arguments)) AS u (a)
-				  WHERE a LIKE 'field=%') AS fields
+				  WHERE a LIKE 'field=%') AS fields,
+			ARRAY(SELECT substr(a, 5) FROM unnest(coalesce(arguments, row_arguments)) AS u (a)
+				  WHERE a LIKE 'key=%') AS keys,
+			cache_notify.layout_buckets(
+				cache_notify.argument(coalesce(arguments, row_arguments), 'layout')::bigint) AS buckets
 		FROM watch w
 		JOIN pg_catalog.pg_class c ON c.oid = w.tgrelid
 	), checked AS (
@@ -58,6 +62,10 @@ CREATE VIEW cache_notify.watched_relation AS
 				SELECT FROM pg_catalog.pg_attribute WHERE attrelid = tgrelid
 				AND attname = c AND attnum > 0 AND NOT attisdropped))
 			THEN 'a column that counts does not exist: every column counts'
+			WHEN EXISTS (SELECT FROM unnest(keys) AS u (c) WHERE NOT EXISTS (
+				SELECT FROM pg_catalog.pg_attribute WHERE attrelid = tgrelid
+				AND attname = c AND attnum > 0 AND NOT attisdropped))
+			THEN 'a key column does not exist: every change reaches all keys'
 			WHEN (cache_notify.payload_format(payload)).tells = 'rows' AND NOT EXISTS (
 				SELECT FROM pg_catalog.pg_index WHERE indrelid = tgrelid AND indisprimary)
 			THEN 'there is no primary key: payloads do not tell which rows changed'
@@ -78,7 +86,7 @@ CREATE VIEW cache_notify.watched_relation AS
 		tenant_column, tenant_setting, granularity, columns, channel, payload,
 		coalesce(granularity IN ('row', 'statement')
 			AND coalesce(row_enabled, statement_enabled) IN ('A', 'R'), false) AS fire_on_replica,
-		enabled, problem, fields, payload_suffix
+		enabled, problem, fields, payload_suffix, keys, buckets
 	FROM checked;
 COMMENT ON VIEW cache_notify.watched_relation IS
 'What v_invalidation_status is made of, with every partition and child table.';
@@ -91,7 +99,8 @@ CREATE VIEW cache_notify.v_invalidation_status AS
 			current_setting('cache_notify.channel', true)) AS channel,
 		coalesce(payload, (cache_notify.payload_formats())[1]) AS payload,
 		enabled, problem,
-		nullif(fields, '{}') AS fields, fire_on_replica, payload_suffix
+		nullif(fields, '{}') AS fields, fire_on_replica, payload_suffix,
+		nullif(keys, '{}') AS keys, buckets
 	FROM cache_notify.watched_relation
 	-- A partition or child is shown only if it is watched by itself, or has a problem.
 	WHERE NOT inherited OR problem IS NOT NULL;

@@ -8,6 +8,8 @@ CREATE TABLE cache_notify.version_counter (
 	n bigint NOT NULL,
 	last_modified timestamptz NOT NULL,
 	row_id bigint NOT NULL,
+	layout bigint NOT NULL DEFAULT 0,
+	keyed bigint NOT NULL DEFAULT 0,
 	moves integer NOT NULL,
 	domain text COLLATE "C" NOT NULL,
 	tenant_id text COLLATE "C"
@@ -27,7 +29,9 @@ COMMENT ON COLUMN cache_notify.version_counter.n IS 'statements counted in this 
 COMMENT ON COLUMN cache_notify.version_counter.last_modified IS 'when the last transaction that added to this row was about to commit';
 COMMENT ON COLUMN cache_notify.version_counter.row_id IS 'tells the rows of a key apart; random, whatever is inserted';
 COMMENT ON COLUMN cache_notify.version_counter.moves IS 'how often the row has moved to another page; the index has the last place first, so that a reader need not look at the others while a snapshot is held open';
-COMMENT ON COLUMN cache_notify.version_counter.domain IS 'the domain, at most 63 bytes';
+COMMENT ON COLUMN cache_notify.version_counter.layout IS 'the layout of keys that keyed is counted in; 0: none';
+COMMENT ON COLUMN cache_notify.version_counter.keyed IS 'the part of n that moves the versions of single keys only, whose buckets have rows of their own';
+COMMENT ON COLUMN cache_notify.version_counter.domain IS 'the domain, at most 63 bytes, or an internal name that begins with cache_notify/';
 COMMENT ON COLUMN cache_notify.version_counter.tenant_id IS 'the tenant by its text form, at most 255 bytes; NULL for the shared counter';
 COMMENT ON INDEX cache_notify.version_counter_key IS 'finds the rows of a key, and of a row the newest version first; not unique on purpose';
 
@@ -69,12 +73,14 @@ CREATE TABLE cache_notify.cascade_rules (
 	source_domain text COLLATE "C" NOT NULL,
 	target_domain text COLLATE "C" NOT NULL,
 	rule_type text NOT NULL DEFAULT 'invalidate',
+	keys text NOT NULL DEFAULT 'all',
 	PRIMARY KEY (source_domain, target_domain),
 	CONSTRAINT cascade_rules_not_to_itself CHECK (source_domain <> target_domain),
 	CONSTRAINT cascade_rules_domain_length CHECK (
 		octet_length(source_domain) BETWEEN 1 AND 63
 		AND octet_length(target_domain) BETWEEN 1 AND 63),
-	CONSTRAINT cascade_rules_rule_type CHECK (rule_type IN ('invalidate', 'notify'))
+	CONSTRAINT cascade_rules_rule_type CHECK (rule_type IN ('invalidate', 'notify')),
+	CONSTRAINT cascade_rules_keys CHECK (keys IN ('all', 'same'))
 );
 
 COMMENT ON TABLE cache_notify.cascade_rules IS
@@ -83,6 +89,9 @@ COMMENT ON COLUMN cache_notify.cascade_rules.source_domain IS 'the domain that c
 COMMENT ON COLUMN cache_notify.cascade_rules.target_domain IS 'the domain that depends on it';
 COMMENT ON COLUMN cache_notify.cascade_rules.rule_type IS
 '''invalidate'': bump the target, deliver it and go on from it; ''notify'': deliver the target with its present version, go no further';
+
+COMMENT ON COLUMN cache_notify.cascade_rules.keys IS
+'which keys of the target a change of single keys reaches: ''all'', or ''same'': the same keys only (contract/123 reaches contract_summary/123). ''same'' takes effect where both domains have keys, and the target no more buckets than the source';
 
 -- epoch.c knows the columns by their order, all of fixed width.
 CREATE TABLE cache_notify.history (

@@ -161,7 +161,9 @@ CREATE FUNCTION cache_notify.setup_table_invalidation(
 	columns text[] DEFAULT NULL,
 	fields text[] DEFAULT NULL,
 	fire_on_replica boolean DEFAULT false,
-	payload_suffix text DEFAULT NULL)
+	payload_suffix text DEFAULT NULL,
+	keys text[] DEFAULT NULL,
+	buckets int DEFAULT NULL)
 	RETURNS text
 	LANGUAGE plpgsql VOLATILE
 	SET search_path = pg_catalog, pg_temp
@@ -176,7 +178,11 @@ BEGIN
 	PERFORM cache_notify.check_watchable(table_name);
 	domain_name := coalesce(domain_name, cache_notify.default_domain(table_name));
 	PERFORM cache_notify.check_not_watched_through(table_name, domain_name);
-	IF relkind = 'm' AND tenant_column IS NULL THEN
+	IF relkind = 'm' AND (keys IS NOT NULL OR buckets IS NOT NULL) THEN
+		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+			MESSAGE = format('materialized view %s cannot have keys', table_name),
+			HINT = 'REFRESH changes it as a whole.';
+	ELSIF relkind = 'm' AND tenant_column IS NULL THEN
 		-- A materialized view may well have a column tenant_id.
 		arguments := array_remove(cache_notify.watch_arguments(table_name, domain_name, NULL,
 			channel, payload, granularity, tenant_setting, columns, fields, payload_suffix), 'tenant_column=tenant_id');
@@ -188,6 +194,9 @@ BEGIN
 	IF relkind = 'm' THEN
 		PERFORM cache_notify.watch_materialized_view(table_name, domain_name, arguments);
 	END IF;
+
+	arguments := arguments || cache_notify.key_arguments(
+		table_name, domain_name, granularity, keys, buckets, fields);
 
 	-- A row trigger that is not to be there, and what partitions have of their own.
 	FOR doomed IN
@@ -214,7 +223,7 @@ BEGIN
 	RETURN domain_name;
 END
 $$;
-COMMENT ON FUNCTION cache_notify.setup_table_invalidation(regclass, text, text, text, text, text, text, text[], text[], boolean, text) IS
+COMMENT ON FUNCTION cache_notify.setup_table_invalidation(regclass, text, text, text, text, text, text, text[], text[], boolean, text, text[], int) IS
 'Watches a table: from now on each statement that changes it moves the version of its (tenant, domain) forward. Returns the domain.
 table_name: a table (with the tables that inherit from it), partitioned table (with its partitions), foreign table, or materialized view (each REFRESH is a change).
 domain_name: the domain that it feeds; NULL: the table''s name without a leading tv_, tb_ or v_.
@@ -224,10 +233,12 @@ payload: the payload format; NULL: json. See payload_formats(). The other format
 granularity: ''row'', or ''statement'' to fire once per statement without looking at rows, which also counts statements that changed none.
 tenant_setting: a setting that holds the tenant, such as app.tenant_id, instead of a column.
 columns: an UPDATE counts only if one of these columns changed; NULL: any column.
-fields: what the payload tells beside the version: lsn (a WAL position that a standby must have replayed to show the change; null in the commit lane), xid (the last transaction), operations (insert, update, delete, truncate), keys (primary keys of the changed rows; null for all, or too many).
+fields: what the payload tells beside the version: lsn (a WAL position that a standby must have replayed to show the change; null in the commit lane), xid (the last transaction), operations (insert, update, delete, truncate), keys (those of the changed rows as in names, or without the option keys their primary keys; null for all, or too many).
 payload_suffix: what is written at the end of each payload, such as E''\n'' for listeners that read lines; at most 63 bytes.
+keys: the columns that make a row''s key, of any types; NULL: none. Then contract/123 names a part of the domain that has a version and tokens of its own, see key_name(). A row whose key is NULL in a column, a statement that touches more than an eighth of the buckets, and whatever else changes the domain reach every key.
+buckets: the keys fall into so many, a power of two from 16 to 1048576; keys of one bucket move together. NULL: as many as the domain has, or 1024. There are as many counters at most, for each tenant. Changing it moves the domain''s shared version.
 fire_on_replica: count what logical replication applies, too, and other sessions with session_replication_role = replica.
-Calling it again for the same table and domain replaces what was there, and moves the domain''s shared version if that differs, also on a channel that it leaves; another domain is added. A domain that has versions already moves its shared one when a table begins to feed it. Partitions and child tables that come later are watched by themselves. Needs the right to create triggers on the table, and its ownership for granularity ''statement'' in place of ''row'', for fire_on_replica and for a materialized view. Error if the table cannot be watched, a column does not exist, or options contradict each other.';
+Calling it again for the same table and domain replaces what was there, and moves the domain''s shared version if that differs, also on a channel that it leaves; another domain is added. A domain that has versions already moves its shared one when a table begins to feed it. Partitions and child tables that come later are watched by themselves. Needs the right to create triggers on the table, and its ownership for granularity ''statement'' in place of ''row'', for fire_on_replica and for a materialized view. Error if the table cannot be watched, a column does not exist, options contradict each other, or another table feeds the domain with another number of buckets.';
 
 CREATE FUNCTION cache_notify.remove_table_invalidation(
 	table_name regclass, domain_name text DEFAULT NULL)

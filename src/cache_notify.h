@@ -63,17 +63,21 @@ typedef struct Domain
 	List	   *rules;			/* CascadeTarget *, as in cascade_rules */
 	uint64		targets_generation; /* graph that targets was made from */
 	List	   *targets;		/* CascadeTarget *, the closure */
+	bool		carries_keys;	/* one of them has same_key */
+	bool		reaches_itself; /* with all its keys */
 	uint64		mark;			/* both used while a closure is computed */
 	struct Domain *reached_from;
 
 	/* delivery.c */
 	List	   *routes;			/* Route *; none means the default */
+	int64		layout;			/* of its keys, see key.c; 0: has none */
 } Domain;
 
 typedef struct CascadeTarget
 {
 	Domain	   *domain;
 	bool		bump;			/* false: rule_type 'notify', deliver only */
+	bool		same_key;		/* a key reaches only the same key there */
 } CascadeTarget;
 
 /* What a payload can say beside the version, if a watched table asks for it. */
@@ -114,11 +118,18 @@ typedef struct ChangeKey
 	const char *tenant;			/* NULL for the shared key; zero-terminated */
 	int			tenant_len;
 	uint32		hash;
+	const char *name;			/* of the counter: the domain's, or a bucket's */
 
 	int64		bumps;			/* statements that changed it */
 	int64		notices;		/* statements that only have it delivered */
+	int64		keyed;			/* bumps whose keys the buckets tell */
 	uint64		stamp[MAX_FRAME_DEPTH]; /* frame that counted it last */
+	uint64		keyed_stamp[MAX_FRAME_DEPTH];	/* the same, if keyed */
 	int			journal;		/* newest journal record, or -1 */
+
+	/* key_change.c */
+	int64		layout;			/* that keyed is meant in; 0: none so far */
+	struct KeyChanges *keys;	/* NULL: none so far */
 
 	/* Not undone by a savepoint rollback: it may say too much. */
 	ExtraFields extra;
@@ -147,6 +158,25 @@ typedef struct Statement
 } Statement;
 
 #define key_is_pending(key) ((key)->bumps > 0 || (key)->notices > 0)
+
+/*
+ * What a name such as 'contract/123' stands for: the bucket that the key falls
+ * into, or the whole domain.  See key.c.
+ */
+typedef struct VersionName
+{
+	const char *text;			/* as a caller may write it */
+	const char *domain;
+	const char *key;			/* escaped as it is in payloads; NULL: none */
+	uint32		hash;			/* of the key */
+	int64		layout;			/* 0: the version is the domain's */
+	const char *bucket;			/* name of the bucket's counter, if not */
+} VersionName;
+
+/* Between the columns of a key whose bytes are hashed. */
+#define KEY_SEPARATOR	'\0'
+
+#define layout_buckets(layout) (UINT32_C(1) << ((layout) & 31))
 
 /* The counter table, opened; what is NULL has not been needed so far. */
 typedef struct CounterTable
@@ -367,18 +397,41 @@ extern ChangeKey *change_set_key(Domain *domain, const char *tenant,
 								 int tenant_len);
 extern void change_set_touch(ChangeKey *key, int depth);
 extern void change_set_bump(ChangeKey *key);
+extern void change_set_touch_key(ChangeKey *key, int64 layout, uint32 hash,
+								 int depth);
+extern void change_set_bump_key(ChangeKey *key, const VersionName *name);
+extern void change_set_tell_key(ChangeKey *key, const char *json);
 extern Statement change_set_begin_statement(int depth);
 extern void change_set_end_statement(Statement outer);
 extern uint64 change_set_frame(int depth);
 extern bool change_set_touched(const ChangeKey *key, int depth);
+extern bool change_set_keys_touched(const ChangeKey *key, int depth);
 extern bool change_set_full(void);
 extern bool change_set_active(void);
 extern List *change_set_pending(void);
-extern int64 change_set_pending_bumps(const char *domain, const char *tenant);
+extern ChangeKey *change_set_find(const char *name, const char *tenant);
 extern void change_set_recascade(void);
 extern void change_set_reset(void);
 extern void change_set_subcommit(int level);
 extern void change_set_subabort(int level);
+
+/* key_change.c */
+extern void key_changes_write(CounterTable *table, ChangeKey *key);
+extern int64 pending_bumps(const VersionName *name, const char *tenant);
+
+/* key.c */
+extern int64 trigger_layout(char **args, int nargs);
+extern int64 domain_layout(Domain *domain);
+extern uint32 layout_bucket(int64 layout, uint32 hash);
+extern const char *bucket_name(const char *domain, int64 layout,
+							   uint32 bucket);
+extern uint32 hash_key_bytes(char *bytes, int len);
+extern void append_escaped_bytes(StringInfo buf, const char *bytes, int len);
+extern int64 name_sum(CounterTable *table, const VersionName *name,
+					  const char *tenant, Snapshot snapshot);
+extern VersionName *parse_name(const char *text);
+extern List *name_arguments(FunctionCallInfo fcinfo, int n);
+extern List *domain_arguments(FunctionCallInfo fcinfo, int n);
 
 /* commit.c */
 extern void commit_init(void);
@@ -389,6 +442,7 @@ extern void cascade_expire(void);
 extern uint64 cascade_generation(void);
 extern uint64 cascade_load(void);
 extern Domain *domain_lookup(const char *name);
+extern Domain *domain_find(const char *name);
 extern List *cascade_targets(Domain *domain);
 extern MemoryContext cascade_context(void);
 extern uint64 cascade_domains_forgotten(void);
@@ -403,6 +457,9 @@ extern void counter_bump(CounterTable *table, const ChangeKey *key);
 /* counter_read.c */
 extern int64 counter_sum(CounterTable *table, const char *domain,
 						 const char *tenant, Snapshot snapshot);
+extern int64 counter_sum_whole(CounterTable *table, const char *domain,
+							   const char *tenant, int64 layout,
+							   Snapshot snapshot);
 extern List *counter_domains(CounterTable *table);
 extern bool counter_domain_exists(CounterTable *table, const char *domain);
 extern int64 counter_version(CounterTable *table, const char *domain,
@@ -445,11 +502,12 @@ extern int64 sum_cache_read(SumCache *cache, const char *domain,
 							const char *tenant);
 extern bool sum_cache_first_report(SumCache *cache, const char *domain,
 								   const char *tenant);
+extern int64 sum_cache_read_name(SumCache *cache, const VersionName *name,
+								 const char *tenant);
 
 /* token.c */
-#define KIND_TOKEN		0x11
+#define KIND_TOKEN		0x12
 #define KIND_POSITION	0x21
-extern List *domain_arguments(FunctionCallInfo fcinfo, int n);
 extern char *tenant_argument(FunctionCallInfo fcinfo, int n);
 
 /* route.c */

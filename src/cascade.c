@@ -41,17 +41,19 @@ PG_FUNCTION_INFO_V1(cache_notify_cascade_closure);
 #define Anum_source_domain	1
 #define Anum_target_domain	2
 #define Anum_rule_type		3
+#define Anum_rule_keys		4
 
 /* More domains than this are forgotten at the end of a transaction. */
 #define MAX_CACHED_DOMAINS	4096
 
 /*
- * Domain.mark, while a closure is computed: the number of the closure, and
- * whether the domain is bumped.  Marks of other numbers are none, so marks
- * that an error left behind do no harm.
+ * Domain.mark, while a closure is computed: the number of the closure, and how
+ * the domain is reached; the higher, the more.  Marks of other numbers are
+ * none, so marks that an error left behind do no harm.
  */
-#define MARK_NOTICE	(closure_number << 1)
-#define MARK_BUMP	(closure_number << 1 | 1)
+#define MARK_NOTICE	(closure_number << 2 | 1)
+#define MARK_SAME	(closure_number << 2 | 2)	/* bumped, of the same keys */
+#define MARK_BUMP	(closure_number << 2 | 3)
 
 static uint64 closure_number = 0;
 static HTAB *domains = NULL;
@@ -105,6 +107,14 @@ create_domains(void)
 										  ALLOCSET_SMALL_SIZES);
 }
 
+/* The domain of this name if it is known, else NULL. */
+Domain *
+domain_find(const char *name)
+{
+	return domains == NULL || strlen(name) >= NAMEDATALEN ? NULL :
+		hash_search(domains, name, HASH_FIND, NULL);
+}
+
 /* The domain of this name, which must be at most 63 bytes. */
 Domain *
 domain_lookup(const char *name)
@@ -136,6 +146,7 @@ forget_rules(void)
 	{
 		domain->rules = domain->targets = domain->routes = NIL;
 		domain->targets_generation = 0;
+		domain->layout = 0;
 	}
 	MemoryContextReset(rules_context);
 }
@@ -146,7 +157,8 @@ add_rule(HeapTuple tuple, TupleDesc desc)
 	bool		isnull;
 	char	   *source,
 			   *target,
-			   *type;
+			   *type,
+			   *keys;
 	CascadeTarget *rule;
 	Domain	   *domain;
 	MemoryContext old;
@@ -154,12 +166,14 @@ add_rule(HeapTuple tuple, TupleDesc desc)
 	source = TextDatumGetCString(heap_getattr(tuple, Anum_source_domain, desc, &isnull));
 	target = TextDatumGetCString(heap_getattr(tuple, Anum_target_domain, desc, &isnull));
 	type = TextDatumGetCString(heap_getattr(tuple, Anum_rule_type, desc, &isnull));
+	keys = TextDatumGetCString(heap_getattr(tuple, Anum_rule_keys, desc, &isnull));
 
 	domain = domain_lookup(source);
 	old = MemoryContextSwitchTo(rules_context);
 	rule = palloc(sizeof(CascadeTarget));
 	rule->domain = domain_lookup(target);
 	rule->bump = strcmp(type, "notify") != 0;
+	rule->same_key = strcmp(keys, "same") == 0;
 	domain->rules = lappend(domain->rules, rule);
 	MemoryContextSwitchTo(old);
 }
@@ -221,7 +235,10 @@ load_rules(void)
 	loaded_generation = reading;
 }
 
-/* Go on from a domain that is bumped; append what is reached now. */
+/*
+ * Go on from a domain that is bumped; append what is reached now.  A domain
+ * that is reached in more than one way gets the highest mark of them all.
+ */
 static void
 follow_rules(Domain *domain, List **reached, List **queue)
 {
@@ -231,13 +248,16 @@ follow_rules(Domain *domain, List **reached, List **queue)
 	{
 		CascadeTarget *rule = lfirst(lc);
 		Domain	   *target = rule->domain;
+		uint64		mark = !rule->bump ? MARK_NOTICE :
+			rule->same_key ? domain->mark : MARK_BUMP;
 
-		if (target->mark == MARK_BUMP || (target->mark == MARK_NOTICE && !rule->bump))
+		if (target->mark >= mark)
 			continue;
-		if (target->mark != MARK_NOTICE)
+		if (target->mark < MARK_NOTICE)
 			*reached = lappend(*reached, target);
-		target->reached_from = domain;
-		target->mark = rule->bump ? MARK_BUMP : MARK_NOTICE;
+		if (target->mark < MARK_SAME)
+			target->reached_from = domain;
+		target->mark = mark;
 		if (rule->bump)
 			*queue = lappend(*queue, target);
 	}
@@ -246,7 +266,8 @@ follow_rules(Domain *domain, List **reached, List **queue)
 /*
  * Follow the rules breadth first, so that reached_from leads back on a
  * shortest path.  Returns the domains reached, in that order, with their
- * marks set until the next call.
+ * marks set until the next call.  The source itself, which is not among them,
+ * gets MARK_BUMP if its change reaches all its keys.
  */
 static List *
 reach(Domain *source)
@@ -255,7 +276,7 @@ reach(Domain *source)
 	List	   *queue = list_make1(source);
 
 	closure_number++;
-	source->mark = MARK_BUMP;
+	source->mark = MARK_SAME;
 	source->reached_from = NULL;
 	while (queue != NIL)
 	{
@@ -276,12 +297,16 @@ compute_targets(Domain *source)
 	MemoryContext old = MemoryContextSwitchTo(rules_context);
 	ListCell   *lc;
 
+	source->reaches_itself = source->mark == MARK_BUMP;
+	source->carries_keys = false;
 	foreach(lc, reached)
 	{
 		CascadeTarget *target = palloc(sizeof(CascadeTarget));
 
 		target->domain = lfirst(lc);
-		target->bump = target->domain->mark == MARK_BUMP;
+		target->bump = target->domain->mark >= MARK_SAME;
+		target->same_key = target->domain->mark == MARK_SAME;
+		source->carries_keys |= target->same_key;
 		targets = lappend(targets, target);
 	}
 	MemoryContextSwitchTo(old);
@@ -390,7 +415,7 @@ cache_notify_cascade_closure(PG_FUNCTION_ARGS)
 		int			depth;
 
 		values[0] = CStringGetTextDatum(domain->name);
-		values[1] = CStringGetTextDatum(domain->mark == MARK_BUMP ?
+		values[1] = CStringGetTextDatum(domain->mark >= MARK_SAME ?
 										"invalidate" : "notify");
 		values[3] = path_to(domain, &depth);
 		values[2] = Int32GetDatum(depth);

@@ -28,7 +28,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "cache_notify.h"
+#include "change_set.h"
 
 #include "access/xact.h"
 #include "common/hashfn.h"
@@ -77,7 +77,9 @@ typedef struct JournalRecord
 	int			previous;		/* the key's journal field before */
 	int64		bumps;
 	int64		notices;
+	int64		keyed;
 	uint64		stamp[MAX_FRAME_DEPTH];
+	uint64		keyed_stamp[MAX_FRAME_DEPTH];
 } JournalRecord;
 
 /* Where in the journal the records of a nest level begin. */
@@ -93,6 +95,7 @@ typedef struct ChangeSet
 	key_table_hash *table;		/* NULL while there are few keys */
 	List	   *keys;			/* every key, in the order of first touch */
 	int			ntenants;		/* keys that name a tenant */
+	int			nbuckets;		/* see key_change.c */
 	uint64		generation;		/* cascade graph of the first touch */
 
 	JournalRecord *journal;
@@ -153,6 +156,7 @@ add_key(const ChangeKey *probe)
 	ChangeKey  *key = palloc0(sizeof(ChangeKey));
 
 	key->domain = probe->domain;
+	key->name = key->domain->name;
 	if (probe->tenant != NULL)
 	{
 		key->tenant = pnstrdup(probe->tenant, probe->tenant_len);
@@ -264,7 +268,7 @@ push_mark(int level)
  * Remember the state of a key before the current subtransaction changes it.
  * At the top level there is nothing to undo: an abort drops the whole set.
  */
-static void
+void
 journal_key(ChangeKey *key)
 {
 	int			level = GetCurrentTransactionNestLevel();
@@ -298,43 +302,36 @@ journal_key(ChangeKey *key)
 	record->previous = key->journal;
 	record->bumps = key->bumps;
 	record->notices = key->notices;
+	record->keyed = key->keyed;
 	memcpy(record->stamp, key->stamp, sizeof(key->stamp));
+	memcpy(record->keyed_stamp, key->keyed_stamp, sizeof(key->keyed_stamp));
 	key->journal = change_set->journal_len++;
 }
 
-/*
- * Carry a change of a key on to what its domain's rules reach; frame is that
- * of depth, or a negative depth for a change that no statement made.  A target
- * that is only delivered gets no stamp: it may still change in this statement.
- */
-static void
-cascade_key(ChangeKey *key, int depth)
+/* One more bucket is told apart.  False if there are too many. */
+bool
+change_set_count_bucket(void)
 {
-	ListCell   *lc;
+	if (change_set->nbuckets >= max_keys)
+		return false;
+	change_set->nbuckets++;
+	return true;
+}
 
-	foreach(lc, cascade_targets(key->domain))
-	{
-		CascadeTarget *target = lfirst(lc);
-		ChangeKey  *reached = change_set_key(target->domain, key->tenant,
-											 key->tenant_len);
+MemoryContext
+change_set_context(void)
+{
+	return change_set->context;
+}
 
-		if (depth >= 0 && reached->stamp[depth] == frames[depth])
-			continue;
-		journal_key(reached);
-		if (target->bump)
-		{
-			reached->bumps++;
-			if (depth >= 0)
-				reached->stamp[depth] = frames[depth];
-		}
-		else
-			reached->notices++;
-		reached->extra.all_keys = reached->extra.coarse = true;
-	}
+uint64
+current_frame(int i)
+{
+	return frames[i];
 }
 
 /* Trigger depths begin at 1. */
-static int
+int
 frame_index(int depth)
 {
 	return Min(Max(depth - 1, 0), MAX_FRAME_DEPTH - 1);
@@ -349,13 +346,22 @@ change_set_frame(int depth)
 	return in_statement[i] ? frames[i] : 0;
 }
 
-/* Has the current statement at this trigger depth counted the key already? */
+/* Has the current statement at this trigger depth counted the whole key? */
 bool
 change_set_touched(const ChangeKey *key, int depth)
 {
 	int			i = frame_index(depth);
 
-	return key->stamp[i] == frames[i];
+	return key->stamp[i] == frames[i] && key->keyed_stamp[i] != frames[i];
+}
+
+/* Has it counted the key, and tells the keys that it touches? */
+bool
+change_set_keys_touched(const ChangeKey *key, int depth)
+{
+	int			i = frame_index(depth);
+
+	return key->keyed_stamp[i] == frames[i];
 }
 
 /* A row changed: the current statement bumps the key, once. */
@@ -364,22 +370,19 @@ change_set_touch(ChangeKey *key, int depth)
 {
 	int			i = frame_index(depth);
 
-	if (key->stamp[i] == frames[i])
+	if (change_set_touched(key, depth))
 		return;
-	journal_key(key);
-	key->stamp[i] = frames[i];
-	key->bumps++;
-	cascade_key(key, i);
+	count_bump(key, i, false);
+	cascade_key(key, cascade_targets(key->domain), i, false);
 }
 
 /* Bump a key unconditionally: invalidate(). */
 void
 change_set_bump(ChangeKey *key)
 {
-	journal_key(key);
-	key->bumps++;
+	count_bump(key, NO_FRAME, false);
 	key->extra.all_keys = key->extra.coarse = true;
-	cascade_key(key, -1);
+	cascade_key(key, cascade_targets(key->domain), NO_FRAME, false);
 }
 
 /*
@@ -427,23 +430,21 @@ change_set_pending(void)
 	return pending;
 }
 
-/* Bumps of one key that this transaction has pending, 0 if it has none. */
-int64
-change_set_pending_bumps(const char *domain, const char *tenant)
+/* A key, if this transaction has touched it, or NULL. */
+ChangeKey *
+change_set_find(const char *name, const char *tenant)
 {
 	ChangeKey	probe;
-	ChangeKey  *key;
+	Domain	   *domain = change_set ? domain_find(name) : NULL;
 
-	if (change_set == NULL)
-		return 0;
-	key = find_key(&probe, domain_lookup(domain), tenant,
-				   tenant ? strlen(tenant) : 0);
-	return key ? key->bumps : 0;
+	return domain == NULL ? NULL :
+		find_key(&probe, domain, tenant, tenant ? strlen(tenant) : 0);
 }
 
 /*
  * Rules may have changed, in another session, since the keys were touched:
- * give every target of the rules as they are now at least one bump.
+ * give every target of the rules as they are now at least one bump.  Bumps
+ * then reach every key.
  */
 void
 change_set_recascade(void)
@@ -461,6 +462,7 @@ change_set_recascade(void)
 
 		if (key->bumps == 0)
 			continue;
+		key->keyed = 0;
 		foreach(lc2, cascade_targets(key->domain))
 		{
 			CascadeTarget *target = lfirst(lc2);
@@ -559,7 +561,10 @@ change_set_subabort(int level)
 
 			key->bumps = record->bumps;
 			key->notices = record->notices;
+			key->keyed = record->keyed;
 			memcpy(key->stamp, record->stamp, sizeof(key->stamp));
+			memcpy(key->keyed_stamp, record->keyed_stamp,
+				   sizeof(key->keyed_stamp));
 			key->journal = record->previous;
 		}
 		change_set->nmarks--;

@@ -46,7 +46,10 @@ write_changes(bool prepare)
 		ChangeKey  *key = lfirst(lc);
 
 		if (key->bumps > 0)
+		{
+			key_changes_write(&table, key);
 			counter_bump(&table, key);
+		}
 	}
 	FAULT_POINT("counted");
 

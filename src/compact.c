@@ -73,8 +73,7 @@ merge_rows(CounterTable *table, const char *domain, const char *tenant)
 	HeapTupleData row;
 	HeapTupleData first;
 	Buffer		first_buffer = InvalidBuffer;
-	TimestampTz last_modified = 0;
-	int64		n = 0;
+	Addend		sum = {0};
 	int			merged = 0;
 
 	InitDirtySnapshot(dirty);
@@ -94,8 +93,10 @@ merge_rows(CounterTable *table, const char *domain, const char *tenant)
 		}
 		else if (compat_heap_delete(table->heap, &row.t_self))
 		{
-			n += form->n;
-			last_modified = Max(last_modified, form->last_modified);
+			sum.n += form->n;
+			sum.modified = Max(sum.modified, form->last_modified);
+			counter_add_keyed(&sum.layout, &sum.keyed, form->layout,
+							  form->keyed);
 			merged++;
 		}
 	}
@@ -103,9 +104,9 @@ merge_rows(CounterTable *table, const char *domain, const char *tenant)
 
 	/* Somebody may have taken the first row meanwhile. */
 	if (merged > 0 &&
-		!counter_add_to_row(table, &first, first_buffer, n, last_modified, NULL))
+		!counter_add_to_row(table, &first, first_buffer, &sum, NULL))
 	{
-		counter_insert_row(table, domain, tenant, n, last_modified, NULL);
+		counter_insert_row(table, domain, tenant, &sum, NULL);
 		merged--;
 	}
 	if (BufferIsValid(first_buffer))

@@ -149,8 +149,8 @@ row_has_key(HeapTuple row, TupleDesc desc, const ChangeKey *key)
 
 	value = heap_getattr(row, Anum_counter_domain, desc, &isnull);
 	domain = DatumGetTextPP(value);
-	if (VARSIZE_ANY_EXHDR(domain) != strlen(key->domain->name) ||
-		memcmp(VARDATA_ANY(domain), key->domain->name,
+	if (VARSIZE_ANY_EXHDR(domain) != strlen(key->name) ||
+		memcmp(VARDATA_ANY(domain), key->name,
 			   VARSIZE_ANY_EXHDR(domain)) != 0)
 		return false;
 
@@ -213,20 +213,52 @@ remember_row(const ChangeKey *key, ItemPointer tid, Buffer buffer)
 }
 
 /*
+ * Add to a count of keyed bumps.  It is of the newest layout only: what there
+ * was of an older one, and bumps in an older one, reach every key.
+ */
+void
+counter_add_keyed(int64 *layout, int64 *keyed, int64 new_layout,
+				  int64 new_keyed)
+{
+	if (new_layout > *layout)
+	{
+		*layout = new_layout;
+		*keyed = 0;
+	}
+	if (new_layout == *layout)
+		*keyed += new_keyed;
+}
+
+static Addend
+addend_of(const ChangeKey *key)
+{
+	Addend		addend = {key->bumps, GetCurrentTimestamp()};
+
+	if (key->keyed > 0)
+	{
+		addend.layout = key->layout;
+		addend.keyed = key->keyed;
+	}
+	return addend;
+}
+
+/*
  * Add to this row version, which is in this buffer and pinned.  False if
  * another transaction was faster.  *tid is where the new version is.
  */
 bool
 counter_add_to_row(CounterTable *table, HeapTuple old, Buffer buffer,
-				   int64 n, TimestampTz modified, ItemPointer tid)
+				   const Addend *addend, ItemPointer tid)
 {
 	HeapTuple	new = heap_copytuple(old);
 	CounterForm *form = counter_form(new);
 	TM_FailureData failure;
 	TM_Result	result;
 
-	form->n += n;
-	form->last_modified = Max(form->last_modified, modified);
+	form->n += addend->n;
+	form->last_modified = Max(form->last_modified, addend->modified);
+	counter_add_keyed(&form->layout, &form->keyed, addend->layout,
+					  addend->keyed);
 	if (MAXALIGN(new->t_len) > PageGetHeapFreeSpace(BufferGetPage(buffer)))
 		form->moves++;			/* no lock: a wrong guess only costs time */
 	result = compat_heap_update(table->heap, &old->t_self, new,
@@ -248,10 +280,10 @@ static bool
 update_row(CounterTable *table, const ChangeKey *key, HeapTuple old,
 		   Buffer buffer)
 {
+	Addend		addend = addend_of(key);
 	ItemPointerData tid;
 
-	if (!counter_add_to_row(table, old, buffer, key->bumps,
-							GetCurrentTimestamp(), &tid))
+	if (!counter_add_to_row(table, old, buffer, &addend, &tid))
 		return false;
 	if (ItemPointerGetBlockNumber(&tid) !=
 		ItemPointerGetBlockNumber(&old->t_self))
@@ -356,7 +388,7 @@ bump_any_row(CounterTable *table, const ChangeKey *key)
 	bool		done = false;
 
 	InitDirtySnapshot(dirty);
-	search_begin(table, key->domain->name, key->tenant, &dirty);
+	search_begin(table, key->name, key->tenant, &dirty);
 	while (!done && search_next(table, &row))
 		done = row_is_free(&dirty) &&
 			update_row(table, key, &row, table->buffer);
@@ -414,15 +446,18 @@ cache_notify_counter_inserted(PG_FUNCTION_ARGS)
 /* Give the key another row.  *tid is where it is. */
 void
 counter_insert_row(CounterTable *table, const char *domain, const char *tenant,
-				   int64 n, TimestampTz modified, ItemPointer tid)
+				   const Addend *addend, ItemPointer tid)
 {
 	Datum		values[Natts_counter];
 	bool		nulls[Natts_counter] = {false};
 	HeapTuple	tuple;
 
-	values[Anum_counter_n - 1] = Int64GetDatum(n);
-	values[Anum_counter_last_modified - 1] = TimestampTzGetDatum(modified);
+	values[Anum_counter_n - 1] = Int64GetDatum(addend->n);
+	values[Anum_counter_last_modified - 1] =
+		TimestampTzGetDatum(addend->modified);
 	values[Anum_counter_row_id - 1] = Int64GetDatum(new_row_id());
+	values[Anum_counter_layout - 1] = Int64GetDatum(addend->layout);
+	values[Anum_counter_keyed - 1] = Int64GetDatum(addend->keyed);
 	values[Anum_counter_moves - 1] = Int32GetDatum(0);
 	values[Anum_counter_domain - 1] = CStringGetTextDatum(domain);
 	if (tenant != NULL)
@@ -442,10 +477,10 @@ counter_insert_row(CounterTable *table, const char *domain, const char *tenant,
 static void
 insert_row(CounterTable *table, const ChangeKey *key)
 {
+	Addend		addend = addend_of(key);
 	ItemPointerData tid;
 
-	counter_insert_row(table, key->domain->name, key->tenant, key->bumps,
-					   GetCurrentTimestamp(), &tid);
+	counter_insert_row(table, key->name, key->tenant, &addend, &tid);
 	remember_row(key, &tid, InvalidBuffer);
 }
 

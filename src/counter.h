@@ -16,10 +16,12 @@
 #define Anum_counter_n				1
 #define Anum_counter_last_modified	2
 #define Anum_counter_row_id			3
-#define Anum_counter_moves			4
-#define Anum_counter_domain			5
-#define Anum_counter_tenant_id		6
-#define Natts_counter				6
+#define Anum_counter_layout			4
+#define Anum_counter_keyed			5
+#define Anum_counter_moves			6
+#define Anum_counter_domain			7
+#define Anum_counter_tenant_id		8
+#define Natts_counter				8
 
 /* The columns of fixed width come first, so they can be changed in place. */
 typedef struct CounterForm
@@ -27,10 +29,21 @@ typedef struct CounterForm
 	int64		n;
 	TimestampTz last_modified;
 	int64		row_id;			/* the key has no other row with it */
+	int64		layout;			/* of keyed, see key.c */
+	int64		keyed;			/* the part of n whose keys have buckets */
 	int32		moves;			/* to other pages */
 } CounterForm;
 
 #define counter_form(row) ((CounterForm *) GETSTRUCT(row))
+
+/* What is added to a counter. */
+typedef struct Addend
+{
+	int64		n;
+	TimestampTz modified;
+	int64		layout;
+	int64		keyed;
+} Addend;
 
 /* More index entries of a key are not remembered. */
 #define MAX_PLACE_ENTRIES	64
@@ -62,11 +75,13 @@ typedef struct Place
 
 /* counter.c */
 extern void counter_open_index(CounterTable *table);
+extern void counter_add_keyed(int64 *layout, int64 *keyed, int64 new_layout,
+							  int64 new_keyed);
 extern bool counter_add_to_row(CounterTable *table, HeapTuple old, Buffer buffer,
-							   int64 n, TimestampTz modified, ItemPointer tid);
+							   const Addend *addend, ItemPointer tid);
 extern void counter_insert_row(CounterTable *table, const char *domain,
-							   const char *tenant, int64 n,
-							   TimestampTz modified, ItemPointer tid);
+							   const char *tenant, const Addend *addend,
+							   ItemPointer tid);
 
 /* counter_place.c */
 extern Buffer place_read_block(Relation rel, BlockNumber block, Buffer last);

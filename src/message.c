@@ -378,9 +378,8 @@ reset_messages(CounterTable *table, List *keys)
 			messages = add_reset(messages, former_route(lfirst(lc)));
 	if (strchr(default_channel, '{') != NULL)
 		foreach(lc, counter_domains(table))
-			if (!is_internal_domain((char *) lfirst(lc)))
-				messages = lappend(messages,
-								   reset_message(channel_name(NULL, lfirst(lc), NULL),
-												 NULL));
+			messages = lappend(messages,
+							   reset_message(channel_name(NULL, lfirst(lc), NULL),
+											 NULL));
 	return messages;
 }

@@ -116,6 +116,8 @@ add_watch_route(const Watch *watch)
 	domain = domain_lookup(watch->domain);
 	route = route_of_watch(watch);
 	route.domain = domain->name;
+	domain->layout = Max(domain->layout,
+						 trigger_layout(watch->args, watch->nargs));
 	if (OidIsValid(route.table) && watch->inherited)
 		return;					/* the parent is the table to tell of */
 	foreach(lc, domain->routes)
@@ -166,7 +168,7 @@ read_names(void)
 }
 
 /*
- * Bring Domain.routes and route_all() up to date.  May read the catalogs, and
+ * Bring Domain.routes, Domain.layout and route_all() up to date.  May read the catalogs, and
  * wait for a lock on them; what it leaves stays valid until the next call of
  * this or of cascade_load().
  */

@@ -17,6 +17,7 @@ typedef struct SumKey
 {
 	const char *domain;
 	const char *tenant;			/* NULL: shared */
+	int64		layout;			/* not 0: counter_sum_whole() */
 } SumKey;
 
 typedef struct SumEntry
@@ -43,7 +44,7 @@ hash_key(const char *domain, const char *tenant)
 static inline bool
 sum_keys_equal(SumKey a, SumKey b)
 {
-	return strcmp(a.domain, b.domain) == 0 &&
+	return strcmp(a.domain, b.domain) == 0 && a.layout == b.layout &&
 		(a.tenant == NULL) == (b.tenant == NULL) &&
 		(a.tenant == NULL || strcmp(a.tenant, b.tenant) == 0);
 }
@@ -83,9 +84,10 @@ sum_cache_create(CounterTable *table, Snapshot snapshot)
 
 /* The entry of a key; valid until the next call. */
 static SumEntry *
-get_entry(SumCache *cache, const char *domain, const char *tenant)
+get_entry(SumCache *cache, const char *domain, const char *tenant,
+		  int64 layout)
 {
-	SumKey		key = {domain, tenant};
+	SumKey		key = {domain, tenant, layout};
 	SumEntry   *entry = sum_table_lookup(cache->sums, key);
 	MemoryContext old;
 	bool		found;
@@ -93,7 +95,9 @@ get_entry(SumCache *cache, const char *domain, const char *tenant)
 
 	if (entry != NULL)
 		return entry;
-	sum = counter_sum(cache->table, domain, tenant, cache->snapshot);
+	sum = layout == 0 ?
+		counter_sum(cache->table, domain, tenant, cache->snapshot) :
+		counter_sum_whole(cache->table, domain, tenant, layout, cache->snapshot);
 	old = MemoryContextSwitchTo(cache->context);
 	key.domain = pstrdup(domain);
 	key.tenant = tenant ? pstrdup(tenant) : NULL;
@@ -108,14 +112,26 @@ get_entry(SumCache *cache, const char *domain, const char *tenant)
 int64
 sum_cache_read(SumCache *cache, const char *domain, const char *tenant)
 {
-	return get_entry(cache, domain, tenant)->sum;
+	return get_entry(cache, domain, tenant, 0)->sum;
+}
+
+/* What a name's version consists of, for a tenant or (NULL) shared. */
+int64
+sum_cache_read_name(SumCache *cache, const VersionName *name,
+					const char *tenant)
+{
+	int64		sum = get_entry(cache, name->domain, tenant, name->layout)->sum;
+
+	if (name->layout != 0)
+		sum += get_entry(cache, name->bucket, tenant, 0)->sum;
+	return sum;
 }
 
 /* True the first time that it is asked about a key. */
 bool
 sum_cache_first_report(SumCache *cache, const char *domain, const char *tenant)
 {
-	SumEntry   *entry = get_entry(cache, domain, tenant);
+	SumEntry   *entry = get_entry(cache, domain, tenant, 0);
 	bool		first = !entry->reported;
 
 	entry->reported = true;

@@ -9,6 +9,9 @@
  * within a history, so an equal sum means that nothing has changed.  Both are
  * read in the snapshot of the query, on a standby in the standby's.
  *
+ * A token of a key says which bucket it was read from, in which layout (key.c).
+ * So it can be compared whatever has become of the domain's keys since.
+ *
  * A transaction that has changed one of the domains sees what nobody else
  * sees yet, and its counters have not moved: it gets no token, and no token
  * is current for it.
@@ -64,47 +67,6 @@ end_question(Question *question)
 	counter_close(&question->table, AccessShareLock);
 }
 
-static int
-compare_names(const ListCell *a, const ListCell *b)
-{
-	return strcmp(lfirst(a), lfirst(b));
-}
-
-/* The domains that a caller names, checked, sorted, each once. */
-List *
-domain_arguments(FunctionCallInfo fcinfo, int n)
-{
-	List	   *names = NIL;
-	List	   *unique = NIL;
-	Datum	   *elements;
-	bool	   *nulls;
-	int			count = 0;
-	ListCell   *lc;
-
-	if (!PG_ARGISNULL(n))
-		deconstruct_array(PG_GETARG_ARRAYTYPE_P(n), TEXTOID, -1, false,
-						  TYPALIGN_INT, &elements, &nulls, &count);
-	if (count == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("no domain is named"),
-				 errhint("Name every domain that the cached result was computed from.")));
-	for (int i = 0; i < count; i++)
-	{
-		if (nulls[i])
-			ereport(ERROR,
-					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-					 errmsg("domain must not be null")));
-		names = lappend(names, TextDatumGetCString(elements[i]));
-		check_domain_name(llast(names));
-	}
-	list_sort(names, compare_names);
-	foreach(lc, names)
-		if (unique == NIL || strcmp(llast(unique), lfirst(lc)) != 0)
-			unique = lappend(unique, lfirst(lc));
-	return unique;
-}
-
 /*
  * The tenant that a caller names, or NULL.  One that is too long has no
  * counters of its own: its changes are shared ones.
@@ -119,41 +81,75 @@ tenant_argument(FunctionCallInfo fcinfo, int n)
 	return text_to_cstring(tenant);
 }
 
-/* Has this transaction changed what the tenant sees of the domain? */
+/* Has this transaction changed what the tenant sees of the name? */
 static bool
-is_pending(const char *domain, const char *tenant)
+is_pending(const VersionName *name, const char *tenant)
 {
 	return change_set_active() &&
-		(change_set_pending_bumps(domain, NULL) > 0 ||
-		 (tenant != NULL && change_set_pending_bumps(domain, tenant) > 0));
+		(pending_bumps(name, NULL) > 0 ||
+		 (tenant != NULL && pending_bumps(name, tenant) > 0));
+}
+
+/* By the counters that they are read from. */
+static int
+compare_counters(const ListCell *a, const ListCell *b)
+{
+	const VersionName *x = lfirst(a);
+	const VersionName *y = lfirst(b);
+	int			result = strcmp(x->domain, y->domain);
+
+	if (result == 0)
+		result = x->layout < y->layout ? -1 : x->layout > y->layout;
+	if (result == 0 && x->layout != 0)
+		result = strcmp(x->bucket, y->bucket);
+	return result;
+}
+
+/* Names that differ in what they are read from. */
+static List *
+distinct_counters(List *names)
+{
+	List	   *distinct = NIL;
+	ListCell   *lc;
+
+	list_sort(names, compare_counters);
+	foreach(lc, names)
+		if (distinct == NIL ||
+			compare_counters(list_tail(distinct), lc) != 0)
+			distinct = lappend(distinct, lfirst(lc));
+	return distinct;
 }
 
 /* Write a token without its checksum; false if there can be none now. */
 static bool
 write_token(StringInfo buf, Question *question, const char *tenant,
-			List *domains)
+			List *names)
 {
 	ListCell   *lc;
 
-	foreach(lc, domains)
+	names = distinct_counters(names);
+	foreach(lc, names)
 		if (is_pending(lfirst(lc), tenant))
 			return false;
 
 	encode_begin(buf, KIND_TOKEN);
 	encode_fixed64(buf, question->history.fingerprint);
-	encode_integer(buf, list_length(domains) * 2 + (tenant != NULL));
+	encode_integer(buf, list_length(names) * 2 + (tenant != NULL));
 	if (tenant != NULL)
 		encode_string(buf, tenant);
-	foreach(lc, domains)
+	foreach(lc, names)
 	{
-		const char *domain = lfirst(lc);
+		VersionName *name = lfirst(lc);
 
-		encode_string(buf, domain);
-		encode_integer(buf, counter_sum(&question->table, domain, NULL,
-										question->snapshot));
+		encode_string(buf, name->domain);
+		encode_integer(buf, name->layout);
+		if (name->layout != 0)
+			encode_integer(buf, layout_bucket(name->layout, name->hash));
+		encode_integer(buf, name_sum(&question->table, name, NULL,
+									 question->snapshot));
 		if (tenant != NULL)
-			encode_integer(buf, counter_sum(&question->table, domain, tenant,
-											question->snapshot));
+			encode_integer(buf, name_sum(&question->table, name, tenant,
+									 question->snapshot));
 	}
 	return true;
 }
@@ -163,14 +159,14 @@ Datum
 cache_notify_token(PG_FUNCTION_ARGS)
 {
 	char	   *tenant = tenant_argument(fcinfo, 0);
-	List	   *domains = domain_arguments(fcinfo, 1);
+	List	   *names = name_arguments(fcinfo, 1);
 	Question	question;
 	StringInfoData buf;
 	bool		done;
 
 	if (!begin_question(&question))
 		PG_RETURN_NULL();
-	done = write_token(&buf, &question, tenant, domains);
+	done = write_token(&buf, &question, tenant, names);
 	end_question(&question);
 	if (!done)
 		PG_RETURN_NULL();
@@ -185,6 +181,23 @@ reject_token(void)
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("invalid token"),
 			 errhint("Pass what cache_notify.token() returned, unchanged.")));
+}
+
+/* Read which counters a token speaks of. */
+static void
+decode_name(Decoder *decoder, VersionName *name)
+{
+	memset(name, 0, sizeof(VersionName));
+	name->domain = decode_string(decoder);
+	name->layout = decode_integer(decoder);
+	if (name->layout != 0)
+		name->hash = decode_integer(decoder);
+	if (decoder->failed || strlen(name->domain) >= NAMEDATALEN ||
+		name->layout < 0)
+		reject_token();
+	if (name->layout != 0)
+		name->bucket = bucket_name(name->domain, name->layout,
+								   layout_bucket(name->layout, name->hash));
 }
 
 /*
@@ -211,14 +224,13 @@ token_is_current(const text *token, Question *question, SumCache *cache)
 		tenant = decode_string(&decoder);
 	for (ndomains >>= 1; ndomains > 0 && !decoder.failed && current; ndomains--)
 	{
-		char	   *domain = decode_string(&decoder);
+		VersionName name;
 
-		if (decoder.failed || strlen(domain) >= NAMEDATALEN)
-			reject_token();
-		current = !is_pending(domain, tenant) &&
-			decode_integer(&decoder) == sum_cache_read(cache, domain, NULL) &&
+		decode_name(&decoder, &name);
+		current = !is_pending(&name, tenant) &&
+			decode_integer(&decoder) == sum_cache_read_name(cache, &name, NULL) &&
 			(tenant == NULL ||
-			 decode_integer(&decoder) == sum_cache_read(cache, domain, tenant));
+			 decode_integer(&decoder) == sum_cache_read_name(cache, &name, tenant));
 	}
 	if (current && !decode_end(&decoder))
 		reject_token();
@@ -280,7 +292,7 @@ cache_notify_stale(PG_FUNCTION_ARGS)
 
 /* The entity tag of a state, in its quotes; NULL if there can be none now. */
 static text *
-make_etag(const char *tenant, List *domains)
+make_etag(const char *tenant, List *names)
 {
 	Question	question;
 	StringInfoData buf;
@@ -290,7 +302,7 @@ make_etag(const char *tenant, List *domains)
 
 	if (!begin_question(&question))
 		return NULL;
-	done = write_token(&buf, &question, tenant, domains);
+	done = write_token(&buf, &question, tenant, names);
 	end_question(&question);
 	if (!done)
 		return NULL;
@@ -308,7 +320,7 @@ Datum
 cache_notify_etag(PG_FUNCTION_ARGS)
 {
 	text	   *etag = make_etag(tenant_argument(fcinfo, 0),
-								 domain_arguments(fcinfo, 1));
+								 name_arguments(fcinfo, 1));
 
 	if (etag == NULL)
 		PG_RETURN_NULL();
@@ -353,12 +365,12 @@ Datum
 cache_notify_matches(PG_FUNCTION_ARGS)
 {
 	char	   *tenant = tenant_argument(fcinfo, 1);
-	List	   *domains = domain_arguments(fcinfo, 2);
+	List	   *names = name_arguments(fcinfo, 2);
 	text	   *etag;
 
 	if (PG_ARGISNULL(0))
 		PG_RETURN_BOOL(false);
-	etag = make_etag(tenant, domains);
+	etag = make_etag(tenant, names);
 	PG_RETURN_BOOL(etag != NULL &&
 				   header_names(text_to_cstring(PG_GETARG_TEXT_PP(0)),
 								text_to_cstring(etag)));
@@ -373,28 +385,28 @@ cache_notify_versions(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	char	   *tenant = tenant_argument(fcinfo, 0);
-	List	   *domains = domain_arguments(fcinfo, 1);
+	List	   *names = name_arguments(fcinfo, 1);
 	Question	question;
 	ListCell   *lc;
 
 	compat_materialize_result(fcinfo);
 	if (!begin_question(&question))
 		return (Datum) 0;
-	foreach(lc, domains)
+	foreach(lc, names)
 	{
-		const char *domain = lfirst(lc);
-		bool		pending = is_pending(domain, tenant);
+		VersionName *name = lfirst(lc);
+		bool		pending = is_pending(name, tenant);
 		int64		version = question.history.origin;
 		Datum		values[3];
 		bool		nulls[3] = {false, pending, pending};
 
-		version += counter_sum(&question.table, domain, NULL,
-							   question.snapshot);
-		values[0] = CStringGetTextDatum(domain);
+		version += name_sum(&question.table, name, NULL,
+							question.snapshot);
+		values[0] = CStringGetTextDatum(name->key ? name->text : name->domain);
 		values[2] = Int64GetDatum(version);
 		if (tenant != NULL)
-			version += counter_sum(&question.table, domain, tenant,
-								   question.snapshot);
+			version += name_sum(&question.table, name, tenant,
+							question.snapshot);
 		values[1] = Int64GetDatum(version);
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}

@@ -21,7 +21,6 @@
 
 #include "access/htup_details.h"
 #include "access/xact.h"
-#include "catalog/pg_collation.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
 #include "mb/pg_wchar.h"
@@ -39,24 +38,6 @@ PG_FUNCTION_INFO_V1(cache_notify_row_change);
 PG_FUNCTION_INFO_V1(cache_notify_statement_change);
 
 int64		trigger_rows_seen = 0;
-
-/* One execution of a trigger: by a statement, for all its rows. */
-typedef struct TriggerState
-{
-	TriggerConfig *config;
-	int			depth;			/* trigger depth, see change_set.c */
-
-	/* the tenant seen last */
-	ChangeKey  *last_key;
-	Datum		last_tenant;
-	Size		last_size;		/* allocated for it, if by reference */
-	MemoryContext context;
-
-	/* set once tenants of the statement do not fit into the change set */
-	ChangeKey  *overflow_key;
-
-	int			noted;			/* operations that table_event.c knows of */
-} TriggerState;
 
 /* How many triggers deep are we?  1 in a trigger of a top-level statement. */
 int
@@ -105,62 +86,12 @@ get_trigger_state(FunctionCallInfo fcinfo, const char *function, bool for_row)
 	return flinfo->fn_extra;
 }
 
-/* The text form of a tenant, as a cast to text gives it. */
-static const char *
-tenant_text(TriggerState *state, Datum value, int *len)
-{
-	text	   *t;
-
-	if (!state->config->tenant_is_text && !state->config->tenant_cast)
-	{
-		char	   *string = OutputFunctionCall(&state->config->tenant_function, value);
-
-		*len = strlen(string);
-		return string;
-	}
-	t = state->config->tenant_is_text ? DatumGetTextPP(value) :
-		DatumGetTextPP(FunctionCall1Coll(&state->config->tenant_function,
-										 DEFAULT_COLLATION_OID, value));
-	*len = VARSIZE_ANY_EXHDR(t);
-	return VARDATA_ANY(t);
-}
-
-/*
- * The text of a tenant whose type is written differently under different
- * settings.  pg_dump and postgres_fdw fix the same ones.
- */
-static const char *
-tenant_text_with_fixed_settings(TriggerState *state, Datum value, int *len)
-{
-	static const char *const settings[][2] = {
-		{"datestyle", "ISO, YMD"},
-		{"timezone", "UTC"},
-		{"intervalstyle", "postgres"},
-		{"extra_float_digits", "3"},
-		{"bytea_output", "hex"},
-		{"lc_monetary", "C"},
-		{"search_path", "pg_catalog"}
-	};
-	int			level = NewGUCNestLevel();
-	const char *result;
-
-	for (int i = 0; i < lengthof(settings); i++)
-		(void) set_config_option(settings[i][0], settings[i][1],
-								 PGC_USERSET, PGC_S_SESSION,
-								 GUC_ACTION_SAVE, true, 0, false);
-	result = tenant_text(state, value, len);
-	AtEOXact_GUC(true, level);
-	return result;
-}
-
 /* The key of a tenant that is not the one seen last. */
 static ChangeKey *
 key_of_tenant(TriggerState *state, Datum value)
 {
 	int			len;
-	const char *tenant = state->config->tenant_needs_settings ?
-		tenant_text_with_fixed_settings(state, value, &len) :
-		tenant_text(state, value, &len);
+	const char *tenant = column_text(&state->config->tenant, value, &len);
 	ChangeKey  *key = change_set_key(state->config->domain, tenant, len);
 
 	if (key->tenant == NULL && change_set_full())
@@ -173,11 +104,11 @@ static void
 remember_tenant(TriggerState *state, ChangeKey *key, Datum value)
 {
 	state->last_key = NULL;
-	if (state->config->tenant_byval)
+	if (state->config->tenant.byval)
 		state->last_tenant = value;
 	else
 	{
-		Size		size = datumGetSize(value, false, state->config->tenant_len);
+		Size		size = datumGetSize(value, false, state->config->tenant.len);
 
 		if (size > state->last_size)
 		{
@@ -241,13 +172,13 @@ is_last_tenant(const TriggerState *state, Datum value)
 	const char *a,
 			   *b;
 
-	if (state->config->tenant_byval)
+	if (state->config->tenant.byval)
 		return value == state->last_tenant;
 	a = DatumGetPointer(value);
 	b = DatumGetPointer(state->last_tenant);
-	if (state->config->tenant_len > 0)
-		return memcmp(a, b, state->config->tenant_len) == 0;
-	if (state->config->tenant_len == -2)
+	if (state->config->tenant.len > 0)
+		return memcmp(a, b, state->config->tenant.len) == 0;
+	if (state->config->tenant.len == -2)
 		return strcmp(a, b) == 0;
 	return VARSIZE_ANY(a) == VARSIZE_ANY(b) && memcmp(a, b, VARSIZE_ANY(a)) == 0;
 }
@@ -259,9 +190,9 @@ key_of_row(TriggerState *state, HeapTuple tuple, TupleDesc desc)
 	Datum		value;
 	ChangeKey  *key;
 
-	if (state->config->tenant_column == 0)
+	if (!state->config->has_tenant_column)
 		return key_of_statement(state);
-	value = heap_getattr(tuple, state->config->tenant_column, desc, &isnull);
+	value = heap_getattr(tuple, state->config->tenant.attnum, desc, &isnull);
 	if (isnull)
 		return change_set_key(state->config->domain, NULL, 0);
 	if (state->last_key != NULL && is_last_tenant(state, value))
@@ -337,14 +268,23 @@ static void
 note_extra(TriggerState *state, ChangeKey *key, HeapTuple tuple,
 		   TupleDesc desc, int operation)
 {
-	ExtraFields *extra = &key->extra;
+	TriggerConfig *config = state->config;
+	char	   *json = NULL;
 
-	extra->wanted = true;
-	extra->operations |= operation;
-	if (state->config->nkey_columns == 0)
-		extra->all_keys = true;
-	else if (!extra->all_keys)
-		extra_add_key(extra, key_as_json(state, tuple, desc));
+	if (config->fields != 0)
+	{
+		key->extra.wanted = true;
+		key->extra.operations |= operation;
+	}
+	if ((config->fields & FIELD_KEYS) && !key->extra.all_keys)
+		json = config->layout != 0 ? row_key_as_json(state, tuple, desc) :
+			config->nkey_columns > 0 ? key_as_json(state, tuple, desc) : NULL;
+	if (json != NULL)
+		extra_add_key(&key->extra, json);
+	else
+		key->extra.all_keys = true;
+	if (config->layout != 0)
+		change_set_tell_key(key, json);
 }
 
 /* The primary key of a row as the payload format writes it, or NULL. */
@@ -398,12 +338,12 @@ static void
 touch_row(TriggerState *state, ChangeKey *key, HeapTuple tuple,
 		  TupleDesc desc, int operation)
 {
-	change_set_touch(key, state->depth);
-	FAULT_POINT("trigger");
-	if (state->config->fields == 0)
-		key->extra.all_keys = true;
+	if (state->config->layout != 0)
+		touch_row_key(state, key, tuple, desc);
 	else
-		note_extra(state, key, tuple, desc, operation);
+		change_set_touch(key, state->depth);
+	FAULT_POINT("trigger");
+	note_extra(state, key, tuple, desc, operation);
 	note_event(state, key, tuple, desc, operation);
 }
 
@@ -439,19 +379,22 @@ update_change(TriggerState *state, HeapTuple old, HeapTuple new, TupleDesc desc)
 {
 	ChangeKey  *new_key = key_of_row(state, new, desc);
 	ChangeKey  *old_key = key_of_row(state, old, desc);
+	bool		same_key;
 
 	if (is_told(state, OPERATION_UPDATE) &&
 		change_set_touched(old_key, state->depth) &&
 		change_set_touched(new_key, state->depth))
 		return;
 
-	/* A row that moves between tenants has changed, whatever columns count. */
-	if (old_key == new_key &&
+	/* A row that moves to another tenant or key has changed in any case. */
+	same_key = old_key == new_key &&
+		(state->config->layout == 0 || same_row_key(state, old, new, desc));
+	if (same_key &&
 		(state->config->ncolumns > 0 ? same_columns(state, old, new, desc) :
 		 same_row(old, new)))
 		return;
 	touch_row(state, old_key, old, desc, OPERATION_UPDATE);
-	if (old_key != new_key || rows_matter(state))
+	if (!same_key || rows_matter(state))
 		touch_row(state, new_key, new, desc, OPERATION_UPDATE);
 }
 

@@ -10,6 +10,8 @@
  *	  tenant_column		column that holds the tenant; none: shared changes
  *	  tenant_setting	setting that holds it instead
  *	  column			one for each column that counts; none: all do
+ *	  key				one for each column of the rows' key; none: no keys
+ *	  layout			of the domain's keys, see key.c
  *	  granularity		'statement': bump for each statement, seen rows or not
  *	  field				one for each extra payload field, see route.c
  *	  channel, payload, payload_suffix	see route.c
@@ -27,15 +29,11 @@
 #include "cache_notify.h"
 
 #include "access/htup_details.h"
-#include "access/transam.h"
 #include "access/xact.h"
 #include "catalog/pg_index.h"
-#include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "executor/spi.h"
-#include "parser/parse_coerce.h"
 #include "utils/inval.h"
-#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
@@ -101,72 +99,6 @@ trigger_argument(char **args, int nargs, const char *name)
 	return NULL;
 }
 
-/*
- * Types whose text is the same under every setting.  The text of any other
- * value is made with fixed settings, as it names the tenant.
- */
-static bool
-text_is_stable(Oid type)
-{
-	switch (type)
-	{
-		case UUIDOID:
-		case INT2OID:
-		case INT4OID:
-		case INT8OID:
-		case OIDOID:
-		case NUMERICOID:
-		case BOOLOID:
-		case NAMEOID:
-		case CHAROID:
-		case TEXTOID:
-		case BPCHAROID:
-		case VARCHAROID:
-		case INETOID:
-		case CIDROID:
-			return true;
-		default:
-			return type_is_enum(type);
-	}
-}
-
-static void
-prepare_tenant_column(TriggerConfig *config, Relation rel, const char *name)
-{
-	TupleDesc	desc = RelationGetDescr(rel);
-	AttrNumber	attnum = SPI_fnumber(desc, name);
-	Form_pg_attribute attr;
-	Oid			type;
-	Oid			function;
-	bool		is_varlena;
-
-	if (attnum <= 0)
-		return;					/* gone or renamed: changes are shared */
-	attr = TupleDescAttr(desc, attnum - 1);
-	type = getBaseType(attr->atttypid);
-	config->tenant_column = attnum;
-	config->tenant_byval = attr->attbyval;
-	config->tenant_len = attr->attlen;
-	config->tenant_needs_settings = !text_is_stable(type);
-	switch (find_coercion_pathway(TEXTOID, type, COERCION_EXPLICIT, &function))
-	{
-		case COERCION_PATH_RELABELTYPE:
-			config->tenant_is_text = true;
-			return;
-		case COERCION_PATH_FUNC:
-			config->tenant_cast = true;
-			break;
-		default:
-			getTypeOutputInfo(type, &function, &is_varlena);
-			break;
-	}
-	fmgr_info_cxt(function, &config->tenant_function, config->context);
-
-	/* A user's function may be replaced any time: look again next time. */
-	if (function >= FirstNormalObjectId)
-		config->valid = false;
-}
-
 static void
 prepare_columns(TriggerConfig *config, Relation rel, Trigger *trigger)
 {
@@ -187,6 +119,37 @@ prepare_columns(TriggerConfig *config, Relation rel, Trigger *trigger)
 		}
 		config->columns[config->ncolumns++] = attnum;
 	}
+}
+
+/*
+ * The columns of a row's key, each with an argument of its own.  Without one
+ * of them (gone or renamed) keys cannot be told.
+ */
+static void
+prepare_key_texts(TriggerConfig *config, Relation rel, Trigger *trigger)
+{
+	const size_t len = strlen("key=");
+
+	config->layout = trigger_layout(trigger->tgargs, trigger->tgnargs);
+	for (int i = 0; i < trigger->tgnargs && config->layout != 0; i++)
+	{
+		ColumnText *column = &config->key_texts[config->nkey_texts];
+
+		if (strncmp(trigger->tgargs[i], "key=", len) != 0)
+			continue;
+		if (config->nkey_texts == INDEX_MAX_KEYS ||
+			!column_text_prepare(column, rel, trigger->tgargs[i] + len,
+								 config->context))
+		{
+			config->layout = 0;
+			return;
+		}
+		if (!column->lasting)
+			config->valid = false;
+		config->nkey_texts++;
+	}
+	if (config->nkey_texts == 0)
+		config->layout = 0;
 }
 
 /* The columns of the primary key, whose values payloads are to tell. */
@@ -255,11 +218,18 @@ create_config(TriggerData *trigdata)
 	if (tenant_setting != NULL)
 		config->tenant_setting = pstrdup(tenant_setting);
 	else if (tenant_column != NULL)
-		prepare_tenant_column(config, rel, tenant_column);
+	{
+		/* If it is gone or renamed, changes are shared. */
+		config->has_tenant_column =
+			column_text_prepare(&config->tenant, rel, tenant_column, context);
+		if (config->has_tenant_column && !config->tenant.lasting)
+			config->valid = false;
+	}
+	prepare_key_texts(config, rel, trigger);
 	prepare_columns(config, rel, trigger);
 	config->fields = route_fields(args, nargs) &
 		(FIELD_OPERATIONS | FIELD_KEYS);
-	if (config->fields & FIELD_KEYS)
+	if ((config->fields & FIELD_KEYS) && config->layout == 0)
 		prepare_key_columns(config, rel);
 	prepare_events(config, rel, trigger_argument(args, nargs, "payload"));
 	if (invalidations != invalidations_before)

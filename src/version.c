@@ -37,20 +37,22 @@ cache_notify_version(PG_FUNCTION_ARGS)
 {
 	char	   *domain = text_argument(fcinfo, 0);
 	char	   *tenant = text_argument(fcinfo, 1);
+	Snapshot	snapshot = GetActiveSnapshot();
 	CounterTable table;
+	VersionName *name;
 	int64		version;
 
 	if (domain == NULL)
 		PG_RETURN_NULL();
-	check_domain_name(domain);
+	name = parse_name(domain);
 	if (!counter_open(&table, AccessShareLock))
 		PG_RETURN_NULL();
-	version = counter_version(&table, domain, tenant, GetActiveSnapshot());
-	counter_close(&table, AccessShareLock);
-
-	version += change_set_pending_bumps(domain, NULL);
+	version = epoch_origin(&table, snapshot) +
+		name_sum(&table, name, NULL, snapshot) + pending_bumps(name, NULL);
 	if (tenant != NULL)
-		version += change_set_pending_bumps(domain, tenant);
+		version += name_sum(&table, name, tenant, snapshot) +
+			pending_bumps(name, tenant);
+	counter_close(&table, AccessShareLock);
 	PG_RETURN_INT64(version);
 }
 
@@ -60,16 +62,22 @@ cache_notify_invalidate(PG_FUNCTION_ARGS)
 {
 	char	   *domain = text_argument(fcinfo, 0);
 	char	   *tenant = text_argument(fcinfo, 1);
+	VersionName *name;
+	ChangeKey  *key;
 
 	if (domain == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("domain must not be null")));
-	check_domain_name(domain);
 	PreventCommandIfReadOnly("invalidate()");
 	PreventCommandIfParallelMode("invalidate()");
-	change_set_bump(change_set_key(domain_lookup(domain), tenant,
-								   tenant ? strlen(tenant) : 0));
+	name = parse_name(domain);
+	key = change_set_key(domain_lookup(name->domain), tenant,
+						 tenant ? strlen(tenant) : 0);
+	if (name->layout != 0)
+		change_set_bump_key(key, name);
+	else
+		change_set_bump(key);
 	PG_RETURN_VOID();
 }
 

@@ -517,13 +517,15 @@ watches_rename_column(Oid relid, const char *old, const char *new)
 	{
 		Watch	   *watch = lfirst(lc);
 		bool		tenant,
-					counted;
+					counted,
+					keyed;
 
 		if (!OidIsValid(watch->trigger))
 			continue;
 		tenant = replace_value(watch, "tenant_column", old, new);
 		counted = replace_value(watch, "column", old, new);
-		if (tenant || counted)
+		keyed = replace_value(watch, "key", old, new);
+		if (tenant || counted || keyed)
 			write_arguments(watch);
 	}
 }

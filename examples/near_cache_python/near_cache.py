@@ -7,7 +7,9 @@ has changed.
     prices = cache.get(connection, "acme", ["price"], "all prices", load_prices)
 
 load_prices(connection) runs the query; the name "all prices" tells results of
-the same tenant apart; ["price"] are the domains that the query reads.
+the same tenant apart; ["price"] are the domains that the query reads, or keys
+of them: ["price/123"]. A change of other keys leaves such a result alone if the
+payloads tell the keys (setup_table_invalidation with keys and fields => '{keys}').
 
 What get() promises: it never returns a result that is older than what was
 delivered to this process, and none at all from memory while deliveries do not
@@ -23,6 +25,7 @@ import socket
 import threading
 import time
 from dataclasses import dataclass
+from typing import NamedTuple, Optional
 
 import psycopg
 from psycopg import sql
@@ -31,19 +34,35 @@ from psycopg.rows import tuple_row
 
 # One statement, one snapshot: the token and the versions belong together.
 VERSIONS = """
-    SELECT cache_notify.token(%(tenant)s::text, VARIADIC %(domains)s::text[]),
+    SELECT cache_notify.token(%(tenant)s::text, VARIADIC %(names)s::text[]),
            current_setting('transaction_isolation') = 'read committed',
            domain, version, shared_version
     FROM cache_notify.versions(%(tenant)s::text, VARIADIC %(domains)s::text[])"""
+
+
+class Part(NamedTuple):
+    """What an entry depends on: a domain, or one key of it, for a tenant or
+    (None) in the changes that concern all tenants."""
+    tenant: Optional[str]
+    domain: str
+    key: Optional[str]
 
 
 @dataclass(frozen=True)
 class Entry:
     value: object
     token: str
-    # What it is as new as: (tenant, domain) -> version, and for changes that
-    # concern all tenants (None, domain) -> shared version.
-    versions: dict
+    versions: dict      # Part -> version of its domain that the value is as new as
+
+
+def parse_name(name):
+    """'contract/123' -> ('contract', '123'); 'contract' -> ('contract', None)"""
+    domain, slash, key = name.partition("/")
+    if name.startswith("cache_notify/"):
+        return name, None
+    for escaped, character in (("%2F", "/"), ("%2f", "/"), ("%25", "%")):
+        domain = domain.replace(escaped, character)
+    return domain, key.lower() if slash else None
 
 
 class NearCache:
@@ -64,9 +83,11 @@ class NearCache:
 
         self._lock = threading.Lock()
         self._entries = {}      # (tenant, name) -> Entry
-        self._watching = {}     # key of Entry.versions -> {(tenant, name)}
-        self._heard = {}        # the same key -> highest version delivered
-        self._generation = 0    # moves when that is forgotten
+        self._watching = {}     # (tenant, domain) -> key -> {(tenant, name)}
+        self._heard = {}        # Part -> highest version delivered
+        self._all_keys = {}     # (tenant, domain) -> the same, of all its keys
+        self._generation = 0    # moves when these are forgotten
+        self._overdue = None    # (tenant, domain) -> version not delivered yet
         self._lease_ends = 0.0  # 0: not listening
 
         self._position = None   # changes before it need not be asked for
@@ -114,59 +135,81 @@ class NearCache:
     @staticmethod
     def _ask(connection, tenant, domains):
         """The token (None if this transaction has changed one of the domains),
-        whether each statement has a new snapshot, and the versions."""
+        whether each statement has a new snapshot, and the versions by Part."""
+        parts = [parse_name(name) for name in domains]
         with connection.cursor(row_factory=tuple_row) as cursor:
-            rows = cursor.execute(VERSIONS, {"tenant": tenant, "domains": domains}).fetchall()
+            rows = cursor.execute(VERSIONS, {
+                "tenant": tenant, "names": domains,
+                "domains": [name.partition("/")[0] if key is not None else name
+                            for name, (_, key) in zip(domains, parts)]}).fetchall()
+        known = {domain: (version, shared) for _, _, domain, version, shared in rows}
         versions = {}
-        for _, _, domain, version, shared_version in rows:
-            versions[tenant, domain] = version
-            versions[None, domain] = shared_version
+        for domain, key in parts:
+            versions[Part(tenant, domain, key)], versions[Part(None, domain, key)] = known[domain]
         return rows[0][0], rows[0][1], versions
 
     def _ask_floor(self, primary, tenant, domains):
         """A standby may lag behind what was delivered before anybody asked for
         this tenant. So the primary says where to start, once."""
-        if any((tenant, domain) not in self._heard for domain in domains):
+        if any(Part(tenant, *parse_name(name)) not in self._heard for name in domains):
             _, _, versions = self._ask(primary, tenant, domains)
-            for (tenant, domain), version in versions.items():
-                self._hear(tenant, domain, version)
+            for part, version in versions.items():
+                self._hear(part.tenant, part.domain, version,
+                           None if part.key is None else [part.key])
+
+    def _floor(self, part):
+        """The version below which nothing of this part may be stored."""
+        heard = self._heard.get(part, 0)
+        if part.key is None:
+            return heard
+        return max(heard, self._all_keys.get((part.tenant, part.domain), 0))
 
     def _store(self, key, entry, generation):
         with self._lock:
             if generation != self._generation:
                 return          # what was delivered meanwhile is forgotten
-            if any(version < self._heard.get(watched, 0)
-                   for watched, version in entry.versions.items()):
+            if any(version < self._floor(part) for part, version in entry.versions.items()):
                 return          # came too late: its own drop is already past
             self._drop(key)
             if len(self._entries) >= self._max_entries:
                 self._drop(next(iter(self._entries)))
             self._entries[key] = entry
-            for watched in entry.versions:
-                self._watching.setdefault(watched, set()).add(key)
+            for part in entry.versions:
+                self._watching.setdefault(part[:2], {}).setdefault(part.key, set()).add(key)
 
     # ----------------------------------------------------------- forgetting
 
-    def _hear(self, tenant, domain, version):
-        """(tenant, domain) has reached this version; tenant None: the shared
-        one, which concerns the entries of every tenant."""
-        watched = (tenant, domain)
+    def _hear(self, tenant, domain, version, keys=None):
+        """(tenant, domain) has reached this version, and since it was last heard
+        of, these keys have changed (None: any); tenant None: the shared one,
+        which concerns the entries of every tenant."""
         with self._lock:
             if len(self._heard) >= self._max_entries:
                 self._generation += 1       # fills in flight might need them
                 self._heard.clear()
-            self._heard[watched] = max(version, self._heard.get(watched, 0))
-            for key in list(self._watching.get(watched, ())):
-                if self._entries[key].versions[watched] < version:
-                    self._drop(key)
+                self._all_keys.clear()
+            heard, place = self._heard, (tenant, domain)
+            changed = [None] + ([key.lower() for key in keys] if keys is not None else [])
+            for part in (Part(tenant, domain, key) for key in changed):
+                heard[part] = max(version, heard.get(part, 0))
+            watching = self._watching.get(place, {})
+            if keys is None:
+                self._all_keys[place] = max(version, self._all_keys.get(place, 0))
+                changed = list(watching)
+            for key in changed:
+                for entry in list(watching.get(key, ())):
+                    if self._entries[entry].versions[Part(tenant, domain, key)] < version:
+                        self._drop(entry)
 
     def _drop(self, key):
         entry = self._entries.pop(key, None)
-        for watched in entry.versions if entry else ():
-            keys = self._watching[watched]
-            keys.discard(key)
-            if not keys:
-                del self._watching[watched]
+        for part in entry.versions if entry else ():
+            watching = self._watching[part[:2]]
+            watching[part.key].discard(key)
+            if not watching[part.key]:
+                del watching[part.key]
+            if not watching:
+                del self._watching[part[:2]]
 
     def _reset(self):
         """Anything may have changed: forget all, refuse all fills in flight."""
@@ -175,6 +218,7 @@ class NearCache:
             self._entries.clear()
             self._watching.clear()
             self._heard.clear()
+            self._all_keys.clear()
 
     # ------------------------------------------------------------ listening
 
@@ -192,13 +236,17 @@ class NearCache:
         connection.add_notify_handler(lambda notification: self._heard_payload(notification.payload))
         # First LISTEN, then ask: a change in between is then told twice, not never.
         connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(self._channel)))
+        self._overdue = None    # what we have not heard of is lost
         while not self._closed:
             self._catch_up(connection)
             self._receive(connection, time.monotonic() + self._heartbeat)
 
     def _catch_up(self, connection):
-        """Apply what has changed since the last time, heard of or not."""
+        """Apply what has changed since the last time, heard of or not. While we
+        listen, a payload may be on its way that says which keys have changed: it
+        has until the next time to come."""
         asked_at = time.monotonic()
+        overdue, self._overdue = self._overdue, {}
         position, = connection.execute("SELECT cache_notify.current_position()").fetchone()
         if self._position is None:
             self._reset()       # nobody listened while these fills began
@@ -208,8 +256,13 @@ class NearCache:
                     [self._position]):
                 if domain is None:
                     self._reset()
-                else:
+                elif overdue is None:
                     self._hear(tenant, domain, version)
+                elif version > self._heard.get(Part(tenant, domain, None), 0):
+                    self._hear(tenant, domain, version, keys=[])
+                    self._overdue[tenant, domain] = version
+            for (tenant, domain), version in (overdue or {}).items():
+                self._hear(tenant, domain, version)
         self._position = position
         self._lease_ends = asked_at + self._lease
 
@@ -223,6 +276,12 @@ class NearCache:
     def _heard_payload(self, payload):
         try:
             change = json.loads(payload)
-            self._hear(change["tenant_id"], change["domain"], change["version"])
-        except (ValueError, TypeError, KeyError):
+            keys = change.get("keys")
+            if not all(isinstance(key, str) for key in keys or ()):
+                keys = None     # primary keys of several columns have no name
+            tenant, domain, version = change["tenant_id"], change["domain"], change["version"]
+            self._hear(tenant, domain, version, keys)
+            if self._overdue and self._overdue.get((tenant, domain), 0) <= version:
+                self._overdue.pop((tenant, domain), None)
+        except (ValueError, TypeError, KeyError, AttributeError):
             self._reset()       # {"reset": true}, or what we do not understand

@@ -17,8 +17,8 @@ class Observer(NearCache):
         super().__init__(f"host={cluster.primary_host} user=postgres dbname=postgres",
                          heartbeat=1e6, max_entries=1_000_000)
 
-    def _hear(self, tenant, domain, version):
-        super()._hear(tenant, domain, version)
+    def _hear(self, tenant, domain, version, keys=None):
+        super()._hear(tenant, domain, version, keys)
         self.note(tenant, domain, version)
 
     def note(self, tenant, domain, version):

@@ -1,5 +1,5 @@
-"""The protocols that the checker can run: ours, and two that are common and
-wrong, to show that the checker would notice."""
+"""The protocols that the checker can run: ours, and three that are wrong, to show
+that the checker would notice."""
 
 import os
 import sys
@@ -12,10 +12,11 @@ class NotifyOnly(NearCache):
     """Drops on NOTIFY, without versions: a fill that is under way when its
     notification arrives is stored afterwards."""
 
-    def _hear(self, tenant, domain, version):
+    def _hear(self, tenant, domain, version, keys=None):
         with self._lock:
-            for key in list(self._watching.get((tenant, domain), ())):
-                self._drop(key)
+            for entries in list(self._watching.get((tenant, domain), {}).values()):
+                for key in list(entries):
+                    self._drop(key)
 
 
 class QueryFirst(NearCache):
@@ -32,4 +33,13 @@ class QueryFirst(NearCache):
         return super()._ask(connection, tenant, domains)
 
 
-PROTOCOLS = {"full": NearCache, "notify_only": NotifyOnly, "query_first": QueryFirst}
+class ForgetsKeys(NearCache):
+    """Drops by key, but does not remember of which keys it was told: a fill that
+    is under way then is stored afterwards."""
+
+    def _floor(self, part):
+        return 0 if part.key is not None else super()._floor(part)
+
+
+PROTOCOLS = {"full": NearCache, "notify_only": NotifyOnly, "query_first": QueryFirst,
+             "forgets_keys": ForgetsKeys}

@@ -20,6 +20,8 @@ from truth import Cell, Key, ROWS, SETTINGS, TENANTS
 
 QUERIES = {
     "item": "SELECT n FROM item WHERE cell = %s",
+    "row": "SELECT n FROM item WHERE cell = %s",
+    "rows": "SELECT item.n, price.n FROM item, price WHERE item.cell = %s AND price.cell = %s",
     "offer": "SELECT price.n, setting.n FROM price, setting"
              " WHERE price.cell = %s AND setting.cell = %s",
     "both": "SELECT item.n, setting.n FROM item, setting"
@@ -33,11 +35,15 @@ class Query:
         self.name = f"{kind} {row}"
         self.sql = QUERIES[kind]
         setting = Cell.setting(row % SETTINGS)
+        item, price = Cell.item(tenant, row), Cell.price(tenant, row)
         self.cells, self.domains, self.keys = {
-            "item": ([Cell.item(tenant, row)], ["item"], [Key.item(tenant)]),
-            "offer": ([Cell.price(tenant, row), setting], ["offer"],
+            "item": ([item], ["item"], [Key.item(tenant)]),
+            "row": ([item], [f"item/{item}"], [Key.item(tenant)]),
+            "rows": ([item, price], [f"item/{item}", f"price/{price}"],
+                     [Key.item(tenant), Key.price(tenant)]),
+            "offer": ([price, setting], ["offer"],
                       [Key.price(tenant), Key.SETTING]),
-            "both": ([Cell.item(tenant, row), setting], ["item", "setting"],
+            "both": ([item, setting], ["item", "setting"],
                      [Key.item(tenant), Key.SETTING]),
         }[kind]
 
@@ -50,8 +56,8 @@ def judged(protocol):
             self.reader = reader
             super().__init__(*arguments, **options)
 
-        def _hear(self, tenant, domain, version):
-            super()._hear(tenant, domain, version)
+        def _hear(self, tenant, domain, version, keys=None):
+            super()._hear(tenant, domain, version, keys)
             if domain == "fence" and tenant is not None:
                 self.reader.fence_came_in(int(tenant))
 

@@ -154,7 +154,7 @@ ROLLBACK;
 UPDATE item SET n = 6;
 :moved
 -- TRUNCATE and COPY change rules, too.
-COPY cache_notify.cascade_rules FROM stdin;
+COPY cache_notify.cascade_rules (source_domain, target_domain, rule_type) FROM stdin;
 item	copied	invalidate
 \.
 UPDATE item SET n = 7;

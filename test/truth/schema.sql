@@ -68,13 +68,29 @@ CREATE MATERIALIZED VIEW m_country AS SELECT country, count(*) FROM customer GRO
 CREATE UNIQUE INDEX ON m_country (country);
 
 SELECT count(cache_notify.setup_table_invalidation(t::regclass)) FROM unnest(
-	'{country,customer,product,tag,product_tag,stock,contract,invoice,line,event,doc,secret,allowed,setting,m_stock,m_country}'::text[]) AS t;
-SELECT cache_notify.setup_table_invalidation('note', columns => '{body}');
+	'{country,customer,tag,product_tag,invoice,line,secret,allowed,m_stock,m_country}'::text[]) AS t;
+SELECT cache_notify.setup_table_invalidation('product', keys => '{id}', buckets => 64);
+SELECT cache_notify.setup_table_invalidation('contract', keys => '{id}');
+SELECT cache_notify.setup_table_invalidation('stock', keys => '{product}', buckets => 64);
+SELECT cache_notify.setup_table_invalidation('event', keys => '{day}');
+SELECT cache_notify.setup_table_invalidation('doc', keys => '{id}', buckets => 64);
+SELECT cache_notify.setup_table_invalidation('setting', keys => '{name}');
+SELECT cache_notify.setup_table_invalidation('note', columns => '{body}', keys => '{id}');
+-- Lists, and what keys are carried on to.
+SELECT cache_notify.setup_table_invalidation('customer', 'customers_of_country', keys => '{country}');
+SELECT cache_notify.setup_table_invalidation('product_tag', 'tags_of_product', keys => '{product}', buckets => 64);
+SELECT cache_notify.setup_table_invalidation('invoice', 'invoices_of_contract', keys => '{contract}');
+SELECT cache_notify.setup_table_invalidation('line', 'lines_of_invoice', keys => '{invoice}');
+CREATE TABLE page (product int, title text);
+SELECT cache_notify.setup_table_invalidation('page', keys => '{product}', buckets => 64);
+INSERT INTO cache_notify.cascade_rules (source_domain, target_domain, keys) VALUES
+	('product', 'page', 'same'), ('stock', 'page', 'same'), ('tags_of_product', 'page', 'same'), ('setting', 'page', 'all');
 
 -- The queries whose results are cached.
 CREATE SCHEMA truth;
 CREATE TABLE truth.query (
 	id serial PRIMARY KEY, query text, tenant text,
+	names text[],		-- for token(); NULL: those that token_for() finds
 	result text, token text, domains text[]);
 INSERT INTO truth.query (query, tenant) VALUES
 	('SELECT * FROM country', NULL),
@@ -104,6 +120,26 @@ INSERT INTO truth.query (query, tenant) VALUES
 	('SELECT count(*) FROM note', NULL),
 	('SELECT value FROM setting WHERE name = ''rate''', NULL);
 
+INSERT INTO truth.query (query, tenant, names)
+	SELECT replace(q.query, '?', i::text), q.tenant, ARRAY[q.name || '/' || i]
+	FROM (VALUES
+		('SELECT * FROM product WHERE id = ?', NULL, 'product'),
+		('SELECT * FROM contract WHERE id = ? AND tenant_id = ''a''', 'a', 'contract'),
+		('SELECT * FROM stock WHERE product = ?', NULL, 'stock'),
+		('SELECT * FROM event WHERE day = ?', NULL, 'event'),
+		('SELECT * FROM doc WHERE id = ?', NULL, 'doc'),
+		('SELECT body FROM note WHERE id = ?', NULL, 'note'),
+		('SELECT name, mood FROM customer WHERE country = ?', NULL, 'customers_of_country'),
+		('SELECT tag FROM product_tag WHERE product = ?', NULL, 'tags_of_product'),
+		('SELECT * FROM invoice WHERE contract = ? AND tenant_id = ''b''', 'b', 'invoices_of_contract'),
+		('SELECT * FROM line WHERE invoice = ? AND tenant_id = ''c''', 'c', 'lines_of_invoice'),
+		('SELECT p.name, (SELECT sum(n) FROM stock WHERE product = p.id), (SELECT array_agg(tag ORDER BY tag) FROM product_tag WHERE product = p.id), s.value'
+		 ' FROM product p, setting s WHERE p.id = ? AND s.name = ''rate''', NULL, 'page')) AS q (query, tenant, name)
+	CROSS JOIN generate_series(2, 8, 3) AS g (i);
+INSERT INTO truth.query (query, tenant, names) VALUES
+	('SELECT value FROM setting WHERE name = ''rate''', NULL, '{setting/rate}'),
+	('SELECT p.name, c.price FROM product p, contract c WHERE p.id = 3 AND c.id = 3 AND c.tenant_id = ''a''', 'a', '{product/3,contract/3}');
+
 CREATE TABLE truth.log (
 	step int, command text, query int, changed boolean, current boolean,
 	domains text[],		-- of the query, as they were before
@@ -126,8 +162,11 @@ EXCEPTION WHEN OTHERS THEN
 	RETURN 'error ' || SQLERRM;
 END $$;
 
-CREATE FUNCTION truth.token_of(query text, tenant text) RETURNS text LANGUAGE plpgsql AS $$
+CREATE FUNCTION truth.token_of(query text, tenant text, names text[]) RETURNS text LANGUAGE plpgsql AS $$
 BEGIN
+	IF names IS NOT NULL THEN
+		RETURN cache_notify.token(tenant, VARIADIC names);
+	END IF;
 	RETURN cache_notify.token_for(query, tenant);
 EXCEPTION WHEN OTHERS THEN
 	RETURN NULL;
@@ -154,7 +193,7 @@ BEGIN
 	INSERT INTO truth.log
 	SELECT step, command, q.id, q.result <> truth.result_of(q.query), cache_notify.is_current(q.token), q.domains, moved
 	FROM truth.query q WHERE q.token IS NOT NULL;
-	UPDATE truth.query q SET token = truth.token_of(q.query, q.tenant),
-		result = truth.result_of(q.query), domains = truth.domains_of(q.query);
+	UPDATE truth.query q SET token = truth.token_of(q.query, q.tenant, q.names),
+		result = truth.result_of(q.query), domains = CASE WHEN q.names IS NULL THEN truth.domains_of(q.query) END;
 END $$;
 CALL truth.look(0, '');

@@ -1,5 +1,6 @@
 # If the result of a watched query differs before and after a commit, its token
-# differs, too; and it seldom differs when the result does not.
+# differs, too; and it seldom differs when the result does not.  Some results are
+# those of a key, and so are their tokens.
 #
 # Random statements, DML and DDL, run against the schema of schema.sql.  After
 # each the results of all queries are compared with what they were, and the
@@ -66,6 +67,9 @@ my @dml = (
 	sub { return "INSERT INTO secret VALUES (" . n(20) . ", " . any("'x'", "'y'") . ', 1)'; },
 	sub { return any("INSERT INTO allowed VALUES ('y')", "DELETE FROM allowed WHERE owner = 'y'"); },
 	sub { return 'UPDATE note SET unread = ' . n(); },
+	sub { return 'UPDATE product SET id = ' . (20 + n(20)) . ' WHERE id = ' . n(); },
+	sub { return 'UPDATE stock SET product = ' . any(1 + n(10), 'NULL') . ' WHERE product = ' . n(); },
+	sub { return 'UPDATE line SET invoice = ' . any(1 + n(10), 'NULL') . ' WHERE id = ' . n(); },
 	sub { return 'INSERT INTO note VALUES (' . n() . ", 'b', 1)"; },
 	sub { return 'UPDATE country SET id = ' . (1 + n(6)) . ' WHERE id = ' . (1 + n(6)); },
 	sub { return 'UPDATE tag SET id = ' . (6 + n(6)) . ' WHERE id = ' . (1 + n(5)); },
@@ -110,7 +114,11 @@ my @ddl = (
 	sub { my $t = any(qw(stock note secret));
 		return any('', 'BEGIN; ') . "ALTER TABLE $t DISABLE TRIGGER ALL; UPDATE $t SET " . { stock => 'n = n + 1', note => "body = 'off'", secret => 'x = x + 1' }->{$t} . "; ALTER TABLE $t ENABLE TRIGGER ALL; COMMIT"; },
 	sub { my ($t, $change) = @{ any([ 'stock', 'UPDATE stock SET n = n + 1' ], [ 'm_stock', 'REFRESH MATERIALIZED VIEW m_stock' ]) };
-		return any('', 'BEGIN; ') . "SELECT cache_notify.remove_table_invalidation('$t'); $change; SELECT cache_notify.setup_table_invalidation('$t'); COMMIT"; },
+		my $keys = $t eq 'stock' ? ", keys => '{product}', buckets => " . any(32, 64, 64, 128) : '';
+		return any('', 'BEGIN; ') . "SELECT cache_notify.remove_table_invalidation('$t'); $change; SELECT cache_notify.setup_table_invalidation('$t'$keys); COMMIT"; },
+	sub { my $keys = any('', ", keys => '{product}'", ", keys => '{product}', buckets => 64", ", keys => '{product}', buckets => 64");
+		my $change = any('SELECT 1', 'UPDATE stock SET n = n + 1 WHERE product = ' . n(9));
+		return any('', 'BEGIN; ') . "SELECT cache_notify.setup_table_invalidation('stock'$keys); $change; COMMIT"; },
 	sub { return 'ALTER TABLE ' . any(@tables) . any(' SET (fillfactor = 80)', ' ALTER ' . 'ctid SET STATISTICS 5', ' CLUSTER ON x'); },
 	sub { return any('ALTER TABLE stock SET UNLOGGED; ALTER TABLE stock SET LOGGED', 'CREATE INDEX ON stock (n)', 'ANALYZE stock', 'ALTER TABLE stock ALTER n SET DEFAULT 1', 'CREATE TABLE unrelated' . ++$number . ' (a int)', 'COMMENT ON TABLE stock IS \'x\'', 'CLUSTER product USING product_pkey', 'REINDEX TABLE stock'); });
 

@@ -1,0 +1,150 @@
+/*-------------------------------------------------------------------------
+ *
+ * column_text.c
+ *	  The text form of a column's values: of tenants, and of keys.
+ *
+ * It is what a cast to text gives, with settings of ours where the type is
+ * written differently under different ones, so that every session finds the
+ * same text for the same value.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "cache_notify.h"
+
+#include "access/transam.h"
+#include "catalog/pg_collation.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "parser/parse_coerce.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+
+#include "trigger_config.h"
+
+/*
+ * Types whose text is the same under every setting.  The text of any other
+ * value is made with fixed settings, as it names the tenant or the key.
+ */
+static bool
+text_is_stable(Oid type)
+{
+	switch (type)
+	{
+		case UUIDOID:
+		case INT2OID:
+		case INT4OID:
+		case INT8OID:
+		case OIDOID:
+		case NUMERICOID:
+		case BOOLOID:
+		case NAMEOID:
+		case CHAROID:
+		case TEXTOID:
+		case BPCHAROID:
+		case VARCHAROID:
+		case INETOID:
+		case CIDROID:
+			return true;
+		default:
+			return type_is_enum(type);
+	}
+}
+
+/*
+ * Prepare to read a column; what that needs is kept in the context.  False if
+ * there is no such column.
+ */
+bool
+column_text_prepare(ColumnText *column, Relation rel, const char *name,
+					MemoryContext context)
+{
+	TupleDesc	desc = RelationGetDescr(rel);
+	AttrNumber	attnum = SPI_fnumber(desc, name);
+	Form_pg_attribute attr;
+	Oid			function;
+	bool		is_varlena;
+
+	if (attnum <= 0)
+		return false;
+	attr = TupleDescAttr(desc, attnum - 1);
+	memset(column, 0, sizeof(ColumnText));
+	column->attnum = attnum;
+	column->type = getBaseType(attr->atttypid);
+	column->byval = attr->attbyval;
+	column->len = attr->attlen;
+	column->needs_settings = !text_is_stable(column->type);
+	column->lasting = true;
+	switch (find_coercion_pathway(TEXTOID, column->type, COERCION_EXPLICIT,
+								  &function))
+	{
+		case COERCION_PATH_RELABELTYPE:
+			column->is_text = true;
+			return true;
+		case COERCION_PATH_FUNC:
+			column->cast = true;
+			break;
+		default:
+			getTypeOutputInfo(column->type, &function, &is_varlena);
+			break;
+	}
+	fmgr_info_cxt(function, &column->function, context);
+
+	/* A user's function may be replaced any time. */
+	column->lasting = function < FirstNormalObjectId;
+	return true;
+}
+
+static const char *
+plain_text(ColumnText *column, Datum value, int *len)
+{
+	text	   *t;
+
+	if (!column->is_text && !column->cast)
+	{
+		char	   *string = OutputFunctionCall(&column->function, value);
+
+		*len = strlen(string);
+		return string;
+	}
+	t = column->is_text ? DatumGetTextPP(value) :
+		DatumGetTextPP(FunctionCall1Coll(&column->function,
+										 DEFAULT_COLLATION_OID, value));
+	*len = VARSIZE_ANY_EXHDR(t);
+	return VARDATA_ANY(t);
+}
+
+/* The settings are those that pg_dump and postgres_fdw fix, too. */
+static const char *
+text_with_fixed_settings(ColumnText *column, Datum value, int *len)
+{
+	static const char *const settings[][2] = {
+		{"datestyle", "ISO, YMD"},
+		{"timezone", "UTC"},
+		{"intervalstyle", "postgres"},
+		{"extra_float_digits", "3"},
+		{"bytea_output", "hex"},
+		{"lc_monetary", "C"},
+		{"search_path", "pg_catalog"}
+	};
+	int			level = NewGUCNestLevel();
+	const char *result;
+
+	for (int i = 0; i < lengthof(settings); i++)
+		(void) set_config_option(settings[i][0], settings[i][1],
+								 PGC_USERSET, PGC_S_SESSION,
+								 GUC_ACTION_SAVE, true, 0, false);
+	result = plain_text(column, value, len);
+	AtEOXact_GUC(true, level);
+	return result;
+}
+
+/* The text of a value, without a zero byte at the end. */
+const char *
+column_text(ColumnText *column, Datum value, int *len)
+{
+	return column->needs_settings ?
+		text_with_fixed_settings(column, value, len) :
+		plain_text(column, value, len);
+}

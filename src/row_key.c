@@ -1,0 +1,186 @@
+/*-------------------------------------------------------------------------
+ *
+ * row_key.c
+ *	  The key of a row: from key columns to buckets of the change set.
+ *
+ * Hashing is what costs here, so the common types are written by hand, and a
+ * row whose key is the one seen last costs one comparison.  Without a key (a
+ * column is NULL) a row belongs to no key that could be named; its change
+ * reaches all, which is simple and right.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "cache_notify.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_type.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/json.h"
+#include "utils/uuid.h"
+
+#include "trigger_config.h"
+
+static void
+append_uuid(StringInfo buf, const pg_uuid_t *uuid)
+{
+	static const char digits[] = "0123456789abcdef";
+
+	for (int i = 0; i < UUID_LEN; i++)
+	{
+		if (i == 4 || i == 6 || i == 8 || i == 10)
+			appendStringInfoChar(buf, '-');
+		appendStringInfoChar(buf, digits[uuid->data[i] >> 4]);
+		appendStringInfoChar(buf, digits[uuid->data[i] & 15]);
+	}
+}
+
+static void
+append_integer(StringInfo buf, int64 value)
+{
+	enlargeStringInfo(buf, MAXINT8LEN + 1);
+	buf->len += pg_lltoa(value, buf->data + buf->len);
+}
+
+/* Add the text of a value, as it is or as it is written in names. */
+static void
+append_value(StringInfo buf, ColumnText *column, Datum value, bool escaped)
+{
+	const char *text;
+	int			len;
+
+	switch (column->type)
+	{
+		case INT2OID:
+			append_integer(buf, DatumGetInt16(value));
+			return;
+		case INT4OID:
+			append_integer(buf, DatumGetInt32(value));
+			return;
+		case INT8OID:
+			append_integer(buf, DatumGetInt64(value));
+			return;
+		case UUIDOID:
+			append_uuid(buf, DatumGetUUIDP(value));
+			return;
+	}
+	text = column_text(column, value, &len);
+	if (escaped)
+		append_escaped_bytes(buf, text, len);
+	else
+		appendBinaryStringInfo(buf, text, len);
+}
+
+/* Write a row's key into state->bytes.  False if it has none. */
+static bool
+write_key(TriggerState *state, HeapTuple tuple, TupleDesc desc,
+		  char separator, bool escaped)
+{
+	TriggerConfig *config = state->config;
+	StringInfo	buf = &state->bytes;
+
+	if (buf->data == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(state->context);
+
+		initStringInfo(buf);
+		MemoryContextSwitchTo(old);
+	}
+	resetStringInfo(buf);
+	for (int i = 0; i < config->nkey_texts; i++)
+	{
+		bool		isnull;
+		Datum		value = heap_getattr(tuple, config->key_texts[i].attnum,
+										 desc, &isnull);
+
+		if (isnull)
+			return false;
+		if (i > 0)
+			appendStringInfoChar(buf, separator);
+		append_value(buf, &config->key_texts[i], value, escaped);
+	}
+	return true;
+}
+
+/* Is this, of the key of this (domain, tenant), what was touched last? */
+static bool
+is_touched_value(TriggerState *state, ChangeKey *key, HeapTuple tuple,
+				 TupleDesc desc)
+{
+	TriggerConfig *config = state->config;
+	bool		known = key == state->touched_key &&
+		change_set_keys_touched(key, state->depth);
+	bool		isnull;
+	Datum		value;
+
+	state->touched_key = NULL;
+	if (config->nkey_texts != 1 || !config->key_texts[0].byval)
+		return false;
+	value = heap_getattr(tuple, config->key_texts[0].attnum, desc, &isnull);
+	if (isnull)
+		return false;
+	if (known && value == state->touched_value)
+	{
+		state->touched_key = key;
+		return true;
+	}
+	state->touched_value = value;
+	return false;
+}
+
+/* A row of this (domain, tenant) has changed: touch its key. */
+void
+touch_row_key(TriggerState *state, ChangeKey *key, HeapTuple tuple,
+			  TupleDesc desc)
+{
+	bool		by_value = state->config->nkey_texts == 1 &&
+		state->config->key_texts[0].byval;
+
+	if (change_set_touched(key, state->depth) ||
+		is_touched_value(state, key, tuple, desc))
+		return;
+	if (!write_key(state, tuple, desc, KEY_SEPARATOR, false))
+	{
+		change_set_touch(key, state->depth);
+		return;
+	}
+	change_set_touch_key(key, state->config->layout,
+						 hash_key_bytes(state->bytes.data, state->bytes.len),
+						 state->depth);
+	if (by_value)
+		state->touched_key = key;
+}
+
+/* Are the key columns the same in both rows, bit for bit? */
+bool
+same_row_key(TriggerState *state, HeapTuple old, HeapTuple new, TupleDesc desc)
+{
+	for (int i = 0; i < state->config->nkey_texts; i++)
+	{
+		ColumnText *column = &state->config->key_texts[i];
+		bool		old_null,
+					new_null;
+		Datum		old_value = heap_getattr(old, column->attnum, desc, &old_null);
+		Datum		new_value = heap_getattr(new, column->attnum, desc, &new_null);
+
+		if (old_null != new_null)
+			return false;
+		if (!old_null &&
+			!datum_image_eq(old_value, new_value, column->byval, column->len))
+			return false;
+	}
+	return true;
+}
+
+/* The key of a row as a JSON string, as it is written in names; or NULL. */
+char *
+row_key_as_json(TriggerState *state, HeapTuple tuple, TupleDesc desc)
+{
+	StringInfoData buf;
+
+	if (!write_key(state, tuple, desc, '/', true))
+		return NULL;
+	initStringInfo(&buf);
+	escape_json(&buf, state->bytes.data);
+	return buf.data;
+}
