@@ -8,6 +8,11 @@
  * the statement runs.  Nothing here may refuse the user's commit for a reason
  * of our own: every limit leads to a coarser invalidation.
  *
+ * After the commit: the worker is told only when the other processes have been
+ * told that the catalogs changed, which is later than XACT_EVENT_COMMIT and
+ * later than the moment from which the transaction is seen.  Else the worker
+ * would deliver by rules and names of before.
+ *
  * The callbacks are registered once per backend and do nothing in a
  * transaction that changed no watched table.
  *
@@ -18,8 +23,11 @@
 #include "access/xact.h"
 #include "storage/proc.h"
 #include "utils/memutils.h"
+#include "utils/resowner.h"
 
 #include "fault.h"
+
+static bool committed = false;	/* and not yet ended */
 
 static void
 write_changes(bool prepare)
@@ -81,6 +89,15 @@ write_changes_without_timeout(bool prepare)
 }
 
 static void
+forget_changes(void)
+{
+	schema_changes_reset();
+	change_set_reset();
+	table_event_reset();
+	cascade_end_transaction();
+}
+
+static void
 xact_callback(XactEvent event, void *arg)
 {
 	if (!change_set_active() && !delivery_due())
@@ -95,25 +112,34 @@ xact_callback(XactEvent event, void *arg)
 			write_changes_without_timeout(true);
 			break;
 		case XACT_EVENT_COMMIT:
-			delivery_post_commit();
-			schema_changes_reset();
-			change_set_reset();
-			table_event_reset();
-			cascade_end_transaction();
+			committed = true;	/* the rest is up to release_callback() */
+			FAULT_POINT("visible");
 			break;
 		case XACT_EVENT_PREPARE:
 		case XACT_EVENT_ABORT:
 			delivery_reset();
-			schema_changes_reset();
-			change_set_reset();
-			table_event_reset();
-			cascade_end_transaction();
+			forget_changes();
 			break;
 		case XACT_EVENT_PARALLEL_PRE_COMMIT:
 		case XACT_EVENT_PARALLEL_COMMIT:
 		case XACT_EVENT_PARALLEL_ABORT:
 			break;				/* parallel workers change nothing */
 	}
+}
+
+/*
+ * The last call of ours in a transaction, after its invalidation messages and
+ * its locks.  Nothing may fail here.
+ */
+static void
+release_callback(ResourceReleasePhase phase, bool is_commit, bool is_top_level,
+				 void *arg)
+{
+	if (!committed || !is_top_level || phase != RESOURCE_RELEASE_AFTER_LOCKS)
+		return;
+	committed = false;
+	delivery_post_commit();
+	forget_changes();
 }
 
 static void
@@ -141,4 +167,5 @@ commit_init(void)
 {
 	RegisterXactCallback(xact_callback, NULL);
 	RegisterSubXactCallback(subxact_callback, NULL);
+	RegisterResourceReleaseCallback(release_callback, NULL);
 }

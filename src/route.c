@@ -36,7 +36,8 @@ PG_FUNCTION_INFO_V1(cache_notify_rules_changed);
 
 static uint64 begun_generation = 0; /* of the routes in memory */
 static uint64 loaded_generation = 0;	/* the same, once they are all there */
-static bool names_valid = false;	/* no table may have been renamed since */
+static uint64 name_changes = 1; /* how often a table may have been renamed */
+static uint64 names_read = 0;	/* the names in memory are as of this change */
 static List *routes = NIL;		/* every Route */
 static List *former_watches = NIL;	/* Watch *, of this transaction */
 
@@ -140,7 +141,7 @@ add_watch_route(const Watch *watch)
 static void
 relcache_callback(Datum arg, Oid relid)
 {
-	names_valid = false;
+	name_changes++;
 }
 
 void
@@ -153,9 +154,9 @@ route_init(void)
 static void
 read_names(void)
 {
+	uint64		change = name_changes;
 	ListCell   *lc;
 
-	names_valid = true;			/* unless a callback objects meanwhile */
 	foreach(lc, routes)
 	{
 		Route	   *route = lfirst(lc);
@@ -165,6 +166,7 @@ read_names(void)
 		if (name != NULL)
 			strlcpy(route->table_name, name, NAMEDATALEN);
 	}
+	names_read = change;
 }
 
 /*
@@ -180,7 +182,7 @@ route_load(void)
 
 	if (loaded_generation == reading)
 	{
-		if (!names_valid)
+		if (names_read != name_changes)
 			read_names();
 		return;
 	}

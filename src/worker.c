@@ -40,6 +40,7 @@
 #include "postmaster/interrupt.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
+#include "storage/lmgr.h"
 #include "storage/proc.h"
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
@@ -185,11 +186,17 @@ change_of_shared_key(SharedKey *k)
 	return key;
 }
 
-/* The table events that can be delivered, in the form that message.c reads. */
+/*
+ * The table events that can be delivered, in the form that message.c reads.
+ * Their transactions are committed, but one may not have told us yet that a
+ * table has a new name: it does before it gives up the lock on its ID, so
+ * waiting for that lock is short, and what reads the catalogs next knows.
+ */
 static List *
 take_events(void)
 {
 	List	   *events = NIL;
+	TransactionId ended = InvalidTransactionId;
 	ListCell   *lc;
 
 	foreach(lc, shared_take_events(my_database, GetLatestSnapshot()))
@@ -197,6 +204,9 @@ take_events(void)
 		SharedEvent *e = lfirst(lc);
 		TableEvent *event = palloc0(sizeof(TableEvent));
 
+		if (e->xid != ended)
+			XactLockTableWait(e->xid, NULL, NULL, XLTW_None);
+		ended = e->xid;
 		event->table = e->table;
 		event->operations = e->operations;
 		event->of_rows = e->of_rows;
