@@ -89,7 +89,6 @@ COMMENT ON COLUMN cache_notify.cascade_rules.source_domain IS 'the domain that c
 COMMENT ON COLUMN cache_notify.cascade_rules.target_domain IS 'the domain that depends on it';
 COMMENT ON COLUMN cache_notify.cascade_rules.rule_type IS
 '''invalidate'': bump the target, deliver it and go on from it; ''notify'': deliver the target with its present version, go no further';
-
 COMMENT ON COLUMN cache_notify.cascade_rules.keys IS
 'which keys of the target a change of single keys reaches: ''all'', or ''same'': the same keys only (contract/123 reaches contract_summary/123). ''same'' takes effect where both domains have keys, and the target no more buckets than the source';
 

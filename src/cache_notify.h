@@ -40,9 +40,6 @@
 #define is_internal_domain(name) \
 	(strncmp(name, INTERNAL_PREFIX, sizeof(INTERNAL_PREFIX) - 1) == 0)
 
-/* Moves when a domain may go to other channels than before. */
-#define CONFIGURATION_DOMAIN INTERNAL_PREFIX "configuration"
-
 /* A tenant longer than this, in bytes, becomes a shared change. */
 #define MAX_TENANT_LEN		255
 
@@ -438,7 +435,6 @@ extern void commit_init(void);
 
 /* cascade.c */
 extern void cascade_init(void);
-extern void cascade_expire(void);
 extern uint64 cascade_generation(void);
 extern uint64 cascade_load(void);
 extern Domain *domain_lookup(const char *name);
@@ -621,7 +617,6 @@ extern List *schema_messages(void);
 /* schema_effect.c */
 extern void add_domain(SchemaEvent *event, const char *name);
 extern void add_watches(SchemaEvent *event, List *watches);
-extern void configuration_changed(SchemaEvent *event);
 extern void add_former(SchemaEvent *event, Watch *watch);
 extern void relation_changed(SchemaEvent *event, Oid relid);
 extern void definition_changed(SchemaEvent *event, Oid objid);

@@ -77,13 +77,6 @@ cascade_init(void)
 	CacheRegisterRelcacheCallback(relcache_callback, (Datum) 0);
 }
 
-/* What is derived from the rules, or with them, is out of date. */
-void
-cascade_expire(void)
-{
-	generation++;
-}
-
 /* Moves whenever something derived from the rules may be out of date. */
 uint64
 cascade_generation(void)

@@ -183,26 +183,6 @@ notify_at_commit(CounterTable *table, List *events, List *keys, List *ready)
 }
 
 /*
- * A transaction's invalidation messages are sent shortly after others see it
- * committed, and after the worker has its keys.  So they come too late for
- * the worker, which asks the counters whether it knows the routes.
- */
-static void
-check_configuration(CounterTable *table)
-{
-	static int64 known = -1;
-	Snapshot	snapshot = GetLatestSnapshot();
-	int64		now;
-
-	PushActiveSnapshot(snapshot);
-	now = counter_sum(table, CONFIGURATION_DOMAIN, NULL, snapshot);
-	PopActiveSnapshot();
-	if (now != known)
-		cascade_expire();
-	known = now;
-}
-
-/*
  * The worker: queue the notifications of what others have committed, or a
  * reset, and with take_owed of what they owe.  False if the queue is full:
  * then nothing was queued, and the transaction must be aborted.
@@ -217,7 +197,6 @@ notify_committed(CounterTable *table, List *events, List *keys, bool reset,
 	if (take_owed)
 		owed = owed_take();
 	keys = list_concat_copy(keys, owed.keys);
-	check_configuration(table);
 	route_load();
 	messages = current_messages(table, events, keys, reset || owed.reset,
 								GetXLogInsertRecPtr());

@@ -24,7 +24,9 @@
 #include "access/htup_details.h"
 #include "access/relation.h"
 #include "access/xact.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
+#include "utils/inval.h"
 #include "utils/snapmgr.h"
 
 #include "fault.h"
@@ -190,6 +192,19 @@ read_owed(HeapTuple tuple, TupleDesc desc, Owed *owed)
 }
 
 /*
+ * Wait until the transaction that wrote a row has also told us what it did to
+ * the catalogs, which is when it gives up the lock on its ID: a moment.
+ */
+static void
+wait_for_end(HeapTuple tuple)
+{
+	TransactionId xid = HeapTupleHeaderGetXmin(tuple->t_data);
+
+	if (TransactionIdIsNormal(xid) && !TransactionIdIsCurrentTransactionId(xid))
+		XactLockTableWait(xid, NULL, NULL, XLTW_None);
+}
+
+/*
  * Visit the committed rows that nobody is taking.  With take, delete them;
  * without, stop at the first that owes a reset.  The keys are unowned.
  */
@@ -209,6 +224,8 @@ scan_owed(Relation rel, bool take, Owed *owed)
 	{
 		if (TransactionIdIsValid(dirty.xmin) || TransactionIdIsValid(dirty.xmax))
 			continue;
+		if (take)
+			wait_for_end(tuple);
 		if (!take || compat_heap_delete(rel, &tuple->t_self))
 			read_owed(tuple, RelationGetDescr(rel), owed);
 	}
@@ -230,7 +247,7 @@ owed_add_reset(void)
 	relation_close(rel, NoLock);
 }
 
-/* Take over what committed transactions owe. */
+/* Take over what committed transactions owe, and learn what they did. */
 Owed
 owed_take(void)
 {
@@ -241,5 +258,6 @@ owed_take(void)
 		return owed;
 	scan_owed(rel, true, &owed);
 	relation_close(rel, NoLock);
+	AcceptInvalidationMessages();
 	return owed;
 }

@@ -43,14 +43,6 @@ add_watches(SchemaEvent *event, List *watches)
 		add_domain(event, ((Watch *) lfirst(lc))->domain);
 }
 
-/* Domains go to other channels: backends are told, and so is the worker. */
-void
-configuration_changed(SchemaEvent *event)
-{
-	announce_configuration();
-	add_domain(event, CONFIGURATION_DOMAIN);
-}
-
 /*
  * A watch is removed, or replaced by one of another domain or channel: what
  * is cached because of it must go now, and has no later chance.

@@ -305,7 +305,7 @@ trigger_created(SchemaEvent *event, Oid trigger)
 
 	if (watch == NULL && before == NULL)
 		return;
-	configuration_changed(event);
+	announce_configuration();
 	same = watch != NULL && before != NULL && same_watch(watch, before);
 	if (before != NULL && !same && !before->is_row && !before->inherited)
 		add_former(event, before);
@@ -325,7 +325,7 @@ label_set(SchemaEvent *event, ObjectAddress address)
 
 	if (address.classId != RelationRelationId)
 		return;
-	configuration_changed(event);
+	announce_configuration();
 	foreach(lc, watches_of_relation(address.objectId, WATCH_REMOVED))
 	{
 		if (watch == NULL || !same_watch(watch, lfirst(lc)))
@@ -347,7 +347,7 @@ trigger_dropped(SchemaEvent *event, Oid trigger)
 
 	if (watch == NULL)
 		return;
-	configuration_changed(event);
+	announce_configuration();
 	if (watch->inherited ? is_asked_for(watch) :
 		watch->is_row && !watch->is_clone &&
 		relation_feeds(watch->relation, watch->domain))
@@ -476,7 +476,7 @@ visit_dropped(TupleTableSlot *slot, void *arg)
 	{
 		foreach(lc, watches_of_relation(objid, WATCH_REMOVED))
 		{
-			configuration_changed(event);
+			announce_configuration();
 			add_former(event, lfirst(lc));
 		}
 		if (view_was_replaced(objid))

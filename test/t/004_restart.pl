@@ -166,8 +166,8 @@ for my $format ('plain', 'custom')
 		join('|', @restored{ 'contract/t', 'contract/u', 'report/t', 'mail/t' }),
 		"$format: the versions are restored");
 	is($q->($odd), 2, "$format: the odd domain");
-	is($q->('SELECT * FROM cache_notify.cascade_rules ORDER BY 1'),
-		"contract|report|invalidate\nreport|mail|notify", "$format: the rules");
+	is($q->('SELECT source_domain, target_domain, rule_type, keys FROM cache_notify.cascade_rules ORDER BY 1'),
+		"contract|report|invalidate|all\nreport|mail|notify|all", "$format: the rules");
 	is($q->('SELECT table_name, domain, channel, enabled, problem FROM cache_notify.v_invalidation_status ORDER BY 2'),
 		join("\n",
 			'contract|contract|cache_invalidation|t|',
