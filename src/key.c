@@ -34,7 +34,7 @@
  * In names, a domain and each column's text have %2F for a slash and %25 for a
  * per cent sign; any other per cent sign stands for itself.  Slashes stand
  * between columns.  Letter case makes no difference to a bucket, so that a UUID
- * may be written either way.
+ * may be written either way, nor do zeros at the end of a number's fraction.
  *
  *-------------------------------------------------------------------------
  */
@@ -95,12 +95,68 @@ name_sum(CounterTable *table, const VersionName *name, const char *tenant,
 }
 
 /*
+ * Equal numbers may be written differently, 1 and 1.00 or 0 and -0: write one
+ * of these in place.  Returns its length; that of any other text is len.
+ */
+static int
+canonical_number(char *text, int len)
+{
+	int			i = len > 0 && text[0] == '-';
+	int			integer = i;
+
+	while (i < len && text[i] >= '0' && text[i] <= '9')
+		i++;
+	if (i == integer)
+		return len;
+	if (i < len && text[i] == '.')
+	{
+		do
+			i++;
+		while (i < len && text[i] >= '0' && text[i] <= '9');
+		if (i < len)
+			return len;
+		while (text[len - 1] == '0')
+			len--;
+		if (text[len - 1] == '.')
+			len--;
+	}
+	else if (i < len)
+		return len;
+	if (len == 2 && text[0] == '-' && text[1] == '0')
+		text[--len - 1] = '0';
+	return len;
+}
+
+/* The same for each column of a key; returns the length of all. */
+static int
+canonical_numbers(char *bytes, int len)
+{
+	char	   *to = bytes;
+
+	for (char *from = bytes, *next; from <= bytes + len; from = next + 1)
+	{
+		int			n;
+
+		next = memchr(from, KEY_SEPARATOR, bytes + len - from);
+		if (next == NULL)
+			next = bytes + len;
+		n = canonical_number(from, next - from);
+		memmove(to, from, n);
+		to += n;
+		if (next < bytes + len)
+			*to++ = KEY_SEPARATOR;
+	}
+	return to - bytes;
+}
+
+/*
  * The hash of a key: of the texts of its columns, with KEY_SEPARATOR between
  * them.  The bytes are changed.
  */
 uint32
 hash_key_bytes(char *bytes, int len)
 {
+	len = canonical_numbers(bytes, len);
 	for (int i = 0; i < len; i++)
 		if (bytes[i] >= 'A' && bytes[i] <= 'Z')
 			bytes[i] += 'a' - 'A';

@@ -198,6 +198,16 @@ UPDATE tv_contract SET name = 'p' WHERE id = 7;
 SELECT tenant_id, domain FROM cache_notify.changes_since(:'position') ORDER BY 1, 2;
 SELECT tenant_id, domain FROM cache_notify.changes_since(:'position', 'a', 'contract/7', 'contract/8', 'plain/1');
 
+-- Equal numbers are one key, however they are written.
+CREATE TABLE number (n numeric, f float8, x int);
+SELECT cache_notify.setup_table_invalidation('number', keys => '{n,f}');
+INSERT INTO number VALUES (1.00, '-0');
+SELECT cache_notify.token(NULL, 'number/1/0') AS one, cache_notify.token(NULL, 'number/1.0/-0.0') AS other,
+	cache_notify.token(NULL, 'number/100/0') AS hundred, cache_notify.token(NULL, 'number/1.01/0') AS more \gset
+UPDATE number SET x = 1 WHERE n = 1 AND f = 0;
+SELECT cache_notify.is_current(:'one') AS one, cache_notify.is_current(:'other') AS other,
+	cache_notify.is_current(:'hundred') AS hundred, cache_notify.is_current(:'more') AS more;
+
 -- Errors at set-up.
 SELECT cache_notify.setup_table_invalidation('plain', buckets => 64);
 SELECT cache_notify.setup_table_invalidation('plain', keys => '{}');
