@@ -11,7 +11,9 @@
  */
 #include "cache_notify.h"
 
+#include "access/detoast.h"
 #include "access/transam.h"
+#include "access/xact.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
@@ -20,8 +22,15 @@
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/resowner.h"
 
 #include "trigger_config.h"
+
+/*
+ * A value of more bytes names no tenant or key: writing it could take more
+ * memory than there may be, which must not make a user's write fail.
+ */
+#define MAX_VALUE_LEN	65536
 
 /*
  * Types whose text is the same under every setting.  The text of any other
@@ -140,11 +149,66 @@ text_with_fixed_settings(ColumnText *column, Datum value, int *len)
 	return result;
 }
 
-/* The text of a value, without a zero byte at the end. */
-const char *
-column_text(ColumnText *column, Datum value, int *len)
+/* Is there no text of this value because it would be too long? */
+bool
+value_too_long(const ColumnText *column, Datum value)
+{
+	return column->len == -1 && toast_raw_datum_size(value) > MAX_VALUE_LEN;
+}
+
+static const char *
+any_text(ColumnText *column, Datum value, int *len)
 {
 	return column->needs_settings ?
 		text_with_fixed_settings(column, value, len) :
 		plain_text(column, value, len);
+}
+
+/*
+ * A user's function may fail, which must not make a write fail: then NULL.
+ * Like in PL/pgSQL, a request to stop is no failure.
+ */
+static const char *
+text_by_user(ColumnText *column, Datum value, int *len)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	const char *volatile result = NULL;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		result = any_text(column, value, len);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		int			code = geterrcode();
+
+		if (code == ERRCODE_QUERY_CANCELED ||
+			ERRCODE_TO_CATEGORY(code) == ERRCODE_OPERATOR_INTERVENTION)
+			PG_RE_THROW();
+		MemoryContextSwitchTo(context);
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		result = NULL;
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	return result;
+}
+
+/*
+ * The text of a value, without a zero byte at the end; NULL if it cannot be
+ * had, which makes a change coarser.
+ */
+const char *
+column_text(ColumnText *column, Datum value, int *len)
+{
+	if (value_too_long(column, value))
+		return NULL;
+	return column->lasting ? any_text(column, value, len) :
+		text_by_user(column, value, len);
 }

@@ -5,8 +5,8 @@
  *
  * Hashing is what costs here, so the common types are written by hand, and a
  * row whose key is the one seen last costs one comparison.  Without a key (a
- * column is NULL) a row belongs to no key that could be named; its change
- * reaches all, which is simple and right.
+ * column is NULL, or has no text) a row belongs to no key that could be named;
+ * its change reaches all, which is simple and right.
  *
  *-------------------------------------------------------------------------
  */
@@ -42,8 +42,11 @@ append_integer(StringInfo buf, int64 value)
 	buf->len += pg_lltoa(value, buf->data + buf->len);
 }
 
-/* Add the text of a value, as it is or as it is written in names. */
-static void
+/*
+ * Add the text of a value, as it is or as it is written in names.  False if it
+ * cannot be had.
+ */
+static bool
 append_value(StringInfo buf, ColumnText *column, Datum value, bool escaped)
 {
 	const char *text;
@@ -53,22 +56,25 @@ append_value(StringInfo buf, ColumnText *column, Datum value, bool escaped)
 	{
 		case INT2OID:
 			append_integer(buf, DatumGetInt16(value));
-			return;
+			return true;
 		case INT4OID:
 			append_integer(buf, DatumGetInt32(value));
-			return;
+			return true;
 		case INT8OID:
 			append_integer(buf, DatumGetInt64(value));
-			return;
+			return true;
 		case UUIDOID:
 			append_uuid(buf, DatumGetUUIDP(value));
-			return;
+			return true;
 	}
 	text = column_text(column, value, &len);
+	if (text == NULL)
+		return false;
 	if (escaped)
 		append_escaped_bytes(buf, text, len);
 	else
 		appendBinaryStringInfo(buf, text, len);
+	return true;
 }
 
 /* Write a row's key into state->bytes.  False if it has none. */
@@ -97,7 +103,8 @@ write_key(TriggerState *state, HeapTuple tuple, TupleDesc desc,
 			return false;
 		if (i > 0)
 			appendStringInfoChar(buf, separator);
-		append_value(buf, &config->key_texts[i], value, escaped);
+		if (!append_value(buf, &config->key_texts[i], value, escaped))
+			return false;
 	}
 	return true;
 }

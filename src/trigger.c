@@ -92,7 +92,8 @@ key_of_tenant(TriggerState *state, Datum value)
 {
 	int			len;
 	const char *tenant = column_text(&state->config->tenant, value, &len);
-	ChangeKey  *key = change_set_key(state->config->domain, tenant, len);
+	ChangeKey  *key = change_set_key(state->config->domain, tenant,
+									 tenant ? len : 0);
 
 	if (key->tenant == NULL && change_set_full())
 		state->overflow_key = key;
@@ -197,6 +198,8 @@ key_of_row(TriggerState *state, HeapTuple tuple, TupleDesc desc)
 		return change_set_key(state->config->domain, NULL, 0);
 	if (state->last_key != NULL && is_last_tenant(state, value))
 		return state->last_key;
+	if (value_too_long(&state->config->tenant, value))
+		return change_set_key(state->config->domain, NULL, 0);
 	key = key_of_tenant(state, value);
 	remember_tenant(state, key, value);
 	return key;

@@ -94,6 +94,7 @@ extern TriggerConfig *trigger_config(TriggerData *trigdata);
 extern bool column_text_prepare(ColumnText *column, Relation rel,
 								const char *name, MemoryContext context);
 extern const char *column_text(ColumnText *column, Datum value, int *len);
+extern bool value_too_long(const ColumnText *column, Datum value);
 
 /* row_key.c */
 extern void touch_row_key(TriggerState *state, ChangeKey *key, HeapTuple tuple,

@@ -208,6 +208,39 @@ UPDATE number SET x = 1 WHERE n = 1 AND f = 0;
 SELECT cache_notify.is_current(:'one') AS one, cache_notify.is_current(:'other') AS other,
 	cache_notify.is_current(:'hundred') AS hundred, cache_notify.is_current(:'more') AS more;
 
+-- A value that cannot be written as text: a change of it reaches every key, and
+-- every tenant, and no write is refused.
+CREATE TABLE huge (id int, a bytea, b text, c text);
+ALTER TABLE huge ALTER a SET STORAGE EXTERNAL, ALTER b SET STORAGE EXTERNAL, ALTER c SET STORAGE EXTERNAL;
+SELECT cache_notify.setup_table_invalidation('huge', keys => '{a}');
+SELECT cache_notify.setup_table_invalidation('huge', 'huge_tenant', tenant_column => 'a');
+INSERT INTO huge VALUES (1, 'x');
+SELECT cache_notify.token('t', 'huge/x') AS key, cache_notify.token('t', 'huge_tenant') AS tenant \gset
+UPDATE huge SET a = decode(repeat('00', 300000000), 'hex') || decode(repeat('00', 300000000), 'hex');
+SELECT cache_notify.is_current(:'key') AS key, cache_notify.is_current(:'tenant') AS tenant;
+SELECT cache_notify.token('t', 'huge/x') AS key, cache_notify.token('t', 'huge_tenant') AS tenant \gset
+UPDATE huge SET id = 2;
+SELECT cache_notify.is_current(:'key') AS key, cache_notify.is_current(:'tenant') AS tenant;
+DROP TABLE huge;
+CREATE TYPE fickle AS (a int, b int);
+CREATE FUNCTION fickle_text(fickle) RETURNS text LANGUAGE plpgsql AS $$
+	BEGIN IF $1.a < 0 THEN RAISE 'negative'; END IF; RETURN $1.a; END $$;
+CREATE CAST (fickle AS text) WITH FUNCTION fickle_text(fickle);
+CREATE TABLE by_user (id fickle, x int);
+SELECT cache_notify.setup_table_invalidation('by_user', keys => '{id}');
+SELECT cache_notify.setup_table_invalidation('by_user', 'user_tenant', tenant_column => 'id');
+SELECT versions('by_user/1', 'by_user/2', 'user_tenant');
+INSERT INTO by_user VALUES ((1, 1));
+SELECT versions('by_user/1', 'by_user/2', 'user_tenant');
+BEGIN;
+SAVEPOINT s;
+INSERT INTO by_user VALUES ((-1, 1)), ((1, 1));
+ROLLBACK TO s;
+SELECT versions('by_user/1', 'by_user/2', 'user_tenant');
+INSERT INTO by_user VALUES ((-1, 1)), ((1, 1));
+COMMIT;
+SELECT versions('by_user/1', 'by_user/2', 'user_tenant');
+
 -- Errors at set-up.
 SELECT cache_notify.setup_table_invalidation('plain', buckets => 64);
 SELECT cache_notify.setup_table_invalidation('plain', keys => '{}');
