@@ -198,6 +198,10 @@ BEGIN
 		RAISE EXCEPTION USING ERRCODE = 'reserved_name',
 			MESSAGE = format('domain "%s" is reserved', domain_name),
 			HINT = 'Domains that begin with cache_notify/ are not delivered.';
+	ELSIF domain_name ~* '%2F|%25' THEN
+		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+			MESSAGE = format('domain "%s" cannot be named', domain_name),
+			HINT = 'Names of domains and keys have %2F for a slash and %25 for a per cent sign: choose another domain.';
 	END IF;
 	IF channel = '' OR octet_length(channel) > 63 THEN
 		RAISE EXCEPTION USING

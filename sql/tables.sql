@@ -79,6 +79,8 @@ CREATE TABLE cache_notify.cascade_rules (
 	CONSTRAINT cascade_rules_domain_length CHECK (
 		octet_length(source_domain) BETWEEN 1 AND 63
 		AND octet_length(target_domain) BETWEEN 1 AND 63),
+	CONSTRAINT cascade_rules_domain_name CHECK (
+		source_domain || ' ' || target_domain !~* '%2F|%25'),
 	CONSTRAINT cascade_rules_rule_type CHECK (rule_type IN ('invalidate', 'notify')),
 	CONSTRAINT cascade_rules_keys CHECK (keys IN ('all', 'same'))
 );

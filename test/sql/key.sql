@@ -250,6 +250,9 @@ SELECT cache_notify.setup_table_invalidation('plain', keys => '{id}', buckets =>
 SELECT cache_notify.setup_table_invalidation('plain', keys => '{id}', buckets => 8);
 SELECT cache_notify.setup_table_invalidation('plain', keys => '{id}', granularity => 'statement');
 SELECT cache_notify.setup_table_invalidation('plain', 'cache_notify', keys => '{id}');
+-- a domain that no name could stand for
+SELECT cache_notify.setup_table_invalidation('plain', 'a%2fb');
+INSERT INTO cache_notify.cascade_rules VALUES ('plain', '50%25');
 CREATE MATERIALIZED VIEW m AS SELECT 1 AS id;
 SELECT cache_notify.setup_table_invalidation('m', keys => '{id}');
 
