@@ -85,12 +85,16 @@ column_text_prepare(ColumnText *column, Relation rel, const char *name,
 	column->len = attr->attlen;
 	column->needs_settings = !text_is_stable(column->type);
 	column->lasting = true;
+	column->loose = column->type == INTERVALOID || column->type == JSONBOID ||
+		(OidIsValid(attr->attcollation) &&
+		 !get_collation_isdeterministic(attr->attcollation));
 	switch (find_coercion_pathway(TEXTOID, column->type, COERCION_EXPLICIT,
 								  &function))
 	{
 		case COERCION_PATH_RELABELTYPE:
 			column->is_text = true;
-			return true;
+			column->loose_letters = column->type >= FirstNormalObjectId;
+			return true;			/* that type may be citext */
 		case COERCION_PATH_FUNC:
 			column->cast = true;
 			break;

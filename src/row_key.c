@@ -42,6 +42,15 @@ append_integer(StringInfo buf, int64 value)
 	buf->len += pg_lltoa(value, buf->data + buf->len);
 }
 
+static bool
+is_ascii(const char *text, int len)
+{
+	for (int i = 0; i < len; i++)
+		if (IS_HIGHBIT_SET(text[i]))
+			return false;
+	return true;
+}
+
 /*
  * Add the text of a value, as it is or as it is written in names.  False if it
  * cannot be had.
@@ -68,7 +77,7 @@ append_value(StringInfo buf, ColumnText *column, Datum value, bool escaped)
 			return true;
 	}
 	text = column_text(column, value, &len);
-	if (text == NULL)
+	if (text == NULL || (column->loose_letters && !is_ascii(text, len)))
 		return false;
 	if (escaped)
 		append_escaped_bytes(buf, text, len);

@@ -123,7 +123,8 @@ prepare_columns(TriggerConfig *config, Relation rel, Trigger *trigger)
 
 /*
  * The columns of a row's key, each with an argument of its own.  Without one
- * of them (gone or renamed) keys cannot be told.
+ * of them (gone or renamed), or if a query for one key finds rows whose text is
+ * another, keys cannot be told.
  */
 static void
 prepare_key_texts(TriggerConfig *config, Relation rel, Trigger *trigger)
@@ -139,7 +140,8 @@ prepare_key_texts(TriggerConfig *config, Relation rel, Trigger *trigger)
 			continue;
 		if (config->nkey_texts == INDEX_MAX_KEYS ||
 			!column_text_prepare(column, rel, trigger->tgargs[i] + len,
-								 config->context))
+								 config->context) ||
+			column->loose)
 		{
 			config->layout = 0;
 			return;

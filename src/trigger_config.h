@@ -27,6 +27,8 @@ typedef struct ColumnText
 	FmgrInfo	function;		/* that one, or else its output function */
 	bool		needs_settings; /* the text depends on settings */
 	bool		lasting;		/* false: look again next time */
+	bool		loose;			/* equal values may have different texts */
+	bool		loose_letters;	/* only if they have other than ASCII letters */
 } ColumnText;
 
 /* What a trigger is to do. */

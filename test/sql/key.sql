@@ -208,6 +208,15 @@ UPDATE number SET x = 1 WHERE n = 1 AND f = 0;
 SELECT cache_notify.is_current(:'one') AS one, cache_notify.is_current(:'other') AS other,
 	cache_notify.is_current(:'hundred') AS hundred, cache_notify.is_current(:'more') AS more;
 
+-- Where equal values may be written differently, a change reaches every key.
+CREATE TABLE loose (i interval, j jsonb, x int);
+SELECT cache_notify.setup_table_invalidation('loose', 'loose_i', keys => '{i}');
+SELECT cache_notify.setup_table_invalidation('loose', 'loose_j', keys => '{j}');
+INSERT INTO loose VALUES ('24 hours', '1.00');
+SELECT cache_notify.token(NULL, 'loose_i/1 day') AS i, cache_notify.token(NULL, 'loose_j/{"a": 1}') AS j \gset
+UPDATE loose SET x = 1;
+SELECT cache_notify.is_current(:'i') AS i, cache_notify.is_current(:'j') AS j;
+
 -- A value that cannot be written as text: a change of it reaches every key, and
 -- every tenant, and no write is refused.
 CREATE TABLE huge (id int, a bytea);
