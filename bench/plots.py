@@ -23,7 +23,7 @@ LOOKS = {
 
 # The same of what hit_rate compares; several that lie on one line are one.
 HIT_LOOKS = {
-    "oracle": ("oracle: knows each change at once", "#999999"),
+    "oracle": ("oracle: knows each change at once", "#cccccc"),
     "keys1024": ("near cache by key, any number of buckets", "#0060c0"),
     "token16384": ("tokens of keys, 16,384 buckets", "#207020"),
     "token1024": ("tokens of keys, 1,024 buckets", "#60a060"),
@@ -218,7 +218,7 @@ def hit_rates(scenarios, path):
     if not scenario or not scenario["variants"]:
         return None
     by_rate = {int(v["name"].removeprefix("writes")): v["more"] for v in scenario["variants"]}
-    script = start(path, "", "writes per second to 10,000 rows", "", width=860, height=420,
+    script = start(path, "", "", "", width=860, height=420,
                    key="off")
     script += "set multiplot layout 1,2\nset logscale x\nset yrange [0:100]\nset format x '%g'\n"
     for of, title in (("hit_rate", "% of reads that hit"), ("behind", "% of hits that are stale")):
@@ -229,10 +229,10 @@ def hit_rates(scenarios, path):
             block = f"{of}_{cache}"
             script += data(block, [(rate, 100 * more[f"{cache}_{of}"]["median"])
                                    for rate, more in sorted(by_rate.items())])
-            dash = " dt 2" if cache == "oracle" else ""
-            plots.append(f'${block} using 1:2 with linespoints pt 7 ps 0.6 lw 2{dash}'
+            width = 6 if cache == "oracle" else 2     # to be seen behind the others
+            plots.append(f'${block} using 1:2 with linespoints pt 7 ps 0.6 lw {width}'
                          f' lc "{colour}" title "{label}"')
-        script += f'set title "{title}"\nset bmargin 9\nplot ' + ", ".join(plots) + "\n"
+        script += f'set title "{title}, by writes per second"\nset bmargin 9\nplot ' + ", ".join(plots) + "\n"
     return script + "unset multiplot\n"
 
 
