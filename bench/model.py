@@ -46,6 +46,7 @@ class Variant:
     settings: dict = dataclasses.field(default_factory=dict)
     check: typing.Optional[Check] = None
     script: typing.Optional[str] = None  # if not the scenario's
+    measure: typing.Optional[typing.Callable] = None  # likewise
     # (server, database): what the set-up needs beside SQL, and what for that must
     # be there (see needs.py)
     install: typing.Optional[typing.Callable] = None

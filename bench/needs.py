@@ -46,11 +46,19 @@ def callgrind(_):
     return shutil.which("valgrind") and output(["valgrind", "--version"])
 
 
+def psycopg(_):
+    return output([
+        "/usr/bin/python3", "-c",
+        "import importlib.metadata as m, psycopg; print(m.version('psycopg'))",
+    ])
+
+
 # What is needed: its version if it is here, and what it comes from.
 NEEDS = {
     "sequel": (sequel, "the packages ruby-sequel and ruby-pg"),
     "pgcachewatch": (pgcachewatch, "the Python package pgcachewatch"),
     "tcn": (tcn, "PostgreSQL's contrib module tcn"),
+    "psycopg": (psycopg, "the package python3-psycopg"),
     "callgrind": (callgrind, "the package valgrind"),
 }
 

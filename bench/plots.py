@@ -21,6 +21,18 @@ LOOKS = {
     "tracker": ("tracker", "#404040"),
 }
 
+# The same of what hit_rate compares; several that lie on one line are one.
+HIT_LOOKS = {
+    "oracle": ("oracle: knows each change at once", "#cccccc"),
+    "keys1024": ("near cache by key, any number of buckets", "#0060c0"),
+    "token16384": ("tokens of keys, 16,384 buckets", "#207020"),
+    "token1024": ("tokens of keys, 1,024 buckets", "#60a060"),
+    "token64": ("tokens of keys, 64 buckets", "#a0d0a0"),
+    "domain": ("near cache by domain", "#e09000"),
+    "ttl60": ("60 seconds, stale", "#c03030"),
+    "ttl1": ("1 second, stale", "#e09090"),
+}
+
 START = """\
 set terminal svg size {width},{height} font "sans-serif,12" background "white" rounded noenhanced
 set output "{path}"
@@ -200,7 +212,32 @@ def against_peers(scenarios, path):
     )
 
 
+def hit_rates(scenarios, path):
+    """Two panels: what hits, and how much of that is older than a change."""
+    scenario = scenarios.get("hit_rate")
+    if not scenario or not scenario["variants"]:
+        return None
+    by_rate = {int(v["name"].removeprefix("writes")): v["more"] for v in scenario["variants"]}
+    script = start(path, "", "", "", width=860, height=420,
+                   key="off")
+    script += "set multiplot layout 1,2\nset logscale x\nset yrange [0:100]\nset format x '%g'\n"
+    for of, title in (("hit_rate", "% of reads that hit"), ("behind", "% of hits that are stale")):
+        if of == "behind":
+            script += "set key at graph -0.05, graph -0.2 center top maxrows 4\n"
+        plots = []
+        for cache, (label, colour) in HIT_LOOKS.items():
+            block = f"{of}_{cache}"
+            script += data(block, [(rate, 100 * more[f"{cache}_{of}"]["median"])
+                                   for rate, more in sorted(by_rate.items())])
+            width = 6 if cache == "oracle" else 2     # to be seen behind the others
+            plots.append(f'${block} using 1:2 with linespoints pt 7 ps 0.6 lw {width}'
+                         f' lc "{colour}" title "{label}"')
+        script += f'set title "{title}, by writes per second"\nset bmargin 9\nplot ' + ", ".join(plots) + "\n"
+    return script + "unset multiplot\n"
+
+
 PLOTS = {
+    "hit-rate.svg": hit_rates,
     "throughput-clients.svg": throughput_clients,
     "throughput-commit-latency.svg": throughput_latency,
     "listener-latency.svg": listener_latency,

@@ -106,3 +106,9 @@ def aligned(rows):
         ).rstrip()
         for row in rows
     )
+
+
+def markdown(head, rows, right=()):
+    """A table in Markdown; the columns `right` hold numbers."""
+    rule = ["---:" if i in right else "---" for i in range(len(head))]
+    return "\n".join(f"| {' | '.join(map(str, row))} |" for row in [head, rule, *rows])

@@ -66,7 +66,11 @@ def set_up(server, scenario, variant, database, modules):
 
 def run_once(server, scenario, variant, database, length, seed):
     """One run, checked."""
-    scenario = dataclasses.replace(scenario, script=variant.script or scenario.script)
+    scenario = dataclasses.replace(
+        scenario,
+        script=variant.script or scenario.script,
+        measure=variant.measure or scenario.measure,
+    )
     server.apply({**scenario.settings, **variant.settings})
     if not scenario.callgrind:  # which makes it last minutes
         server.sql(VACUUM_USER_TABLES, database)
@@ -82,7 +86,8 @@ def run_once(server, scenario, variant, database, length, seed):
         measured = scenario.measure(server, database, scenario, length, seed)
         cpu = server.cpu_seconds() - cpu
 
-        wrong = miscounted(check, measured, before, counters(server, database, check))
+        wrong = list(measured.wrong)
+        wrong += miscounted(check, measured, before, counters(server, database, check))
         moved = heard(server, database, check).items() - heard_before.items()
         wrong += listeners.wrong(dict(moved)) if check.heard else []
         if check.notifications:

@@ -3,6 +3,7 @@
 import dataclasses
 
 from beside import held_snapshot, one_more_listener
+from hits import HIT_RATE
 from measure import (
     instructions,
     reading_time,
@@ -346,6 +347,48 @@ BULK10K = Scenario(
     full=Length(rounds=21, transactions=20),
 )
 
+# ---- keys against no keys
+
+# Each bucket has a counter once it was touched; a first touch costs more.
+TOUCH_ALL = """
+SET synchronous_commit = off;
+DO $$
+BEGIN
+    FOR n IN 1 .. 10000 LOOP
+        PERFORM cache_notify.invalidate('item/' || n, 'tenant-0');
+        COMMIT;
+    END LOOP;
+END $$;
+"""
+
+
+def with_key(delivery):
+    return watched("keys", delivery, options=", keys => '{id}'", more=TOUCH_ALL)
+
+
+KEYED = with_key("worker")
+
+
+def keyed(scenario, name, ratio):
+    """The scenario with a table that has keys against one that has none."""
+    bases = [v for v in scenario.variants if v.name in ("worker", "row")]
+    return dataclasses.replace(
+        scenario,
+        name=name,
+        description=scenario.description + ", keys against none",
+        variants=[*bases, KEYED],
+        ratios=[dataclasses.replace(ratio, name=name, variant="keys", base=bases[0].name)],
+        on_request=True,
+    )
+
+
+KEYS_HOT32 = keyed(
+    hot("hot32", 32, [WORKER], quick=Length(rounds=9, seconds=1), full=FULL_MORE),
+    "keys_hot32", Ratio("", "", at_least=0.95),
+)
+
+KEYS_BULK10K = keyed(BULK10K, "keys_bulk10k", Ratio("", "", at_most=1.05))
+
 BULK10K_PEERS = [
     watched("row", "worker"), BY_STATEMENT,
     PG_NOTIFY, SEQUEL, PGCACHEWATCH, tcn(rows=10000), UPSERT, TRACKER,
@@ -416,6 +459,9 @@ TOKEN = Scenario(
 
 # ---- instructions, which a busy machine does not change
 
+# Each of them twice before it counts: as a backend that has been there for long.
+ONE_OF_300 = "UPDATE item SET price = price + 1 WHERE id = $1::int % 300 + 1"
+
 ONE_BY_NUMBER = "UPDATE item SET price = price + 1 WHERE id = $1"
 
 
@@ -461,6 +507,24 @@ INSTRUCTIONS_ROW = counted(
         Ratio("instructions_row_floor", "row", "empty_row"),
         Ratio("instructions_row_statement", "statement", "untriggered"),
     ],
+    warm_up=1, transactions=2, rows=10000,
+)
+
+INSTRUCTIONS_KEYS = counted(
+    "instructions_keys", "an UPDATE of one row, keys against none", ONE_OF_300,
+    [UNTRIGGERED, WORKER, KEYED],
+    [Ratio("instructions_keys", "keys", "worker")],
+    warm_up=600, transactions=600,
+)
+
+INSTRUCTIONS_KEYS_ROW = counted(
+    "instructions_keys_row", "each row of an UPDATE of 10,000, keys against none", UPDATE_ALL,
+    [
+        UNTRIGGERED,
+        watched("row", "off"),
+        with_key("off"),
+    ],
+    [Ratio("instructions_keys_row", "keys", "row")],
     warm_up=1, transactions=2, rows=10000,
 )
 
@@ -528,6 +592,8 @@ SCENARIOS = [
     many_statements(
         "savepoints", "8 clients, 100 savepoints per transaction", SAVEPOINTS, 100,
     ),
+    KEYS_HOT32,
+    KEYS_BULK10K,
     LISTENERS64,
     bulk(
         "bulk100", "one UPDATE of 100 rows",
@@ -544,10 +610,13 @@ SCENARIOS = [
     bulk1m("delete", "DELETE FROM item"),
     KEYS1M,
     TOKEN,
+    HIT_RATE,
     HELD_SNAPSHOT,
     SYNC_STANDBY,
     INSTRUCTIONS_UPDATE,
     INSTRUCTIONS_ROW,
+    INSTRUCTIONS_KEYS,
+    INSTRUCTIONS_KEYS_ROW,
     INSTRUCTIONS_READ,
     peers("single", 1),
     peers("hot8", 8),

@@ -284,24 +284,50 @@ END;
 COMMENT ON FUNCTION cache_notify.unwatched_dependencies() IS
 'The views and functions (object) that the caller may use and that read something whose changes are not all seen, as domains_of() reports it; error: it could not be looked into, for the reason given. Functions of extensions, IMMUTABLE ones and those of this extension are left out. Looks at every view and function: not for frequent use.';
 
+-- Would a change of the parent's key be told as the same key of the child?
+-- Types by whose equality two values may differ as text are left out.
+CREATE FUNCTION cache_notify.reference_keeps_key(
+		reference oid, parent_keys text[], child_keys text[]) RETURNS boolean
+	LANGUAGE sql STABLE
+	SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT cardinality(parent_keys) = cardinality(child_keys) AND bool_and(EXISTS (
+		SELECT FROM pg_constraint r
+		CROSS JOIN LATERAL unnest(r.confkey, r.conkey) AS pair (parent, child)
+		JOIN pg_attribute p ON p.attrelid = r.confrelid AND p.attnum = pair.parent
+		JOIN pg_attribute c ON c.attrelid = r.conrelid AND c.attnum = pair.child
+		WHERE r.oid = reference AND p.attname::text = k.parent AND c.attname::text = k.child
+		AND (p.atttypid = ANY ('{int2,int4,int8}'::regtype[]) AND c.atttypid = ANY ('{int2,int4,int8}'::regtype[])
+			OR p.atttypid = ANY ('{text,varchar}'::regtype[]) AND c.atttypid = ANY ('{text,varchar}'::regtype[])
+			OR p.atttypid = c.atttypid AND (p.atttypid = ANY ('{uuid,date,bool,oid,name}'::regtype[])
+				OR EXISTS (SELECT FROM pg_type t WHERE t.oid = p.atttypid AND t.typtype = 'e')))
+		AND NOT EXISTS (SELECT FROM pg_collation l
+			WHERE l.oid IN (p.attcollation, c.attcollation) AND NOT l.collisdeterministic)))
+	FROM unnest(parent_keys, child_keys) AS k (parent, child);
+END;
+COMMENT ON FUNCTION cache_notify.reference_keeps_key(oid, text[], text[]) IS
+'Whether a foreign key (its OID in pg_constraint) makes the key columns of the referenced table and those of the referencing one read the same: each pair of them belongs to it, in this order, and has types whose equal values have equal texts. NULL if one of them has no key.';
+
 CREATE FUNCTION cache_notify.suggest_cascades(
-		OUT source_domain text, OUT target_domain text, OUT reason text, OUT statement text)
+		OUT source_domain text, OUT target_domain text, OUT keys text, OUT reason text, OUT statement text)
 	RETURNS SETOF record
 	LANGUAGE sql STABLE
 BEGIN ATOMIC
 	WITH feeds AS (
-		SELECT w.relation, w.domain FROM cache_notify.watched_relation w WHERE NOT w.inherited
+		SELECT w.relation, w.domain, nullif(w.keys, '{}') AS keys, w.buckets
+		FROM cache_notify.watched_relation w WHERE NOT w.inherited
 	), suggestion AS (
 		SELECT p.domain AS source, c.domain AS target,
 			format('%s references %s (%s)', k.conrelid::regclass, k.confrelid::regclass, k.conname) AS reason,
-			NULL::text AS view
+			NULL::text AS view,
+			coalesce(cache_notify.reference_keeps_key(k.oid, p.keys, c.keys) AND c.buckets <= p.buckets, false) AS same
 		FROM pg_constraint k
 		JOIN feeds p ON p.relation = k.confrelid
 		JOIN feeds c ON c.relation = k.conrelid
 		WHERE k.contype = 'f' AND k.conparentid = 0
 		UNION ALL
 		SELECT d.domain, coalesce(l.domain, cache_notify.default_domain(v.oid)),
-			format('view %s reads %s', v.oid::regclass, d.source), v.oid::regclass::text
+			format('view %s reads %s', v.oid::regclass, d.source), v.oid::regclass::text, false
 		FROM pg_class v
 		LEFT JOIN cache_notify.watching_label l ON l.relation = v.oid
 		CROSS JOIN LATERAL cache_notify.try_domains_of(
@@ -310,9 +336,13 @@ BEGIN ATOMIC
 		AND v.relnamespace <> 'cache_notify'::regnamespace
 		AND has_table_privilege(v.oid, 'SELECT') AND d.certainty = 'exact'
 	)
-	SELECT s.source, s.target, string_agg(DISTINCT s.reason, '; '),
+	SELECT s.source, s.target, CASE WHEN bool_and(s.same) THEN 'same' ELSE 'all' END,
+		string_agg(DISTINCT s.reason, '; '),
 		CASE WHEN min(s.view) IS NOT NULL
 			THEN format('SELECT cache_notify.setup_view_invalidation(%L, %L);', min(s.view), s.target)
+			WHEN bool_and(s.same)
+			THEN format('INSERT INTO cache_notify.cascade_rules (source_domain, target_domain, keys) VALUES (%L, %L, ''same'');',
+				s.source, s.target)
 			ELSE format('INSERT INTO cache_notify.cascade_rules (source_domain, target_domain) VALUES (%L, %L);',
 				s.source, s.target) END
 	FROM suggestion s
@@ -323,4 +353,4 @@ BEGIN ATOMIC
 	ORDER BY 1, 2;
 END;
 COMMENT ON FUNCTION cache_notify.suggest_cascades() IS
-'Cascade rules that the schema suggests and that are not there: from the domain of a table to that of a table whose foreign key references it, and from the tables that a view reads to the view. statement does it; nothing is ever done by itself. Needs the right to read cascade_rules.';
+'Cascade rules that the schema suggests and that are not there: from the domain of a table to that of a table whose foreign key references it, and from the tables that a view reads to the view. keys is same if the key columns of both tables are those of the foreign key, so that a change of one row need not reach every key of the target. statement does it; nothing is ever done by itself. Needs the right to read cascade_rules.';

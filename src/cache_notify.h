@@ -192,6 +192,7 @@ typedef struct CounterTable
 	IndexScanDesc skipping;		/* the scan that leaves rows out, or NULL */
 	Snapshot	snapshot;
 	Buffer		buffer;			/* where it is */
+	OffsetNumber root;			/* of the chain that it has found a row in */
 	struct Place *place;		/* where the rows are, or NULL */
 	int			next_entry;		/* of these */
 	bool		many_keys;		/* it goes over more than one key */

@@ -44,16 +44,22 @@ PG_FUNCTION_INFO_V1(cache_notify_counter_inserted);
 
 /*
  * Where this backend last wrote a key: most often nobody has touched that
- * row version since.  A hint only, checked before it is used.
+ * row version since, and if so, the newest one is mostly on the same page, at
+ * the end of the chain.  A hint only, checked before it is used.
  */
 typedef struct RowHint
 {
 	uint32		hash;
 	ItemPointerData tid;
+	OffsetNumber root;			/* of its HOT chain */
 	Buffer		buffer;			/* that held it, or InvalidBuffer */
 } RowHint;
 
-#define NUM_ROW_HINTS 1024		/* a power of two */
+/* Enough for the usual number of buckets; a power of two. */
+#define NUM_ROW_HINTS 4096
+
+/* A page with more free space is not pruned for a bump. */
+#define PRUNE_BELOW	(BLCKSZ / 4)
 
 static RowHint row_hints[NUM_ROW_HINTS];
 static Oid	row_hints_file = InvalidOid;	/* file that the hints point into */
@@ -203,12 +209,14 @@ insert_index_entries(CounterTable *table, HeapTuple tuple, bool is_update)
 
 /* buffer: where the row is, as far as that is known. */
 static void
-remember_row(const ChangeKey *key, ItemPointer tid, Buffer buffer)
+remember_row(const ChangeKey *key, ItemPointer tid, OffsetNumber root,
+			 Buffer buffer)
 {
 	RowHint    *hint = &row_hints[key->hash & (NUM_ROW_HINTS - 1)];
 
 	hint->hash = key->hash;
 	hint->tid = *tid;
+	hint->root = root;
 	hint->buffer = buffer;
 }
 
@@ -275,10 +283,10 @@ counter_add_to_row(CounterTable *table, HeapTuple old, Buffer buffer,
 	return result == TM_Ok;
 }
 
-/* The same for a bump. */
+/* The same for a bump.  root: of the row's HOT chain. */
 static bool
 update_row(CounterTable *table, const ChangeKey *key, HeapTuple old,
-		   Buffer buffer)
+		   OffsetNumber root, Buffer buffer)
 {
 	Addend		addend = addend_of(key);
 	ItemPointerData tid;
@@ -287,8 +295,11 @@ update_row(CounterTable *table, const ChangeKey *key, HeapTuple old,
 		return false;
 	if (ItemPointerGetBlockNumber(&tid) !=
 		ItemPointerGetBlockNumber(&old->t_self))
+	{
 		buffer = InvalidBuffer;
-	remember_row(key, &tid, buffer);
+		root = ItemPointerGetOffsetNumber(&tid);
+	}
+	remember_row(key, &tid, root, buffer);
 	return true;
 }
 
@@ -332,6 +343,22 @@ read_row(CounterTable *table, const ChangeKey *key, HeapTuple row,
 }
 
 /*
+ * Find the newest version in the HOT chain that begins here.  Is it a free one
+ * of this key?  Another row may be here by now.
+ */
+static bool
+read_chain(CounterTable *table, const ChangeKey *key, HeapTuple row,
+		   OffsetNumber root, Buffer buffer)
+{
+	SnapshotData dirty;
+
+	InitDirtySnapshot(dirty);
+	return search_chain(table, buffer, root, &dirty, row) &&
+		row_is_free(&dirty) &&
+		row_has_key(row, RelationGetDescr(table->heap), key);
+}
+
+/*
  * Pin the page of a remembered row, InvalidBuffer if there is no such page.
  * If it is still in the same buffer then it exists; else VACUUM may have
  * truncated the table before we locked it.
@@ -349,7 +376,8 @@ read_remembered_page(CounterTable *table, const RowHint *hint)
 }
 
 /*
- * Try the row version that this backend wrote last.  Much depends on it while
+ * Try the row version that this backend wrote last, or what others have made
+ * of it.  Much depends on it while
  * a snapshot is held open: then the index leads to many dead ones.
  */
 static bool
@@ -370,11 +398,14 @@ bump_remembered_row(CounterTable *table, const ChangeKey *key)
 	/*
 	 * Unlike an index scan this does not prune by itself; without pruning no
 	 * update would stay on its page for long.  Do it before reading, as it
-	 * moves tuples.
+	 * moves tuples.  Not as soon as the fillfactor wants it: a page of many
+	 * buckets would be pruned for each of them.
 	 */
-	compat_prune(table->heap, buffer);
-	done = read_row(table, key, &row, buffer) &&
-		update_row(table, key, &row, buffer);
+	if (PageGetHeapFreeSpace(BufferGetPage(buffer)) < PRUNE_BELOW)
+		compat_prune(table->heap, buffer);
+	done = (read_row(table, key, &row, buffer) ||
+			read_chain(table, key, &row, hint->root, buffer)) &&
+		update_row(table, key, &row, hint->root, buffer);
 	ReleaseBuffer(buffer);
 	return done;
 }
@@ -391,7 +422,7 @@ bump_any_row(CounterTable *table, const ChangeKey *key)
 	search_begin(table, key->name, key->tenant, &dirty);
 	while (!done && search_next(table, &row))
 		done = row_is_free(&dirty) &&
-			update_row(table, key, &row, table->buffer);
+			update_row(table, key, &row, table->root, table->buffer);
 	search_end(table);
 	return done;
 }
@@ -481,7 +512,7 @@ insert_row(CounterTable *table, const ChangeKey *key)
 	ItemPointerData tid;
 
 	counter_insert_row(table, key->name, key->tenant, &addend, &tid);
-	remember_row(key, &tid, InvalidBuffer);
+	remember_row(key, &tid, ItemPointerGetOffsetNumber(&tid), InvalidBuffer);
 }
 
 /* Add the key's bumps to its counter, without ever waiting. */

@@ -93,6 +93,8 @@ extern void search_begin(CounterTable *table, const char *domain,
 						 const char *tenant, Snapshot snapshot);
 extern void search_all(CounterTable *table, Snapshot snapshot);
 extern bool search_next(CounterTable *table, HeapTuple row);
+extern bool search_chain(CounterTable *table, Buffer buffer, OffsetNumber root,
+						 Snapshot snapshot, HeapTuple row);
 extern void search_end(CounterTable *table);
 
 #endif							/* CACHE_NOTIFY_COUNTER_H */

@@ -294,6 +294,23 @@ read_page(CounterTable *table, BlockNumber block)
 		compat_prune(table->heap, table->buffer);
 }
 
+/*
+ * The version that the snapshot sees in the HOT chain that begins here; the
+ * page is pinned, and no search is going on.
+ */
+bool
+search_chain(CounterTable *table, Buffer buffer, OffsetNumber root,
+			 Snapshot snapshot, HeapTuple row)
+{
+	bool		all_dead;
+	bool		found;
+
+	table->buffer = buffer;
+	found = find_in_chain(table, root, snapshot, row, &all_dead);
+	table->buffer = InvalidBuffer;
+	return found;
+}
+
 /* The next row at a place that is known. */
 static bool
 next_at_place(CounterTable *table, HeapTuple row)
@@ -340,8 +357,9 @@ next_in_index(CounterTable *table, HeapTuple row)
 		if (tid == NULL)
 			break;
 		read_page(table, ItemPointerGetBlockNumber(tid));
-		found = find_in_chain(table, ItemPointerGetOffsetNumber(tid),
-							  table->snapshot, row, &all_dead);
+		table->root = ItemPointerGetOffsetNumber(tid);
+		found = find_in_chain(table, table->root, table->snapshot, row,
+							  &all_dead);
 		if (!scan->xactStartedInRecovery)
 			scan->kill_prior_tuple = all_dead;
 		if (!found && table->found && !table->many_keys &&

@@ -10,7 +10,9 @@
  *   const prices = await cache.get(pool, 'acme', ['price'], 'all prices', loadPrices);
  *
  * loadPrices(client) runs the query; the name 'all prices' tells results of the
- * same tenant apart; ['price'] are the domains that the query reads.
+ * same tenant apart; ['price'] are the domains that the query reads, or keys of
+ * them: ['price/123']. A change of other keys leaves such a result alone if the
+ * payloads tell the keys (setup_table_invalidation with keys and fields => '{keys}').
  *
  * What get() promises: it never returns a result that is older than what was
  * delivered to this process, and none at all from memory while deliveries do
@@ -18,6 +20,10 @@
  * query) and never returns a result older than the moment of the call. Inside a
  * transaction, pass { transaction: true } and the transaction's client: then it
  * sees the transaction's own changes and its own snapshot.
+ *
+ * With new NearCache(…, { claim: 10_000 }) of all who miss the same result, in
+ * whatever process, one at a time computes it; meanwhile the others get the one
+ * before, for at most so many milliseconds after it was dropped, or wait.
  */
 
 const { Client } = require('pg');
@@ -27,23 +33,41 @@ const VERSIONS = `
   SELECT cache_notify.token($1::text, VARIADIC $2::text[]),
          current_setting('transaction_isolation') = 'read committed' AS new_snapshots,
          domain, version, shared_version
-  FROM cache_notify.versions($1::text, VARIADIC $2::text[])`;
+  FROM cache_notify.versions($1::text, VARIADIC $3::text[])`;
 
-// What a version is of. A tenant of null stands for the shared version, which
-// concerns every tenant.
-const watchKey = (tenant, domain) => JSON.stringify([tenant, domain]);
+/*
+ * What an entry depends on, as text: a domain, or one key of it, for a tenant or
+ * (null) in the changes that concern all tenants; the key is null for the domain.
+ */
+const partOf = (tenant, domain, key = null) => JSON.stringify([tenant, domain, key]);
+const placeOf = (tenant, domain) => JSON.stringify([tenant, domain]);
+
+// 'contract/123' -> { domain: 'contract', key: '123' }; 'contract' has no key.
+function parseName(name) {
+  const slash = name.startsWith('cache_notify/') ? -1 : name.indexOf('/');
+  const domain = slash < 0 ? name : name.slice(0, slash);
+  return {
+    asked: domain, // as versions() takes it
+    domain: name.startsWith('cache_notify/') ? name
+      : domain.replace(/%2F|%25/gi, (escaped) => (escaped === '%25' ? '%' : '/')),
+    key: slash < 0 ? null : name.slice(slash + 1).toLowerCase(),
+  };
+}
 
 /*
  * The token (null if this transaction has changed one of the domains), whether
- * each statement has a new snapshot, and the versions by watchKey. The driver
- * gives bigint as text; versions stay below 2^53.
+ * each statement has a new snapshot, and by part the version of its domain. The
+ * driver gives bigint as text; versions stay below 2^53.
  */
-async function ask(client, tenant, domains) {
-  const { rows } = await client.query(VERSIONS, [tenant, domains]);
+async function ask(client, tenant, names) {
+  const parsed = names.map(parseName);
+  const { rows } = await client.query(VERSIONS, [tenant, names, parsed.map(({ asked }) => asked)]);
+  const known = new Map(rows.map((row) => [row.domain, row]));
   const versions = new Map();
-  for (const row of rows) {
-    versions.set(watchKey(tenant, row.domain), Number(row.version));
-    versions.set(watchKey(null, row.domain), Number(row.shared_version));
+  for (const { domain, key } of parsed) {
+    const { version, shared_version } = known.get(domain);
+    versions.set(partOf(tenant, domain, key), Number(version));
+    versions.set(partOf(null, domain, key), Number(shared_version));
   }
   return { token: rows[0].token, newSnapshots: rows[0].new_snapshots, versions };
 }
@@ -59,12 +83,18 @@ async function withClient(poolOrClient, work) {
   }
 }
 
+// Milliseconds between looks whether somebody else has finished.
+const CLAIM_POLL = 20;
+
 class NearCache {
-  #primary; #channel; #heartbeat; #lease; #maxEntries; #onError;
+  #primary; #channel; #claim; #heartbeat; #lease; #maxEntries; #onError;
   #entries = new Map();     // entryKey -> { value, token, versions }
-  #watching = new Map();    // watchKey -> Set of entryKeys
-  #heard = new Map();       // watchKey -> highest version delivered
-  #generation = 0;          // moves when that is forgotten
+  #before = new Map();      // entryKey -> { value, until }: dropped not long ago, in this order
+  #watching = new Map();    // placeOf -> key (or null) -> Set of entryKeys
+  #heard = new Map();       // partOf -> highest version delivered
+  #allKeys = new Map();     // placeOf -> the same, of all its keys
+  #overdue = null;          // placeOf -> version not delivered yet
+  #generation = 0;          // moves when these are forgotten
   #leaseEnds = 0;           // 0: not listening
   #position = null;         // changes before it need not be asked for
   #client = null;
@@ -79,15 +109,17 @@ class NearCache {
    * notice a dead connection. lease: entries are served for so many
    * milliseconds after the last answer; so much staler a result can get when
    * the network silently swallows everything. maxEntries: the oldest go beyond
-   * that. onError is told when deliveries are interrupted.
+   * that. claim: see above; at most 5 minutes. onError is told when deliveries
+   * are interrupted.
    */
   constructor(primary, { channel = 'cache_invalidation', heartbeat = 1000, lease = 5000,
-    maxEntries = 100_000, onError = console.error } = {}) {
+    maxEntries = 100_000, claim = null, onError = console.error } = {}) {
     this.#primary = primary;
     this.#channel = channel;
     this.#heartbeat = heartbeat;
     this.#lease = lease;
     this.#maxEntries = maxEntries;
+    this.#claim = claim;
     this.#onError = onError;
     this.#listen();
   }
@@ -121,57 +153,139 @@ class NearCache {
     const entry = this.#entries.get(key);
     if (entry && !fresh && !transaction && this.listening) return entry.value;
 
-    const generation = this.#generation;
-    if (primary) await this.#askFloor(primary, tenant, domains);
     // One client for both, because two standbys need not agree.
     return withClient(pool, async (client) => {
-      const { token, newSnapshots, versions } = await ask(client, tenant, domains);
-      if (entry && entry.token === token) return entry.value;
-
-      // The versions are known; only now the query. The other way round, a
-      // change in between would put the old result under the new version.
-      const value = await load(client);
-      // No token: made from uncommitted changes. An old snapshot: whatever it
-      // lacks may have been delivered, and forgotten, before we began.
-      if (token !== null && (newSnapshots || !transaction)) {
-        this.#store(key, { value, token, versions }, generation);
+      const claims = this.#claim !== null && !fresh && !transaction;
+      for (;;) {
+        const generation = this.#generation;
+        if (primary) await this.#askFloor(primary, tenant, domains);
+        const { token, newSnapshots, versions } = await ask(client, tenant, domains);
+        if (entry && entry.token === token) return entry.value;
+        if (claims && !await this.#claimed(primary ?? client, key, token)) {
+          const before = this.#before.get(key);
+          if (before && this.listening && performance.now() < before.until) return before.value;
+          await new Promise((resolve) => setTimeout(resolve, CLAIM_POLL));
+          const filled = this.#entries.get(key);
+          if (filled && this.listening) return filled.value;
+          continue;
+        }
+        try {
+          const filled = this.#entries.get(key);
+          if (claims && filled?.token === token) return filled.value; // by who had the claim before
+          // The versions are known; only now the query. The other way round, a
+          // change in between would put the old result under the new version.
+          const value = await load(client);
+          // No token: made from uncommitted changes. An old snapshot: whatever it
+          // lacks may have been delivered, and forgotten, before we began.
+          if (token !== null && (newSnapshots || !transaction)) {
+            this.#store(key, { value, token, versions }, generation);
+          }
+          return value;
+        } finally {
+          if (claims) await this.#finish(primary ?? client, key, token);
+        }
       }
-      return value;
     });
+  }
+
+  // Whether nobody else is computing this. Only the primary knows.
+  async #claimed(poolOrClient, key, token) {
+    const { rows: [{ claimed }] } = await poolOrClient.query(
+      'SELECT cache_notify.claim_refresh($1, $2, make_interval(secs => $3)) AS claimed',
+      [key, token, this.#claim / 1000]);
+    return claimed;
+  }
+
+  async #finish(poolOrClient, key, token) {
+    await poolOrClient.query('SELECT cache_notify.finish_refresh($1, $2)', [key, token]);
   }
 
   // A standby may lag behind what was delivered before anybody asked for this
   // tenant. So the primary says where to start, once.
   async #askFloor(primary, tenant, domains) {
-    if (domains.every((domain) => this.#heard.has(watchKey(tenant, domain)))) return;
+    if (domains.every((name) => {
+      const { domain, key } = parseName(name);
+      return this.#heard.has(partOf(tenant, domain, key));
+    })) return;
     const { versions } = await withClient(primary, (client) => ask(client, tenant, domains));
-    for (const [watched, version] of versions) this.#hear(watched, version);
+    for (const [part, version] of versions) {
+      const [of, domain, key] = JSON.parse(part);
+      this.#hear(of, domain, version, key === null ? null : [key]);
+    }
+  }
+
+  // The version below which nothing of this part may be stored.
+  #floor(part) {
+    const heard = this.#heard.get(part) ?? 0;
+    const [tenant, domain, key] = JSON.parse(part);
+    if (key === null) return heard;
+    return Math.max(heard, this.#allKeys.get(placeOf(tenant, domain)) ?? 0);
   }
 
   #store(key, entry, generation) {
     if (generation !== this.#generation) return; // what was delivered meanwhile is forgotten
-    for (const [watched, version] of entry.versions) {
-      if (version < (this.#heard.get(watched) ?? 0)) return; // late: its own drop is already past
+    for (const [part, version] of entry.versions) {
+      if (version < this.#floor(part)) return; // late: its own drop is already past
     }
     this.#drop(key);
     if (this.#entries.size >= this.#maxEntries) this.#drop(this.#entries.keys().next().value);
     this.#entries.set(key, entry);
-    for (const watched of entry.versions.keys()) {
-      if (!this.#watching.has(watched)) this.#watching.set(watched, new Set());
-      this.#watching.get(watched).add(key);
-    }
+    this.#before.delete(key);
+    for (const part of entry.versions.keys()) this.#watchers(part, true).add(key);
+  }
+
+  // The entries that depend on a part.
+  #watchers(part, create = false) {
+    const [tenant, domain, key] = JSON.parse(part);
+    const place = placeOf(tenant, domain);
+    if (create && !this.#watching.has(place)) this.#watching.set(place, new Map());
+    const keys = this.#watching.get(place);
+    if (create && !keys.has(key)) keys.set(key, new Set());
+    return keys?.get(key);
   }
 
   // --------------------------------------------------------------- forgetting
 
-  #hear(watched, version) {
+  /*
+   * (tenant, domain) has reached this version, and since it was last heard of,
+   * these keys have changed (null: any); a tenant of null: the shared one, which
+   * concerns the entries of every tenant.
+   */
+  #hear(tenant, domain, version, keys = null) {
     if (this.#heard.size >= this.#maxEntries) {
       this.#generation++; // fills in flight might need them
       this.#heard.clear();
+      this.#allKeys.clear();
     }
-    this.#heard.set(watched, Math.max(version, this.#heard.get(watched) ?? 0));
-    for (const key of [...(this.#watching.get(watched) ?? [])]) {
-      if (this.#entries.get(key).versions.get(watched) < version) this.#drop(key);
+    const place = placeOf(tenant, domain);
+    let changed = [null, ...(keys ?? []).map((key) => key.toLowerCase())];
+    for (const key of changed) {
+      const part = partOf(tenant, domain, key);
+      this.#heard.set(part, Math.max(version, this.#heard.get(part) ?? 0));
+    }
+    if (keys === null) {
+      this.#allKeys.set(place, Math.max(version, this.#allKeys.get(place) ?? 0));
+      changed = [...(this.#watching.get(place)?.keys() ?? [])];
+    }
+    for (const key of changed) {
+      const part = partOf(tenant, domain, key);
+      for (const entry of [...(this.#watchers(part) ?? [])]) {
+        const { value, versions } = this.#entries.get(entry);
+        if (versions.get(part) >= version) continue;
+        this.#drop(entry);
+        if (this.#claim !== null) this.#keep(entry, value);
+      }
+    }
+  }
+
+  // What was dropped, for those who may not compute it.
+  #keep(key, value) {
+    const now = performance.now();
+    this.#before.delete(key); // so that the order is that of their ends
+    this.#before.set(key, { value, until: now + this.#claim });
+    for (const [oldest, { until }] of this.#before) {
+      if (until > now && this.#before.size <= this.#maxEntries) break;
+      this.#before.delete(oldest);
     }
   }
 
@@ -179,10 +293,14 @@ class NearCache {
     const entry = this.#entries.get(key);
     if (!entry) return;
     this.#entries.delete(key);
-    for (const watched of entry.versions.keys()) {
-      const keys = this.#watching.get(watched);
-      keys.delete(key);
-      if (keys.size === 0) this.#watching.delete(watched);
+    for (const part of entry.versions.keys()) {
+      const watchers = this.#watchers(part);
+      watchers.delete(key);
+      if (watchers.size > 0) continue;
+      const [tenant, domain, partKey] = JSON.parse(part);
+      const place = placeOf(tenant, domain);
+      this.#watching.get(place).delete(partKey);
+      if (this.#watching.get(place).size === 0) this.#watching.delete(place);
     }
   }
 
@@ -190,8 +308,10 @@ class NearCache {
   #reset() {
     this.#generation++;
     this.#entries.clear();
+    this.#before.clear();
     this.#watching.clear();
     this.#heard.clear();
+    this.#allKeys.clear();
   }
 
   // ---------------------------------------------------------------- listening
@@ -205,6 +325,7 @@ class NearCache {
       await client.connect();
       // First LISTEN, then ask: a change in between is then told twice, not never.
       await client.query(`LISTEN ${client.escapeIdentifier(this.#channel)}`);
+      this.#overdue = null; // what we have not heard of is lost
       await this.#catchUp(client);
     } catch (error) {
       this.#interrupted(client, error);
@@ -221,21 +342,35 @@ class NearCache {
     this.#timer = setTimeout(() => this.#listen(), 100);
   }
 
-  // Applies what has changed since the last time, heard of or not; then again
-  // after every heartbeat.
+  /*
+   * Applies what has changed since the last time, heard of or not; then again
+   * after every heartbeat. While we listen, a payload may be on its way that says
+   * which keys have changed: it has until the next time to come.
+   */
   async #catchUp(client) {
     const askedAt = performance.now();
     const { rows: [{ position }] } =
       await client.query('SELECT cache_notify.current_position() AS position');
     if (this.#position === null) {
       this.#reset(); // nobody listened while these fills began
+      this.#overdue = new Map();
     } else {
       const { rows } = await client.query(
         'SELECT tenant_id, domain, version FROM cache_notify.changes_since($1)', [this.#position]);
+      const overdue = this.#overdue;
+      this.#overdue = new Map();
       for (const { tenant_id, domain, version } of rows) {
-        if (domain === null) this.#reset();
-        else this.#hear(watchKey(tenant_id, domain), Number(version));
+        const place = placeOf(tenant_id, domain);
+        if (domain === null) {
+          this.#reset();
+        } else if (overdue === null) {
+          this.#hear(tenant_id, domain, Number(version));
+        } else if (Number(version) > (this.#heard.get(partOf(tenant_id, domain)) ?? 0)) {
+          this.#hear(tenant_id, domain, Number(version), []);
+          this.#overdue.set(place, Number(version));
+        }
       }
+      for (const [place, version] of overdue ?? []) this.#hear(...JSON.parse(place), version);
     }
     if (this.#closed || client !== this.#client) return;
     this.#position = position;
@@ -253,7 +388,12 @@ class NearCache {
       change = null;
     }
     if (typeof change?.domain === 'string' && typeof change.version === 'number') {
-      this.#hear(watchKey(change.tenant_id, change.domain), change.version);
+      const { tenant_id, domain, version, keys } = change;
+      // Primary keys of several columns have no name.
+      const named = Array.isArray(keys) && keys.every((key) => typeof key === 'string');
+      this.#hear(tenant_id, domain, version, named ? keys : null);
+      const place = placeOf(tenant_id, domain);
+      if ((this.#overdue?.get(place) ?? Infinity) <= version) this.#overdue.delete(place);
     } else {
       this.#reset(); // {"reset": true}, or what we do not understand
     }

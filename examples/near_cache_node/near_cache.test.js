@@ -14,6 +14,9 @@ const SCHEMA = `
   CREATE TABLE rate (percent int);
   INSERT INTO price VALUES (1, 'acme', 10), (2, 'globex', 20);
   INSERT INTO rate VALUES (7);
+  CREATE TABLE item (id int PRIMARY KEY, tenant_id text, amount int);
+  INSERT INTO item SELECT i, 'acme', 0 FROM generate_series(1, 1000) i;
+  SELECT cache_notify.setup_table_invalidation('item', keys => '{id}', fields => '{keys}');
   SELECT cache_notify.setup_table_invalidation('price');
   SELECT cache_notify.setup_table_invalidation('rate');
   CREATE ROLE listener LOGIN IN ROLE pg_monitor;   -- for changes_since()
@@ -212,4 +215,164 @@ test('a lost connection is caught up', async () => {
   await waitUntil(() => cache.listening);
   assert.equal((await getLoading(1)).amount, amount);
   await getLoading(0, 'globex'); // was not touched, was not dropped
+});
+
+// ---------------------------------------------------------------------- keys
+
+const getItem = (number, by) => cache.get(pool, 'acme', [`item/${number}`], `item ${number}`,
+  by ?? (async (client) => {
+    loads++;
+    const { rows: [{ amount }] } = await client.query('SELECT amount FROM item WHERE id = $1', [number]);
+    return amount;
+  }));
+
+const heldItems = (...numbers) => numbers.map((number) => cache.has('acme', `item ${number}`));
+
+const changeItems = (...numbers) =>
+  admin.query('UPDATE item SET amount = amount + 1 WHERE id = ANY ($1)', [numbers]);
+
+const range = (from, to) => Array.from({ length: to - from }, (_, i) => from + i);
+
+test('a change drops its own keys', async () => {
+  for (const number of [1, 2, 3, 4]) await getItem(number);
+  await cache.get(pool, 'acme', ['item/1', 'item/4'], 'both', () => 0);
+  await cache.get(pool, 'acme', ['item'], 'all', () => 0);
+  await changeItems(1, 2);
+  await waitUntil(() => !heldItems(1)[0]);
+  assert.deepEqual(heldItems(1, 2, 3, 4), [false, false, true, true]);
+  assert.ok(!cache.has('acme', 'both'));
+  assert.ok(!cache.has('acme', 'all'));
+  loads = 0;
+  assert.equal(await getItem(3), 0);
+  assert.equal(loads, 0);
+  assert.equal(await getItem(1), 1);
+  assert.equal(loads, 1);
+});
+
+test('too many keys are all keys', async () => {
+  await getItem(999);
+  await changeItems(...range(1, 500));
+  await waitUntil(() => !heldItems(999)[0]);
+  await getItem(999);
+  await admin.query(`SELECT cache_notify.invalidate('item')`);
+  await waitUntil(() => !heldItems(999)[0]);
+});
+
+test('a late fill is refused by key', async () => {
+  // Loads while these change, until that has been heard.
+  const slow = (...changed) => async () => {
+    await cache.get(pool, 'acme', ['item'], 'marker', () => 0);
+    await changeItems(...changed);
+    await waitUntil(() => !cache.has('acme', 'marker'));
+    return 0;
+  };
+  await getItem(5, slow(5));
+  await getItem(6, slow(7));
+  assert.deepEqual(heldItems(5, 6), [false, true]);
+  await getItem(9, slow(...range(100, 600)));
+  assert.deepEqual(heldItems(9), [false]);
+});
+
+test('a heartbeat drops other keys only if no payload comes', async () => {
+  await cache.close();
+  cache = newCache({ channel: 'elsewhere', heartbeat: 50 });
+  await waitUntil(() => cache.listening);
+  await getItem(10);
+  await getItem(11);
+  await changeItems(11);
+  await waitUntil(() => !heldItems(10)[0]);
+  assert.deepEqual(heldItems(11), [false]);
+  await cache.close();
+  cache = newCache({ heartbeat: 1000 });
+  await waitUntil(() => cache.listening);
+  await getItem(10);
+  for (const ends = performance.now() + 2500; performance.now() < ends;) {
+    await getItem(11);
+    await changeItems(11);
+    await waitUntil(() => !heldItems(11)[0]);
+  }
+  assert.deepEqual(heldItems(10), [true]);
+});
+
+test('names of keys are escaped as the server does it', async () => {
+  await admin.query(`
+    CREATE TABLE odd (a text, b text);
+    SELECT cache_notify.setup_table_invalidation('odd', 'o/d%d', keys => '{a,b}', fields => '{keys}')`);
+  const { rows: [{ name }] } = await admin.query(
+    `SELECT cache_notify.key_name('o/d%d', 'X/y', '50%') AS name`);
+  const { rows: [{ other }] } = await admin.query(
+    `SELECT cache_notify.key_name('o/d%d', 'X', 'y') AS other`);
+  await cache.get(pool, 'acme', [name], 'odd', () => 0);
+  await cache.get(pool, 'acme', [other], 'other', () => 0);
+  await admin.query(`INSERT INTO odd VALUES ('X/y', '50%')`);
+  await waitUntil(() => !cache.has('acme', 'odd'));
+  assert.ok(cache.has('acme', 'other'));
+});
+
+// --------------------------------------------------------------------- claims
+
+const claiming = async (claim = 60_000) => {
+  await cache.close();
+  cache = newCache({ claim });
+  await waitUntil(() => cache.listening);
+};
+
+// Of another process.
+const claimElsewhere = async (client, name) => (await client.query(
+  `SELECT cache_notify.claim_refresh($1, cache_notify.token('acme', 'price', 'rate'), '1 minute') AS claimed`,
+  [JSON.stringify(['acme', name])])).rows[0].claimed;
+
+test('of a herd one computes, the others get what was before', async () => {
+  await claiming();
+  const old = await get();
+  const amount = await change();
+  await waitUntil(() => !held());
+  let release;
+  const slow = async (client) => {
+    await new Promise((resolve) => { release = resolve; });
+    return load('acme')(client);
+  };
+  const before = loads;
+  const herd = [...Array(64)].map(() => get('acme', { by: slow }));
+  // All but the one that computes; the pool has ten clients.
+  let done = 0;
+  for (const one of herd) one.then((value) => { done++; return value; });
+  await waitUntil(() => done === 63 && release);
+  release();
+  const values = await Promise.all(herd);
+  assert.equal(loads - before, 1);
+  assert.equal(values.filter((value) => value === old).length, 63);
+  assert.equal(values.filter((value) => value.amount === amount).length, 1);
+  assert.equal((await getLoading(0)).amount, amount);
+});
+
+test('who has nothing waits until the other has finished, failed or is gone', async () => {
+  await claiming();
+  const other = new Client();
+  await other.connect();
+  assert.ok(await claimElsewhere(other, 'price'));
+  let done = false;
+  const waiting = get().then(() => { done = true; });
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  assert.ok(!done);
+  await other.end();
+  await waiting;
+  await change();
+  await waitUntil(() => !held());
+  await assert.rejects(get('acme', { by: async () => { throw new Error('no'); } }));
+  assert.ok(await claimElsewhere(admin, 'price')); // it was given back
+  await admin.query(`SELECT cache_notify.finish_refresh($1, cache_notify.token('acme', 'price', 'rate'))`,
+    [JSON.stringify(['acme', 'price'])]);
+});
+
+test('what was before is served for so long only', async () => {
+  await claiming(200);
+  await get();
+  const amount = await change();
+  await waitUntil(() => !held());
+  assert.ok(await claimElsewhere(admin, 'price'));
+  setTimeout(() => admin.query(
+    `SELECT cache_notify.finish_refresh($1, cache_notify.token('acme', 'price', 'rate'))`,
+    [JSON.stringify(['acme', 'price'])]), 500);
+  await waitUntil(async () => (await get()).amount === amount);
 });

@@ -16,6 +16,10 @@ delivered to this process, and none at all from memory while deliveries do not
 come in. With fresh=True it asks the server (one round trip, no query) and
 never returns a result older than the moment of the call. Inside a transaction
 it always does, so that a transaction sees its own changes and its own snapshot.
+
+With NearCache(..., claim=10), of all who miss the same result, in whatever
+process, one at a time computes it; meanwhile the others get the one before, for
+at most so many seconds after it was dropped, or wait.
 """
 
 import json
@@ -38,6 +42,13 @@ VERSIONS = """
            current_setting('transaction_isolation') = 'read committed',
            domain, version, shared_version
     FROM cache_notify.versions(%(tenant)s::text, VARIADIC %(domains)s::text[])"""
+
+
+CLAIM = "SELECT cache_notify.claim_refresh(%s, %s, make_interval(secs => %s))"
+FINISH = "SELECT cache_notify.finish_refresh(%s, %s)"
+
+# Seconds between looks whether somebody else has finished.
+CLAIM_POLL = 0.02
 
 
 class Part(NamedTuple):
@@ -65,24 +76,32 @@ def parse_name(name):
     return domain, key.lower() if slash else None
 
 
+def claim_name(tenant, name):
+    """The name of a result among those of all processes, in whatever language."""
+    return json.dumps([tenant, name], ensure_ascii=False, separators=(",", ":"))
+
+
 class NearCache:
     def __init__(self, primary, channel="cache_invalidation",
-                 heartbeat=1.0, lease=5.0, max_entries=100_000):
+                 heartbeat=1.0, lease=5.0, max_entries=100_000, claim=None):
         """Starts listening on the server that takes the writes (primary: its
         connection string), whatever server the results are read from.
 
         heartbeat: seconds between questions what has changed, which also notice
         a dead connection. lease: entries are served for so many seconds after
         the last answer; so much staler a result can get when the network
-        silently swallows everything. max_entries: the oldest go beyond that."""
+        silently swallows everything. max_entries: the oldest go beyond that.
+        claim: see above; at most 5 minutes."""
         self._primary = primary
         self._channel = channel
         self._heartbeat = heartbeat
         self._lease = lease
         self._max_entries = max_entries
+        self._claim = claim
 
         self._lock = threading.Lock()
         self._entries = {}      # (tenant, name) -> Entry
+        self._before = {}       # (tenant, name) -> (value, until): dropped, by that time
         self._watching = {}     # (tenant, domain) -> key -> {(tenant, name)}
         self._heard = {}        # Part -> highest version delivered
         self._all_keys = {}     # (tenant, domain) -> the same, of all its keys
@@ -116,21 +135,48 @@ class NearCache:
                 and time.monotonic() < self._lease_ends):
             return entry.value
 
-        generation = self._generation
-        if primary:
-            self._ask_floor(primary, tenant, domains)
-        token, new_snapshots, versions = self._ask(connection, tenant, domains)
-        if entry and entry.token == token:
-            return entry.value
+        claims = self._claim is not None and not fresh and not in_transaction
+        while True:
+            generation = self._generation
+            if primary:
+                self._ask_floor(primary, tenant, domains)
+            token, new_snapshots, versions = self._ask(connection, tenant, domains)
+            if entry and entry.token == token:
+                return entry.value
+            if not claims or self._claimed(primary or connection, tenant, name, token):
+                break
+            value, until = self._before.get((tenant, name), (None, 0))
+            if time.monotonic() < min(until, self._lease_ends):
+                return value
+            time.sleep(CLAIM_POLL)
+            filled = self._entries.get((tenant, name))
+            if filled and time.monotonic() < self._lease_ends:
+                return filled.value
 
-        # The versions are known; only now the query. The other way round, a
-        # change in between would put the old result under the new version.
-        value = load(connection)
-        # No token: made from uncommitted changes. An old snapshot: whatever it
-        # lacks may have been delivered, and forgotten, before we began.
-        if token is not None and (new_snapshots or not in_transaction):
-            self._store((tenant, name), Entry(value, token, versions), generation)
-        return value
+        try:
+            filled = self._entries.get((tenant, name))
+            if claims and filled and filled.token == token:
+                return filled.value     # by who had the claim before
+            # The versions are known; only now the query. The other way round, a
+            # change in between would put the old result under the new version.
+            value = load(connection)
+            # No token: made from uncommitted changes. An old snapshot: whatever it
+            # lacks may have been delivered, and forgotten, before we began.
+            if token is not None and (new_snapshots or not in_transaction):
+                self._store((tenant, name), Entry(value, token, versions), generation)
+            return value
+        finally:
+            if claims:
+                self._ask_one(primary or connection, FINISH, [claim_name(tenant, name), token])
+
+    def _claimed(self, primary, tenant, name, token):
+        """Whether nobody else is computing this. Only the primary knows."""
+        return self._ask_one(primary, CLAIM, [claim_name(tenant, name), token, self._claim])
+
+    @staticmethod
+    def _ask_one(connection, question, arguments):
+        with connection.cursor(row_factory=tuple_row) as cursor:
+            return cursor.execute(question, arguments).fetchone()[0]
 
     @staticmethod
     def _ask(connection, tenant, domains):
@@ -174,6 +220,7 @@ class NearCache:
             if len(self._entries) >= self._max_entries:
                 self._drop(next(iter(self._entries)))
             self._entries[key] = entry
+            self._before.pop(key, None)
             for part in entry.versions:
                 self._watching.setdefault(part[:2], {}).setdefault(part.key, set()).add(key)
 
@@ -198,8 +245,22 @@ class NearCache:
                 changed = list(watching)
             for key in changed:
                 for entry in list(watching.get(key, ())):
-                    if self._entries[entry].versions[Part(tenant, domain, key)] < version:
+                    held = self._entries[entry]
+                    if held.versions[Part(tenant, domain, key)] < version:
                         self._drop(entry)
+                        if self._claim is not None:
+                            self._keep(entry, held.value)
+
+    def _keep(self, key, value):
+        """What was dropped, for those who may not compute it."""
+        now = time.monotonic()
+        self._before.pop(key, None)     # so that the order is that of their ends
+        self._before[key] = value, now + self._claim
+        while True:
+            oldest = next(iter(self._before))
+            if self._before[oldest][1] > now and len(self._before) <= self._max_entries:
+                break
+            del self._before[oldest]
 
     def _drop(self, key):
         entry = self._entries.pop(key, None)
@@ -216,6 +277,7 @@ class NearCache:
         with self._lock:
             self._generation += 1
             self._entries.clear()
+            self._before.clear()
             self._watching.clear()
             self._heard.clear()
             self._all_keys.clear()

@@ -169,6 +169,37 @@ SELECT cache_notify.setup_view_invalidation('customer');
 SELECT cache_notify.setup_view_invalidation(NULL);
 SELECT object, source, certainty, reason FROM cache_notify.unwatched_dependencies() WHERE object NOT LIKE 'd(%';
 SELECT * FROM cache_notify.suggest_cascades();
+-- Keys: the same ones, where the foreign key says that they read the same.
+DELETE FROM cache_notify.cascade_rules;
+DROP SCHEMA dep CASCADE;
+CREATE SCHEMA dep;
+CREATE TABLE parent (tenant_id text, id int UNIQUE, code text UNIQUE, amount numeric UNIQUE, PRIMARY KEY (tenant_id, id));
+CREATE TABLE child (id int PRIMARY KEY, tenant_id text, parent bigint REFERENCES parent (id));
+CREATE TABLE of_code (code varchar(9) REFERENCES parent (code));
+CREATE TABLE of_amount (amount numeric REFERENCES parent (amount));
+CREATE TABLE pair (tenant_id text, parent int, FOREIGN KEY (tenant_id, parent) REFERENCES parent (tenant_id, id));
+CREATE VIEW of_parent AS SELECT id, code FROM parent;
+SELECT count(cache_notify.setup_table_invalidation(t, d, keys => k, buckets => b)) FROM (VALUES
+	('parent'::regclass, 'parent', '{id}'::text[], 64),
+	('parent', 'codes', '{code}', 64), ('parent', 'amounts', '{amount}', 64), ('parent', 'both', '{tenant_id,id}', 64),
+	('child', 'child', '{id}', 64), ('child', 'children_of_parent', '{parent}', 64), ('child', 'many_buckets', '{parent}', 128),
+	('child', 'no_keys', NULL, NULL), ('of_code', 'of_code', '{code}', 16), ('of_amount', 'of_amount', '{amount}', 64),
+	('pair', 'pairs', '{parent}', 64), ('pair', 'pairs_of_both', '{tenant_id,parent}', 64), ('pair', 'pairs_turned', '{parent,tenant_id}', 64))
+	AS v (t, d, k, b);
+SELECT target_domain, string_agg(source_domain, ' ' ORDER BY source_domain) FILTER (WHERE keys = 'same') AS same,
+	string_agg(source_domain, ' ' ORDER BY source_domain) FILTER (WHERE keys = 'all') AS "all"
+	FROM cache_notify.suggest_cascades() GROUP BY 1 ORDER BY 1;
+SELECT keys, statement FROM cache_notify.suggest_cascades() WHERE source_domain = 'parent' AND target_domain IN ('child', 'children_of_parent', 'of_parent');
+-- what it suggests does what it says
+SELECT statement FROM cache_notify.suggest_cascades() WHERE source_domain = 'parent' AND target_domain = 'children_of_parent' \gexec
+INSERT INTO parent VALUES ('t', 1, 'a', 1), ('t', 2, 'b', 2);
+SELECT cache_notify.token('t', 'children_of_parent/1') AS one, cache_notify.token('t', 'children_of_parent/2') AS two \gset
+UPDATE parent SET code = 'c' WHERE id = 1;
+SELECT cache_notify.is_current(:'one') AS one, cache_notify.is_current(:'two') AS two;
+-- another foreign key into the same domains, that of a key column to another one: all
+CREATE TABLE second (parent int, other int REFERENCES parent (id));
+SELECT cache_notify.setup_table_invalidation('second', 'pairs', keys => '{parent}');
+SELECT keys, reason FROM cache_notify.suggest_cascades() WHERE source_domain = 'parent' AND target_domain = 'pairs';
 DELETE FROM cache_notify.cascade_rules;
 DROP SCHEMA dep CASCADE;
 DROP ROLE regress_cn_dep;
