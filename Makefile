@@ -72,6 +72,14 @@ ifeq ($(CN_ASSERT),1)
 PG_CPPFLAGS += -DUSE_ASSERT_CHECKING
 endif
 
+# A finding ends the backend, so that no test can pass over it. That what is
+# undefined in one branch is "maybe uninitialized" in all is the sanitizer's doing.
+ifdef CN_SANITIZE
+sanitize = -fsanitize=$(CN_SANITIZE) -fno-sanitize-recover=all
+PG_CFLAGS += $(sanitize) -Wno-maybe-uninitialized
+SHLIB_LINK += $(sanitize)
+endif
+
 # Bitcode is for inlining C functions into compiled expressions. Triggers gain
 # nothing from it, and it would need the server's clang: only on request.
 ifneq ($(origin with_llvm),command line)
