@@ -69,13 +69,14 @@ def check_versions(conn):
     print(f"{written} changes of {len(rows)} tenants are what their versions say")
 
 
-def our_functions():
-    """Names of our C functions, for who is to blame for an error in the log."""
+def our_places():
+    """Our C functions and files, as errors in the log name where they come from."""
     pkglibdir = subprocess.run([os.environ.get("PG_CONFIG", "pg_config"), "--pkglibdir"],
                                check=True, capture_output=True, text=True).stdout.strip()
     found = subprocess.run(["nm", os.path.join(pkglibdir, "cache_notify.so")],
                            check=True, capture_output=True, text=True).stdout
-    return set(re.findall(r"^[0-9a-f]+ [tT] (\w+)", found, re.M))
+    return (set(re.findall(r"^[0-9a-f]+ [tT] (\w+)", found, re.M)),
+            set(os.listdir(os.path.join(TOP, "src"))))
 
 
 # What the server or a library under it says when something broke.
