@@ -8,6 +8,8 @@
 #   make test-unit         the same with pg_regress and pgTAP only
 #   make test-integration  the same with isolation specs and TAP only
 #   make test-consistency  is a cache ever stale? READS=n says how long to look
+#   make test-hostile      sanitizer, sqlsmith, valgrind, soak (tools/test-hostile); takes
+#                          90 minutes, HOSTILE="sqlsmith soak" picks, SOAK_MINUTES=5 shortens
 #   make test-interop      the same with the programs of others (test/interop)
 #   make test-upgrade      from every release, and from an older PostgreSQL
 #   make test-package      the Debian package, built and installed on fresh systems
@@ -20,7 +22,8 @@
 # PG_CONFIG=/path/to/pg_config or PG_VERSION=15 picks the server. For tests with a
 # PG_VERSION that this machine cannot install, a small Debian system that has it is
 # made outside the repository (tools/version-root).
-# CN_ASSERT=1 compiles the assertions in; WERROR= lets warnings pass.
+# CN_ASSERT=1 compiles the assertions in, CN_SANITIZE=undefined what looks for
+# undefined behaviour; WERROR= lets warnings pass.
 # TESTS="name ..." runs only the test files of these names, PARTS="tap ..." only
 # these parts of make test.
 # demo, test* and benchmark install what is missing (tools/install-dependencies)
@@ -70,6 +73,14 @@ PG_CFLAGS  = $(C_STANDARD) -Wall -Wextra $(WERROR) \
 
 ifeq ($(CN_ASSERT),1)
 PG_CPPFLAGS += -DUSE_ASSERT_CHECKING
+endif
+
+# A finding ends the backend, so that no test can pass over it. That what is
+# undefined in one branch is "maybe uninitialized" in all is the sanitizer's doing.
+ifneq ($(CN_SANITIZE),)
+sanitize = -fsanitize=$(CN_SANITIZE) -fno-sanitize-recover=all
+PG_CFLAGS += $(sanitize) -Wno-maybe-uninitialized
+SHLIB_LINK += $(sanitize)
 endif
 
 # Bitcode is for inlining C functions into compiled expressions. Triggers gain
@@ -163,6 +174,10 @@ test-upgrade:
 test-package:
 	@tools/test-package
 
+test-hostile:
+	@tools/install-dependencies build test hostile
+	@tools/test-hostile $(HOSTILE)
+
 print-PARTS:
 	@echo '$(PARTS)'
 
@@ -202,5 +217,5 @@ figures:
 
 .PHONY: check-version check-sources prepare-examples print-PARTS FORCE \
 	test test-unit test-integration test-interop test-consistency \
-	test-all-versions test-upgrade test-package lint format demo benchmark figures
+	test-all-versions test-upgrade test-package test-hostile lint format demo benchmark figures
 FORCE:

@@ -10,9 +10,7 @@ CREATE TABLE cache_notify.version_counter (
 	row_id bigint NOT NULL,
 	layout bigint NOT NULL DEFAULT 0,
 	keyed bigint NOT NULL DEFAULT 0,
-	moves integer NOT NULL,
-	domain text COLLATE "C" NOT NULL,
-	tenant_id text COLLATE "C"
+	moves integer NOT NULL
 ) USING heap WITH (
 	fillfactor = 50,
 	autovacuum_vacuum_scale_factor = 0.02,
@@ -20,6 +18,14 @@ CREATE TABLE cache_notify.version_counter (
 	autovacuum_vacuum_cost_delay = 0,
 	vacuum_truncate = off
 );
+-- Names are short and stay in the row. In one command, so that no TOAST table comes
+-- about: who changes a row of a table that has one must have a snapshot, and a commit
+-- that adds to a counter has none.
+ALTER TABLE cache_notify.version_counter
+	ADD COLUMN domain text COLLATE "C" NOT NULL,
+	ADD COLUMN tenant_id text COLLATE "C",
+	ALTER COLUMN domain SET STORAGE PLAIN,
+	ALTER COLUMN tenant_id SET STORAGE PLAIN;
 CREATE INDEX version_counter_key ON cache_notify.version_counter
 	USING btree (domain, tenant_id, row_id, moves DESC);
 

@@ -15,7 +15,9 @@
  * nothing of that in the catalogs any more.
  *
  * Rows are found with a dirty snapshot and deleted without waiting; a row
- * that somebody else is taking is left to him.
+ * that somebody else is taking is left to him.  A payload may be long enough
+ * for the TOAST table, which the server lets nobody touch without an active
+ * snapshot, even to delete what is there.  A commit has none of its own.
  *
  *-------------------------------------------------------------------------
  */
@@ -62,7 +64,9 @@ insert_owed(Relation rel, const char *row[Natts_owed])
 			values[i] = CStringGetTextDatum(row[i]);
 	}
 	tuple = heap_form_tuple(RelationGetDescr(rel), values, nulls);
+	PushActiveSnapshot(GetLatestSnapshot());
 	heap_insert(rel, tuple, GetCurrentCommandId(true), 0, NULL);
+	PopActiveSnapshot();
 	heap_freetuple(tuple);
 }
 
@@ -217,6 +221,7 @@ scan_owed(Relation rel, bool take, Owed *owed)
 
 	if (RelationGetNumberOfBlocks(rel) == 0)
 		return;
+	PushActiveSnapshot(GetLatestSnapshot());
 	InitDirtySnapshot(dirty);
 	scan = compat_table_beginscan(rel, &dirty);
 	while ((take || !owed->reset) &&
@@ -230,6 +235,7 @@ scan_owed(Relation rel, bool take, Owed *owed)
 			read_owed(tuple, RelationGetDescr(rel), owed);
 	}
 	table_endscan(scan);
+	PopActiveSnapshot();
 }
 
 /* Owe a reset, unless one is owed already. */

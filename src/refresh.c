@@ -140,10 +140,10 @@ find_slot(Page page, const Claim *claim, bool *found)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	Claim	   *free_slot = NULL;
+	OffsetNumber last = PageGetMaxOffsetNumber(page);
 
 	*found = false;
-	for (OffsetNumber n = FirstOffsetNumber;
-		 n <= PageGetMaxOffsetNumber(page); n = OffsetNumberNext(n))
+	for (OffsetNumber n = FirstOffsetNumber; n <= last; n = OffsetNumberNext(n))
 	{
 		ItemId		item = PageGetItemId(page, n);
 		HeapTupleHeader header;

@@ -2,7 +2,7 @@
 -- exist with the columns and defaults that callers rely on.
 -- A failure shows as a test that is "not ok" and names what is missing.
 BEGIN;
-SELECT plan(40);
+SELECT plan(41);
 
 SELECT has_extension('cache_notify');
 SELECT has_schema('cache_notify');
@@ -54,5 +54,7 @@ SELECT is(current_setting('cache_notify.channel'), 'cache_invalidation', 'the de
 SELECT is(current_setting('cache_notify.delivery'), 'auto', 'the default delivery');
 SELECT is(current_setting('cache_notify.max_keys'), '10000', 'the default limit of keys');
 
+SELECT is(reltoastrelid::int, 0, 'counters have no TOAST table, which only who has a snapshot may change')
+	FROM pg_class WHERE oid = 'cache_notify.version_counter'::regclass;
 SELECT * FROM finish();
 ROLLBACK;

@@ -199,5 +199,44 @@ SELECT is(said, CASE i WHEN 1 THEN 'hijacked' ELSE 'nothing' END,
 	CASE i WHEN 1 THEN 'the trap works: ' ELSE 'not hijacked: ' END || statement)
 	FROM pg_temp.statement ORDER BY i;
 
+-- ------------------------------------------------- the owner of the database
+
+CREATE ROLE cn_dbowner;
+SELECT format('ALTER DATABASE %I OWNER TO cn_dbowner', current_database()) \gexec
+SET ROLE cn_dbowner;
+SELECT pg_temp.denied(statement, 'the owner of the database does not ' || statement)
+	FROM unnest(ARRAY[
+		'DROP EXTENSION cache_notify CASCADE',
+		'ALTER EXTENSION cache_notify UPDATE',
+		'ALTER EXTENSION cache_notify ADD FUNCTION shop.format(text, text)',
+		'DROP SCHEMA cache_notify CASCADE',
+		'ALTER SCHEMA cache_notify RENAME TO mine',
+		'CREATE FUNCTION cache_notify.argument(text[], name) RETURNS text LANGUAGE sql AS ''SELECT 1''',
+		'CREATE TABLE cache_notify.history2 ()',
+		'ALTER EVENT TRIGGER cache_notify_drop DISABLE',
+		'DROP EVENT TRIGGER cache_notify_drop',
+		'SELECT cache_notify.setup_schema_invalidation(''postgrest'')',
+		'SELECT cache_notify.setup_table_invalidation(''shop.item'')',
+		'SELECT cache_notify.remove_table_invalidation(''shop.item'')',
+		'INSERT INTO cache_notify.cascade_rules VALUES (''a'', ''b'')',
+		'SELECT cache_notify.invalidate(''item'')',
+		'SELECT * FROM cache_notify.domain_version',
+		'UPDATE cache_notify.version_counter SET n = 0']) AS statement;
+
+-- Where there is no extension, he cannot create it, nor lay a trap for who does.
+RESET ROLE;
+SET client_min_messages = warning;
+DROP EXTENSION cache_notify CASCADE;
+DROP SCHEMA cache_notify;
+RESET client_min_messages;
+SET ROLE cn_dbowner;
+SELECT pg_temp.denied('CREATE EXTENSION cache_notify', 'the owner of the database creates no extension');
+CREATE SCHEMA cache_notify;
+RESET ROLE;
+SELECT throws_ok('CREATE EXTENSION cache_notify', '42501',
+	'schema cache_notify belongs to cn_dbowner, who is not a superuser', 'a schema that is his is refused');
+DROP SCHEMA cache_notify;
+SELECT lives_ok('CREATE EXTENSION cache_notify', 'without it the extension is created');
+
 SELECT * FROM finish();
 ROLLBACK;

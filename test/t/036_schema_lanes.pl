@@ -121,6 +121,21 @@ for my $lane ('worker', 'commit')
 
 # ------------------------------------------------------- the commit lane, and none
 
+# A payload so long that it waits in a TOAST table, taken over by a commit that has no
+# snapshot of its own.
+$node->safe_psql('postgres', <<'END');
+SELECT cache_notify.setup_schema_invalidation(channel => 'long',
+	payload => (SELECT string_agg(md5(i::text), '') FROM generate_series(1, 240) i));
+END
+$node->safe_psql('postgres', "BEGIN; CREATE TABLE s.long (n int); PREPARE TRANSACTION 'long'");
+my $session = session($node);
+$session->query("LISTEN long; COMMIT PREPARED 'long'");
+@heard = heard_on($session, 'long');
+is(length($heard[0] // ''), length('long: ') + 240 * 32, 'COMMIT PREPARED delivers a payload from a TOAST table');
+$session->quit;
+heard_on($s, 'pgrst', 'postgraphile_watch');
+$node->safe_psql('postgres', "SELECT cache_notify.remove_schema_invalidation(channel => 'long')");
+
 my $writer = session($node);
 $writer->query('CREATE TABLE s.e (n int)');
 @heard = $s->heard;
