@@ -84,6 +84,11 @@ class Ratio:
         return None
 
 
+def ratio_name(scenario, variant):
+    """The ratio of the default lane is called like the scenario."""
+    return scenario if variant == "worker" else f"{scenario}_{variant}"
+
+
 @dataclasses.dataclass(frozen=True)
 class Run:
     """One run of one variant."""

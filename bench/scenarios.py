@@ -4,28 +4,31 @@ import dataclasses
 
 from beside import held_snapshot, one_more_listener
 from hits import HIT_RATE
+from instructions import COUNTED
 from measure import (
-    instructions,
     reading_time,
     statement_time,
     throughput,
     time_to_listener,
 )
-from model import Check, Length, Ratio, Scenario
+from model import Check, Length, Ratio, Scenario, ratio_name
 from variants import (
     COMMIT,
     HEARD,
+    KEYED,
     OFF,
     ONE_VERSION,
     PGCACHEWATCH,
     PG_NOTIFY,
     SEQUEL,
+    STEADY,
     TRACKER,
     UNTRIGGERED,
     UPDATE_ALL,
     UPDATE_ONE,
     UPSERT,
     WORKER,
+    asking,
     empty_trigger,
     items,
     tcn,
@@ -43,11 +46,6 @@ FULL_MORE = Length(rounds=7, seconds=2)
 def slow_commits(ms):
     """Every commit waits so long before it flushes, as if the storage were slow."""
     return {"commit_delay": str(ms * 1000), "commit_siblings": "0"}
-
-
-def ratio_name(scenario, variant):
-    """The ratio of the default lane is called like the scenario."""
-    return scenario if variant == "worker" else f"{scenario}_{variant}"
 
 
 def single_rows(
@@ -111,9 +109,6 @@ ELEVEN_VERSIONS = Check("""
 SELECT cache_notify.version(domain, 'tenant-0')
 FROM (SELECT 'item' UNION ALL SELECT 'target' || n FROM generate_series(1, 10) AS n) AS d (domain);
 """, heard=HEARD)
-
-# After two updates of everything each page has the shape that it then keeps.
-STEADY = UPDATE_ALL + UPDATE_ALL
 
 # The measuring writer's own tenant, so that each of its commits is one version.
 PROBED = items() + """
@@ -349,26 +344,6 @@ BULK10K = Scenario(
 
 # ---- keys against no keys
 
-# Each bucket has a counter once it was touched; a first touch costs more.
-TOUCH_ALL = """
-SET synchronous_commit = off;
-DO $$
-BEGIN
-    FOR n IN 1 .. 10000 LOOP
-        PERFORM cache_notify.invalidate('item/' || n, 'tenant-0');
-        COMMIT;
-    END LOOP;
-END $$;
-"""
-
-
-def with_key(delivery):
-    return watched("keys", delivery, options=", keys => '{id}'", more=TOUCH_ALL)
-
-
-KEYED = with_key("worker")
-
-
 def keyed(scenario, name, ratio):
     """The scenario with a table that has keys against one that has none."""
     bases = [v for v in scenario.variants if v.name in ("worker", "row")]
@@ -407,25 +382,7 @@ PEERS_BULK10K = dataclasses.replace(
 
 # ---- what caches ask
 
-# Five domains of 1,000 tenants that have all changed, and a token of each tenant.
-ASKED = """
-INSERT INTO cache_notify.cascade_rules (source_domain, target_domain)
-SELECT 'item', 'target' || n FROM generate_series(1, 4) AS n;
-UPDATE item SET price = price + 1;
-CREATE TABLE held AS
-SELECT id, cache_notify.token('tenant-' || id, 'item') AS token
-FROM generate_series(0, 999) AS id;
-ALTER TABLE held ADD PRIMARY KEY (id);
-"""
-
 ONE = "\\set id random(0, 999)\n"
-
-
-def asking(name, script):
-    return dataclasses.replace(
-        watched(name, "worker", check=None, more=ASKED), script=script
-    )
-
 
 TOKEN = Scenario(
     name="token",
@@ -455,96 +412,6 @@ TOKEN = Scenario(
     quick=QUICK,
     full=QUICK,
     on_request=True,
-)
-
-# ---- instructions, which a busy machine does not change
-
-# Each of them twice before it counts: as a backend that has been there for long.
-ONE_OF_300 = "UPDATE item SET price = price + 1 WHERE id = $1::int % 300 + 1"
-
-ONE_BY_NUMBER = "UPDATE item SET price = price + 1 WHERE id = $1"
-
-
-def counted(name, description, script, variants, ratios, warm_up, transactions, rows=1,
-            tenants=1):
-    return Scenario(
-        name=name,
-        description=description,
-        setup=items(tenants=tenants, fillfactor=40) + STEADY,
-        script=script,
-        clients=1,
-        measure=instructions(warm_up, rows),
-        unit="instructions",
-        variants=variants,
-        ratios=ratios,
-        quick=Length(rounds=1, transactions=transactions),
-        full=Length(rounds=1, transactions=transactions),
-        callgrind=True,
-        on_request=True,
-    )
-
-
-INSTRUCTIONS_UPDATE = counted(
-    "instructions_update", "an UPDATE of one row", ONE_BY_NUMBER,
-    [UNTRIGGERED, OFF, WORKER, COMMIT, PG_NOTIFY, UPSERT],
-    [
-        Ratio(ratio_name("instructions_update", v), v, "untriggered")
-        for v in ("off", "worker", "commit", "pg_notify", "upsert")
-    ],
-    warm_up=50, transactions=500,
-)
-
-INSTRUCTIONS_ROW = counted(
-    "instructions_row", "each row of an UPDATE of 10,000", UPDATE_ALL,
-    [
-        UNTRIGGERED,
-        empty_trigger("empty_row", "row"),
-        watched("row", "off"),
-        watched("statement", "off", options=", granularity => 'statement'"),
-    ],
-    [
-        Ratio("instructions_row", "row", "untriggered"),
-        Ratio("instructions_row_floor", "row", "empty_row"),
-        Ratio("instructions_row_statement", "statement", "untriggered"),
-    ],
-    warm_up=1, transactions=2, rows=10000,
-)
-
-INSTRUCTIONS_KEYS = counted(
-    "instructions_keys", "an UPDATE of one row, keys against none", ONE_OF_300,
-    [UNTRIGGERED, WORKER, KEYED],
-    [Ratio("instructions_keys", "keys", "worker")],
-    warm_up=600, transactions=600,
-)
-
-INSTRUCTIONS_KEYS_ROW = counted(
-    "instructions_keys_row", "each row of an UPDATE of 10,000, keys against none", UPDATE_ALL,
-    [
-        UNTRIGGERED,
-        watched("row", "off"),
-        with_key("off"),
-    ],
-    [Ratio("instructions_keys_row", "keys", "row")],
-    warm_up=1, transactions=2, rows=10000,
-)
-
-INSTRUCTIONS_READ = counted(
-    "instructions_read", "what caches ask, against reading a row", "",
-    [
-        asking("row", "SELECT price FROM item WHERE id = $1"),
-        asking("version", "SELECT cache_notify.version('item', 'tenant-7')"),
-        asking("token", "SELECT cache_notify.token('tenant-7', 'item')"),
-        asking("token5", "SELECT cache_notify.token('tenant-7', 'item',"
-               " 'target1', 'target2', 'target3', 'target4')"),
-        asking("is_current", "SELECT cache_notify.is_current(token) FROM held WHERE id = 7"),
-    ],
-    [
-        Ratio("instructions_version", "version", "row"),
-        Ratio("instructions_token", "token", "row"),
-        Ratio("instructions_token_5_domains", "token5", "row"),
-        Ratio("instructions_is_current", "is_current", "row"),
-    ],
-    warm_up=50, transactions=1000, tenants=1000,
 )
 
 # ---- all of it
@@ -613,11 +480,7 @@ SCENARIOS = [
     HIT_RATE,
     HELD_SNAPSHOT,
     SYNC_STANDBY,
-    INSTRUCTIONS_UPDATE,
-    INSTRUCTIONS_ROW,
-    INSTRUCTIONS_KEYS,
-    INSTRUCTIONS_KEYS_ROW,
-    INSTRUCTIONS_READ,
+    *COUNTED,
     peers("single", 1),
     peers("hot8", 8),
     peers("hot32", 32),

@@ -32,6 +32,9 @@ UPDATE item SET price = price + 1 WHERE id = :id;
 
 UPDATE_ALL = "UPDATE item SET price = price + 1;\n"
 
+# After two updates of everything each page has the shape that it then keeps.
+STEADY = UPDATE_ALL + UPDATE_ALL
+
 # ---- variants
 
 UNTRIGGERED = Variant("untriggered")
@@ -60,6 +63,47 @@ SELECT cache_notify.setup_table_invalidation('item', 'item'{options});
 OFF = watched("off", "off")
 COMMIT = watched("commit", "commit")
 WORKER = watched("worker", "worker")
+
+# ---- the same with keys
+
+# Each bucket has a counter once it was touched; a first touch costs more.
+TOUCH_ALL = """
+SET synchronous_commit = off;
+DO $$
+BEGIN
+    FOR n IN 1 .. 10000 LOOP
+        PERFORM cache_notify.invalidate('item/' || n, 'tenant-0');
+        COMMIT;
+    END LOOP;
+END $$;
+"""
+
+
+def with_key(delivery):
+    return watched("keys", delivery, options=", keys => '{id}'", more=TOUCH_ALL)
+
+
+KEYED = with_key("worker")
+
+# ---- with something to ask for
+
+# Five domains of 1,000 tenants that have all changed, and a token of each tenant.
+ASKED = """
+INSERT INTO cache_notify.cascade_rules (source_domain, target_domain)
+SELECT 'item', 'target' || n FROM generate_series(1, 4) AS n;
+UPDATE item SET price = price + 1;
+CREATE TABLE held AS
+SELECT id, cache_notify.token('tenant-' || id, 'item') AS token
+FROM generate_series(0, 999) AS id;
+ALTER TABLE held ADD PRIMARY KEY (id);
+"""
+
+
+def asking(name, script):
+    return dataclasses.replace(
+        watched(name, "worker", check=None, more=ASKED), script=script
+    )
+
 
 # ---- what one writes or takes without this extension
 

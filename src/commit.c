@@ -26,6 +26,7 @@
 #include "utils/resowner.h"
 
 #include "fault.h"
+#include "schema.h"
 
 static bool committed = false;	/* and not yet ended */
 

@@ -150,7 +150,7 @@ find_in_chain(CounterTable *table, OffsetNumber offset, Snapshot snapshot,
 	n = follow_chain(page, offset, members);
 	if (n > 0)
 		point_to(row, table, page, members[0]);
-	if (n == 0 || !is_too_new(row->t_data, snapshot))
+	if (n <= 0 || !is_too_new(row->t_data, snapshot))
 	{
 		for (int i = n - 1; i >= 0 && !found; i--)
 		{

@@ -25,6 +25,7 @@
 #include "utils/varlena.h"
 
 #include "fault.h"
+#include "schema.h"
 
 #define LANE_COMMIT	0x01
 #define LANE_WORKER	0x02

@@ -50,20 +50,27 @@ may_drop(void)
 }
 
 static bool
-names_extension(DropStmt *stmt)
+is_among(const char *name, List *objects)
 {
 	ListCell   *lc;
 
-	if (stmt->behavior != DROP_CASCADE ||
-		(stmt->removeType != OBJECT_EXTENSION &&
-		 stmt->removeType != OBJECT_SCHEMA))
-		return false;
-	foreach(lc, stmt->objects)
-		if (strcmp(strVal(lfirst(lc)),
-				   stmt->removeType == OBJECT_SCHEMA ?
-				   EXTENSION_SCHEMA : EXTENSION_NAME) == 0)
+	foreach(lc, objects)
+	{
+		if (strcmp(strVal(lfirst(lc)), name) == 0)
 			return true;
+	}
 	return false;
+}
+
+static bool
+names_extension(DropStmt *stmt)
+{
+	if (stmt->behavior != DROP_CASCADE)
+		return false;
+	return (stmt->removeType == OBJECT_EXTENSION &&
+			is_among(EXTENSION_NAME, stmt->objects)) ||
+		(stmt->removeType == OBJECT_SCHEMA &&
+		 is_among(EXTENSION_SCHEMA, stmt->objects));
 }
 
 static void
@@ -89,9 +96,13 @@ extension_drop_starts(DropStmt *stmt)
 
 	/* Whole families, from their tops; then what is watched in the middle. */
 	foreach(lc, relations)
+	{
 		if (!has_superclass(lfirst_oid(lc)))
 			lock_family(lfirst_oid(lc));
+	}
 	foreach(lc, relations)
+	{
 		if (has_superclass(lfirst_oid(lc)))
 			lock_family(lfirst_oid(lc));
+	}
 }

@@ -62,7 +62,8 @@ wait_here(const char *point)
 	file = fopen(path, "w");
 	if (file == NULL)
 		elog(FATAL, "could not create file \"%s\": %m", path);
-	fclose(file);
+	if (fclose(file) != 0)
+		elog(FATAL, "could not write file \"%s\": %m", path);
 	while (access(path, F_OK) == 0)
 	{
 		pg_usleep(WAIT_POLL_US);
@@ -98,13 +99,22 @@ fault_point(const char *name)
 {
 	size_t		len = strlen(name);
 	char		action[16];
-	int			nth = 0;
+	const char *rest;
+	char	   *end;
+	long		nth = 0;
 
 	if (fault_setting == NULL || fault_setting[0] == '\0' ||
 		strncmp(fault_setting, name, len) != 0 || fault_setting[len] != ':')
 		return;
-	if (sscanf(fault_setting + len + 1, "%15[a-z]:%d", action, &nth) < 1)
-		elog(FATAL, "invalid value of cache_notify.fault");
+	rest = fault_setting + len + 1;
+	len = strcspn(rest, ":");
+	strlcpy(action, rest, Min(len + 1, sizeof(action)));
+	if (rest[len] == ':')
+	{
+		nth = strtol(rest + len + 1, &end, 10);
+		if (nth <= 0 || *end != '\0')
+			elog(FATAL, "invalid value of cache_notify.fault");
+	}
 	times_passed++;
 	if (nth == 0 || nth == times_passed)
 		act(name, action);

@@ -40,6 +40,8 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
+#include "schema.h"
+
 PG_FUNCTION_INFO_V1(cache_notify_schema_change);
 
 /* The server's name for the schema of temporary objects, whoever's they are. */

@@ -26,6 +26,8 @@
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 
+#include "schema.h"
+
 void
 add_domain(SchemaEvent *event, const char *name)
 {

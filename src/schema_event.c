@@ -52,6 +52,8 @@
 #include "utils/lsyscache.h"
 #include "utils/tuplestore.h"
 
+#include "schema.h"
+
 PG_FUNCTION_INFO_V1(cache_notify_schema_event);
 
 static void

@@ -24,6 +24,8 @@
 #include "utils/snapmgr.h"
 #include "utils/tuplestore.h"
 
+#include "schema.h"
+
 PG_FUNCTION_INFO_V1(cache_notify_schema_presets);
 
 /* Columns of cache_notify.schema_listener. */
