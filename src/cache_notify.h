@@ -98,7 +98,7 @@ typedef struct ExtraFields
 {
 	bool		wanted;			/* a trigger asks for operations or keys */
 	bool		coarse;			/* its tables' events do not tell all of it */
-	bool		all_keys;		/* not all keys are known, or they are too long */
+	bool		all_keys;		/* some are unknown, or they are too long */
 	uint8		operations;
 	uint16		keys_len;
 	uint64		xid;			/* of the last transaction, 0 if unknown */
@@ -162,7 +162,7 @@ typedef struct Statement
  */
 typedef struct VersionName
 {
-	const char *text;			/* as a caller may write it */
+	const char *written;		/* as a caller may write it */
 	const char *domain;
 	const char *key;			/* escaped as it is in payloads; NULL: none */
 	uint32		hash;			/* of the key */
@@ -246,7 +246,7 @@ typedef struct Owed
 typedef struct Route
 {
 	const char *domain;
-	const char *channel;		/* may be a template; NULL: cache_notify.channel */
+	const char *channel;		/* or a template; NULL: default_channel */
 	const struct PayloadFormat *format;
 	int			fields;			/* FIELD_* */
 	const char *suffix;			/* at the end of each payload */
@@ -389,7 +389,7 @@ extern uint32 hash_key_bytes(char *bytes, int len);
 extern void append_escaped_bytes(StringInfo buf, const char *bytes, int len);
 extern int64 name_sum(CounterTable *table, const VersionName *name,
 					  const char *tenant, Snapshot snapshot);
-extern VersionName *parse_name(const char *text);
+extern VersionName *parse_name(const char *written);
 extern List *name_arguments(FunctionCallInfo fcinfo, int n);
 extern List *domain_arguments(FunctionCallInfo fcinfo, int n);
 

@@ -94,7 +94,7 @@ column_text_prepare(ColumnText *column, Relation rel, const char *name,
 		case COERCION_PATH_RELABELTYPE:
 			column->is_text = true;
 			column->loose_letters = column->type >= FirstNormalObjectId;
-			return true;			/* that type may be citext */
+			return true;		/* that type may be citext */
 		case COERCION_PATH_FUNC:
 			column->cast = true;
 			break;

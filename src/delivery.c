@@ -179,8 +179,10 @@ public_keys(List *keys)
 	ListCell   *lc;
 
 	foreach(lc, keys)
+	{
 		if (is_internal_domain(((ChangeKey *) lfirst(lc))->domain->name))
 			keys = foreach_delete_current(keys, lc);
+	}
 	return keys;
 }
 

@@ -64,8 +64,10 @@ is_asked_for(const Watch *watch)
 	ListCell   *lc;
 
 	foreach(lc, parents_of(watch->relation))
+	{
 		if (relation_feeds(lfirst_oid(lc), watch->domain))
 			return true;
+	}
 	return false;
 }
 
@@ -121,8 +123,10 @@ has_family(Oid relid)
 	if (watches_of_relation(relid, WATCH_NOW) != NIL)
 		return true;
 	foreach(lc, parents_of(relid))
+	{
 		if (watches_of_relation(lfirst_oid(lc), WATCH_NOW) != NIL)
 			return true;
+	}
 	return false;
 }
 
@@ -219,6 +223,7 @@ make_way_for_clones(Oid parent, Oid child)
 			   *lc2;
 
 	foreach(lc, watches_of_relation(parent, WATCH_NOW))
+	{
 		foreach(lc2, watches_of_relation(child, WATCH_NOW))
 		{
 			Watch	   *theirs = lfirst(lc);
@@ -230,4 +235,5 @@ make_way_for_clones(Oid parent, Oid child)
 				performDeletion(&address, DROP_RESTRICT,
 								PERFORM_DELETION_INTERNAL);
 		}
+	}
 }

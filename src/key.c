@@ -99,31 +99,31 @@ name_sum(CounterTable *table, const VersionName *name, const char *tenant,
  * of these in place.  Returns its length; that of any other text is len.
  */
 static int
-canonical_number(char *text, int len)
+canonical_number(char *digits, int len)
 {
-	int			i = len > 0 && text[0] == '-';
+	int			i = len > 0 && digits[0] == '-';
 	int			integer = i;
 
-	while (i < len && text[i] >= '0' && text[i] <= '9')
+	while (i < len && digits[i] >= '0' && digits[i] <= '9')
 		i++;
 	if (i == integer)
 		return len;
-	if (i < len && text[i] == '.')
+	if (i < len && digits[i] == '.')
 	{
 		do
 			i++;
-		while (i < len && text[i] >= '0' && text[i] <= '9');
+		while (i < len && digits[i] >= '0' && digits[i] <= '9');
 		if (i < len)
 			return len;
-		while (text[len - 1] == '0')
+		while (digits[len - 1] == '0')
 			len--;
-		if (text[len - 1] == '.')
+		if (digits[len - 1] == '.')
 			len--;
 	}
 	else if (i < len)
 		return len;
-	if (len == 2 && text[0] == '-' && text[1] == '0')
-		text[--len - 1] = '0';
+	if (len == 2 && digits[0] == '-' && digits[1] == '0')
+		digits[--len - 1] = '0';
 	return len;
 }
 
@@ -188,11 +188,11 @@ append_escaped(StringInfo buf, const text *string)
 
 /* Undo that, in place; a slash becomes the separator.  Returns the length. */
 static int
-unescape(char *text)
+unescape(char *string)
 {
-	char	   *to = text;
+	char	   *to = string;
 
-	for (const char *from = text; *from != '\0'; from++)
+	for (const char *from = string; *from != '\0'; from++)
 	{
 		if (*from == '/')
 			*to++ = KEY_SEPARATOR;
@@ -210,7 +210,7 @@ unescape(char *text)
 			*to++ = *from;
 	}
 	*to = '\0';
-	return to - text;
+	return to - string;
 }
 
 /* A key as it is written in names, from the bytes that are hashed; palloc'd. */
@@ -252,11 +252,11 @@ is_domain(const char *name)
  * of a domain with a slash that is not written as one.
  */
 VersionName *
-parse_name(const char *text)
+parse_name(const char *written)
 {
 	VersionName *name = palloc0(sizeof(VersionName));
-	char	   *domain = pstrdup(text);
-	char	   *slash = is_internal_domain(text) ? NULL : strchr(domain, '/');
+	char	   *domain = pstrdup(written);
+	char	   *slash = is_internal_domain(written) ? NULL : strchr(domain, '/');
 	Domain	   *known;
 
 	if (slash != NULL)
@@ -268,10 +268,10 @@ parse_name(const char *text)
 		name->key = escape_key(key, len);
 		name->hash = hash_key_bytes(key, len);
 	}
-	if (!is_internal_domain(text))
+	if (!is_internal_domain(written))
 		unescape(domain);
 	check_domain_name(domain);
-	name->text = text;
+	name->written = written;
 	name->domain = domain;
 	if (name->key == NULL)
 		return name;
@@ -282,20 +282,21 @@ parse_name(const char *text)
 	if (name->layout != 0)
 		name->bucket = bucket_name(domain, name->layout,
 								   layout_bucket(name->layout, name->hash));
-	else if (is_domain(text))
+	else if (is_domain(written))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_NAME),
 				 errmsg("\"%s\" could be a domain or a key of domain \"%s\"",
-						text, domain),
+						written, domain),
 				 errhint("Write a slash in a domain as %%2F, or use %s.key_name().",
 						 EXTENSION_SCHEMA)));
 	return name;
 }
 
 static int
-compare_texts(const ListCell *a, const ListCell *b)
+compare_written(const ListCell *a, const ListCell *b)
 {
-	return strcmp(((VersionName *) lfirst(a))->text, ((VersionName *) lfirst(b))->text);
+	return strcmp(((VersionName *) lfirst(a))->written,
+				  ((VersionName *) lfirst(b))->written);
 }
 
 /* The names that a caller gives, sorted, each once. */
@@ -325,12 +326,14 @@ name_arguments(FunctionCallInfo fcinfo, int n)
 					 errmsg("domain must not be null")));
 		names = lappend(names, parse_name(TextDatumGetCString(elements[i])));
 	}
-	list_sort(names, compare_texts);
+	list_sort(names, compare_written);
 	foreach(lc, names)
+	{
 		if (unique == NIL ||
-			strcmp(((VersionName *) llast(unique))->text,
-				   ((VersionName *) lfirst(lc))->text) != 0)
+			strcmp(((VersionName *) llast(unique))->written,
+				   ((VersionName *) lfirst(lc))->written) != 0)
 			unique = lappend(unique, lfirst(lc));
+	}
 	return unique;
 }
 
@@ -352,8 +355,10 @@ domain_arguments(FunctionCallInfo fcinfo, int n)
 		domains = lappend(domains, (char *) ((VersionName *) lfirst(lc))->domain);
 	list_sort(domains, compare_strings);
 	foreach(lc, domains)
+	{
 		if (unique == NIL || strcmp(llast(unique), lfirst(lc)) != 0)
 			unique = lappend(unique, lfirst(lc));
+	}
 	return unique;
 }
 

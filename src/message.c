@@ -30,11 +30,11 @@
 /* ---------------------------------------------------------------- channels */
 
 static const char *
-md5_of(const char *text)
+md5_of(const char *string)
 {
 	char	   *hex = palloc(MD5_PASSWD_LEN);
 
-	return compat_md5(text, strlen(text), hex) ? hex : "";
+	return compat_md5(string, strlen(string), hex) ? hex : "";
 }
 
 static void
@@ -245,8 +245,10 @@ without_repetitions(List *messages)
 		previous = message;
 	}
 	foreach(lc, messages)
+	{
 		if (!((Message *) lfirst(lc))->repeated)
 			kept = lappend(kept, lfirst(lc));
+	}
 	return kept;
 }
 
@@ -374,8 +376,10 @@ reset_messages(CounterTable *table, List *keys)
 	foreach(lc, route_all())
 		messages = add_reset(messages, lfirst(lc));
 	foreach(lc, keys)
+	{
 		if (((ChangeKey *) lfirst(lc))->former != NULL)
 			messages = add_reset(messages, former_route(lfirst(lc)));
+	}
 	if (strchr(default_channel, '{') != NULL)
 		foreach(lc, counter_domains(table))
 			messages = lappend(messages,

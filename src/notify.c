@@ -133,8 +133,10 @@ former_keys(List *keys)
 	ListCell   *lc;
 
 	foreach(lc, keys)
+	{
 		if (((ChangeKey *) lfirst(lc))->former != NULL)
 			result = lappend(result, lfirst(lc));
+	}
 	return result;
 }
 
@@ -156,8 +158,10 @@ notify_at_commit(CounterTable *table, List *events, List *keys, List *ready)
 	if (keys == NIL && ready == NIL && !lock_queue(false))
 		return;
 	foreach(lc, keys)
+	{
 		((ChangeKey *) lfirst(lc))->extra.xid =
 			U64FromFullTransactionId(GetTopFullTransactionIdIfAny());
+	}
 	owed = owed_take();
 	keys = list_concat_copy(keys, owed.keys);
 	ready = list_concat_copy(ready, owed.messages);

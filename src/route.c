@@ -122,8 +122,10 @@ add_watch_route(const Watch *watch)
 	if (OidIsValid(route.table) && watch->inherited)
 		return;					/* the parent is the table to tell of */
 	foreach(lc, domain->routes)
+	{
 		if (same_route(lfirst(lc), &route))
 			return;
+	}
 
 	old = MemoryContextSwitchTo(cascade_context());
 	copy = palloc(sizeof(Route));
@@ -248,8 +250,10 @@ goes_there(const Domain *domain, const Route *route)
 	ListCell   *lc;
 
 	foreach(lc, domain->routes)
+	{
 		if (same_destination(lfirst(lc), route))
 			return true;
+	}
 	return domain->routes == NIL &&
 		strcmp(channel_of(route), default_channel) == 0;
 }

@@ -43,10 +43,10 @@ append_integer(StringInfo buf, int64 value)
 }
 
 static bool
-is_ascii(const char *text, int len)
+is_ascii(const char *string, int len)
 {
 	for (int i = 0; i < len; i++)
-		if (IS_HIGHBIT_SET(text[i]))
+		if (IS_HIGHBIT_SET(string[i]))
 			return false;
 	return true;
 }
@@ -58,7 +58,7 @@ is_ascii(const char *text, int len)
 static bool
 append_value(StringInfo buf, ColumnText *column, Datum value, bool escaped)
 {
-	const char *text;
+	const char *string;
 	int			len;
 
 	switch (column->type)
@@ -76,13 +76,13 @@ append_value(StringInfo buf, ColumnText *column, Datum value, bool escaped)
 			append_uuid(buf, DatumGetUUIDP(value));
 			return true;
 	}
-	text = column_text(column, value, &len);
-	if (text == NULL || (column->loose_letters && !is_ascii(text, len)))
+	string = column_text(column, value, &len);
+	if (string == NULL || (column->loose_letters && !is_ascii(string, len)))
 		return false;
 	if (escaped)
-		append_escaped_bytes(buf, text, len);
+		append_escaped_bytes(buf, string, len);
 	else
-		appendBinaryStringInfo(buf, text, len);
+		appendBinaryStringInfo(buf, string, len);
 	return true;
 }
 

@@ -153,8 +153,10 @@ schema_changes_subabort(int level)
 	ListCell   *lc;
 
 	foreach(lc, changes)
+	{
 		if (((SchemaChange *) lfirst(lc))->level >= level)
 			changes = foreach_delete_current(changes, lc);
+	}
 	counted_drop = NULL;
 }
 
@@ -188,8 +190,10 @@ grants_on_temporary(const InternalGrant *grant)
 	if (grant->objtype != OBJECT_TABLE && grant->objtype != OBJECT_SEQUENCE)
 		return false;
 	foreach(lc, grant->objects)
+	{
 		if (get_rel_persistence(lfirst_oid(lc)) != RELPERSISTENCE_TEMP)
 			return false;
+	}
 	return true;
 }
 

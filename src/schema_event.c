@@ -159,6 +159,7 @@ firing_changed(SchemaEvent *event, Oid relid)
 			   *lc2;
 
 	foreach(lc, find_all_inheritors(relid, NoLock, NULL))
+	{
 		foreach(lc2, watches_of_relation(lfirst_oid(lc), WATCH_NOW))
 		{
 			Watch	   *watch = lfirst(lc2);
@@ -166,6 +167,7 @@ firing_changed(SchemaEvent *event, Oid relid)
 			if (OidIsValid(watch->trigger) && trigger_firing_changed(watch))
 				add_domain(event, watch->domain);
 		}
+	}
 }
 
 static void
@@ -204,6 +206,7 @@ alter_table(SchemaEvent *event, CollectedCommand *command)
 	if (relkind == RELKIND_COMPOSITE_TYPE || relkind == RELKIND_VIEW)
 		tree_changed(event, relid);
 	else if (relkind != RELKIND_INDEX && relkind != RELKIND_PARTITIONED_INDEX)
+	{
 		foreach(lc, command->d.alterTable.subcmds)
 		{
 			CollectedATSubcmd *subcmd = lfirst(lc);
@@ -212,6 +215,7 @@ alter_table(SchemaEvent *event, CollectedCommand *command)
 				alter_table_subcommand(event, relid,
 									   (AlterTableCmd *) subcmd->parsetree);
 		}
+	}
 }
 
 /* --------------------------------------------------------- other commands */

@@ -246,8 +246,10 @@ any_counts(List *changes, int preset)
 	ListCell   *lc;
 
 	foreach(lc, changes)
+	{
 		if (((SchemaChange *) lfirst(lc))->presets & (1 << preset))
 			return true;
+	}
 	return false;
 }
 

@@ -98,7 +98,7 @@ make_pending(SharedDatabase *db, SharedKey *k)
 {
 	k->pending = true;
 	k->pending_since = GetCurrentTimestamp();
-	k->extra = (ExtraFields) {0};
+	memset(&k->extra, 0, sizeof(k->extra));
 	k->next_pending = db->first_pending;
 	db->first_pending = k - shared_state->keys;
 }

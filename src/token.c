@@ -114,9 +114,11 @@ distinct_counters(List *names)
 
 	list_sort(names, compare_counters);
 	foreach(lc, names)
+	{
 		if (distinct == NIL ||
 			compare_counters(list_tail(distinct), lc) != 0)
 			distinct = lappend(distinct, lfirst(lc));
+	}
 	return distinct;
 }
 
@@ -129,8 +131,10 @@ write_token(StringInfo buf, Question *question, const char *tenant,
 
 	names = distinct_counters(names);
 	foreach(lc, names)
+	{
 		if (is_pending(lfirst(lc), tenant))
 			return false;
+	}
 
 	encode_begin(buf, KIND_TOKEN);
 	encode_fixed64(buf, question->history.fingerprint);
@@ -149,7 +153,7 @@ write_token(StringInfo buf, Question *question, const char *tenant,
 									 question->snapshot));
 		if (tenant != NULL)
 			encode_integer(buf, name_sum(&question->table, name, tenant,
-									 question->snapshot));
+										 question->snapshot));
 	}
 	return true;
 }
@@ -402,11 +406,11 @@ cache_notify_versions(PG_FUNCTION_ARGS)
 
 		version += name_sum(&question.table, name, NULL,
 							question.snapshot);
-		values[0] = CStringGetTextDatum(name->key ? name->text : name->domain);
+		values[0] = CStringGetTextDatum(name->key ? name->written : name->domain);
 		values[2] = Int64GetDatum(version);
 		if (tenant != NULL)
 			version += name_sum(&question.table, name, tenant,
-							question.snapshot);
+								question.snapshot);
 		values[1] = Int64GetDatum(version);
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}

@@ -276,8 +276,10 @@ relation_feeds(Oid relid, const char *domain)
 	ListCell   *lc;
 
 	foreach(lc, watches_of_relation(relid, WATCH_NOW))
+	{
 		if (same_domain(lfirst(lc), &wanted))
 			return true;
+	}
 	return false;
 }
 

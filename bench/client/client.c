@@ -39,7 +39,7 @@
 
 typedef struct Key
 {
-	char	   *text;			/* NULL: unused */
+	char	   *name;			/* NULL: unused */
 	int			connection;
 	int64_t		version;
 } Key;
@@ -100,27 +100,27 @@ now_us(void)
 }
 
 static Key *
-find_key(int connection, const char *text, size_t len)
+find_key(int connection, const char *name, size_t len)
 {
 	uint64_t	hash = 14695981039346656037u + connection;
 
 	for (size_t i = 0; i < len; i++)
-		hash = (hash ^ (unsigned char) text[i]) * 1099511628211u;
+		hash = (hash ^ (unsigned char) name[i]) * 1099511628211u;
 	for (size_t i = hash ^ (hash >> 32);; i++)
 	{
 		Key		   *key = &keys[i & (TABLE_SIZE - 1)];
 
-		if (key->text == NULL)
+		if (key->name == NULL)
 		{
 			if (++nkeys > TABLE_SIZE / 2)
 				fail("too many keys", NULL);
-			key->text = strndup(text, len);
+			key->name = strndup(name, len);
 			key->connection = connection;
 			key->version = -1;
 			return key;
 		}
 		if (key->connection == connection &&
-			strncmp(key->text, text, len) == 0 && key->text[len] == '\0')
+			strncmp(key->name, name, len) == 0 && key->name[len] == '\0')
 			return key;
 	}
 }
@@ -167,9 +167,9 @@ print_state(int connections)
 		printf("connection %d: %ld %ld %ld\n", i, listeners[i].notifications,
 			   listeners[i].resets, listeners[i].backward);
 	for (int i = 0; nkeys > 0 && i < TABLE_SIZE; i++)
-		if (keys[i].text != NULL)
+		if (keys[i].name != NULL)
 			printf("%d %lld %s\n", keys[i].connection,
-				   (long long) keys[i].version, keys[i].text);
+				   (long long) keys[i].version, keys[i].name);
 	printf("end\n");
 	fflush(stdout);
 }
@@ -251,8 +251,10 @@ probe(const char *database, const char *channel, double seconds, int pause_us,
 		PQclear(result);
 		while (!heard_mark(listener, mark))
 		{
-			struct pollfd polled = {.fd = PQsocket(listener), .events = POLLIN};
+			struct pollfd polled;
 
+			polled.fd = PQsocket(listener);
+			polled.events = POLLIN;
 			if (poll(&polled, 1, PROBE_TIMEOUT_MS) == 0)
 				fail("a notification is missing", NULL);
 		}
