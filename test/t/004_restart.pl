@@ -103,12 +103,16 @@ is(origin($node), 0, 'no commit can have been lost: still the same history');
 $node->backup('base');
 my $standby = PostgreSQL::Test::Cluster->new('standby');
 $standby->init_from_backup($node, 'base', has_streaming => 1);
-$standby->append_conf('postgresql.conf', 'hot_standby = on');
+$standby->append_conf('postgresql.conf', "hot_standby = on\nhot_standby_feedback = on");
 $standby->start;
 versions_ok($standby, 'standby', %expected);
 
 my $reader = session($standby);
 $reader->query("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT cache_notify.version('contract', 't')");
+# Or what the primary prunes would end this session for the sake of the replay.
+wait_for('the snapshot, known to the primary', sub {
+		$node->safe_psql('postgres', 'SELECT backend_xmin FROM pg_stat_replication');
+	});
 bump();
 bump();
 $node->wait_for_catchup($standby);
