@@ -42,28 +42,6 @@
 
 PG_FUNCTION_INFO_V1(cache_notify_counter_inserted);
 
-/*
- * Where this backend last wrote a key: most often nobody has touched that
- * row version since, and if so, the newest one is mostly on the same page, at
- * the end of the chain.  A hint only, checked before it is used.
- */
-typedef struct RowHint
-{
-	uint32		hash;
-	ItemPointerData tid;
-	OffsetNumber root;			/* of its HOT chain */
-	Buffer		buffer;			/* that held it, or InvalidBuffer */
-} RowHint;
-
-/* Enough for the usual number of buckets; a power of two. */
-#define NUM_ROW_HINTS 4096
-
-/* A page with more free space is not pruned for a bump. */
-#define PRUNE_BELOW	(BLCKSZ / 4)
-
-static RowHint row_hints[NUM_ROW_HINTS];
-static Oid	row_hints_file = InvalidOid;	/* file that the hints point into */
-
 /* Found by name once, then kept until an invalidation. */
 static Oid	heap_oid = InvalidOid;
 static Oid	index_oid = InvalidOid;
@@ -110,11 +88,7 @@ counter_open(CounterTable *table, LOCKMODE lockmode)
 	if (table->heap == NULL)
 		return false;
 
-	if (row_hints_file != compat_relation_file(table->heap))
-	{
-		memset(row_hints, 0, sizeof(row_hints));
-		row_hints_file = compat_relation_file(table->heap);
-	}
+	row_hints_use(compat_relation_file(table->heap));
 	return true;
 }
 
@@ -212,12 +186,15 @@ static void
 remember_row(const ChangeKey *key, ItemPointer tid, OffsetNumber root,
 			 Buffer buffer)
 {
-	RowHint    *hint = &row_hints[key->hash & (NUM_ROW_HINTS - 1)];
+	RowHint		hint = {
+		.hash = key->hash,
+		.block = ItemPointerGetBlockNumber(tid),
+		.newest = ItemPointerGetOffsetNumber(tid),
+		.root = root,
+		.buffer = buffer
+	};
 
-	hint->hash = key->hash;
-	hint->tid = *tid;
-	hint->root = root;
-	hint->buffer = buffer;
+	row_hint_set(&hint);
 }
 
 /*
@@ -366,46 +343,46 @@ read_chain(CounterTable *table, const ChangeKey *key, HeapTuple row,
 static Buffer
 read_remembered_page(CounterTable *table, const RowHint *hint)
 {
-	BlockNumber block = ItemPointerGetBlockNumber(&hint->tid);
-
 	if (BufferIsValid(hint->buffer) &&
-		compat_read_recent_buffer(table->heap, block, hint->buffer))
+		compat_read_recent_buffer(table->heap, hint->block, hint->buffer))
 		return hint->buffer;
-	return block < RelationGetNumberOfBlocks(table->heap) ?
-		ReadBuffer(table->heap, block) : InvalidBuffer;
+	return hint->block < RelationGetNumberOfBlocks(table->heap) ?
+		ReadBuffer(table->heap, hint->block) : InvalidBuffer;
 }
 
 /*
  * Try the row version that this backend wrote last, or what others have made
- * of it.  Much depends on it while
- * a snapshot is held open: then the index leads to many dead ones.
+ * of it.  Much depends on it while a snapshot is held open: then the index
+ * leads to many dead ones.
  */
 static bool
 bump_remembered_row(CounterTable *table, const ChangeKey *key)
 {
-	RowHint    *hint = &row_hints[key->hash & (NUM_ROW_HINTS - 1)];
+	RowHint		hint;
 	Buffer		buffer;
 	HeapTupleData row;
+	bool		found = false;
 	bool		done;
 
-	if (hint->hash != key->hash || !ItemPointerIsValid(&hint->tid))
+	if (!row_hint_find(key->hash, &hint))
 		return false;
-	row.t_self = hint->tid;
-	buffer = read_remembered_page(table, hint);
+	buffer = read_remembered_page(table, &hint);
 	if (!BufferIsValid(buffer))
 		return false;
 
 	/*
 	 * Unlike an index scan this does not prune by itself; without pruning no
 	 * update would stay on its page for long.  Do it before reading, as it
-	 * moves tuples.  Not as soon as the fillfactor wants it: a page of many
-	 * buckets would be pruned for each of them.
+	 * moves tuples.
 	 */
-	if (PageGetHeapFreeSpace(BufferGetPage(buffer)) < PRUNE_BELOW)
-		compat_prune(table->heap, buffer);
-	done = (read_row(table, key, &row, buffer) ||
-			read_chain(table, key, &row, hint->root, buffer)) &&
-		update_row(table, key, &row, hint->root, buffer);
+	counter_prune(table, buffer);
+	if (OffsetNumberIsValid(hint.newest))
+	{
+		ItemPointerSet(&row.t_self, hint.block, hint.newest);
+		found = read_row(table, key, &row, buffer);
+	}
+	done = (found || read_chain(table, key, &row, hint.root, buffer)) &&
+		update_row(table, key, &row, hint.root, buffer);
 	ReleaseBuffer(buffer);
 	return done;
 }

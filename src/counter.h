@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * counter.h
- *	  The counter table from inside: for counter*.c only.
+ *	  The counter table from inside: for counter*.c and row_hint.c only.
  *
  *-------------------------------------------------------------------------
  */
@@ -46,7 +46,7 @@ typedef struct Addend
 } Addend;
 
 /* More index entries of a key are not remembered. */
-#define MAX_PLACE_ENTRIES	64
+#define MAX_PLACE_ENTRIES	256
 
 /* A key that is not remembered is tried again when asked for so often. */
 #define PLACE_SKIP		16
@@ -73,6 +73,16 @@ typedef struct Place
 	PlaceEntry *entries;
 } Place;
 
+/* Where a row probably is; row_hint.c. */
+typedef struct RowHint
+{
+	uint32		hash;			/* of the key */
+	BlockNumber block;
+	OffsetNumber root;			/* of its HOT chain */
+	OffsetNumber newest;		/* version in that, or InvalidOffsetNumber */
+	Buffer		buffer;			/* that held the block, or InvalidBuffer */
+} RowHint;
+
 /* counter.c */
 extern void counter_open_index(CounterTable *table);
 extern void counter_add_keyed(int64 *layout, int64 *keyed, int64 new_layout,
@@ -88,6 +98,11 @@ extern Buffer place_read_block(Relation rel, BlockNumber block, Buffer last);
 extern Place *place_of_key(CounterTable *table, const char *domain,
 						   const char *tenant);
 
+/* row_hint.c */
+extern void row_hints_use(Oid file);
+extern bool row_hint_find(uint32 hash, RowHint *found);
+extern void row_hint_set(const RowHint *hint);
+
 /* counter_read.c */
 extern void search_begin(CounterTable *table, const char *domain,
 						 const char *tenant, Snapshot snapshot);
@@ -96,5 +111,6 @@ extern bool search_next(CounterTable *table, HeapTuple row);
 extern bool search_chain(CounterTable *table, Buffer buffer, OffsetNumber root,
 						 Snapshot snapshot, HeapTuple row);
 extern void search_end(CounterTable *table);
+extern void counter_prune(CounterTable *table, Buffer buffer);
 
 #endif							/* CACHE_NOTIFY_COUNTER_H */

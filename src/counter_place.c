@@ -29,9 +29,13 @@
 
 #include "counter.h"
 
-#define NUM_PLACES		1024	/* a power of two */
+/*
+ * Enough for a thousand busy tenants, or buckets; a power of two.  A key is in
+ * one of two places, and the one that was used last comes first.
+ */
+#define NUM_PLACES		4096
 
-static Place *places = NULL;
+static Place *places[NUM_PLACES];	/* NULL: never used */
 static Oid	places_file = InvalidOid;	/* index that they point into */
 
 /* The buffer of a block that exists, hopefully the one where it was last. */
@@ -194,12 +198,48 @@ find_place(CounterTable *table, Place *place)
 static void
 forget_all(Oid file)
 {
-	if (places == NULL)
-		places = MemoryContextAllocZero(TopMemoryContext,
-										NUM_PLACES * sizeof(Place));
 	for (int i = 0; i < NUM_PLACES; i++)
-		places[i].lsn = InvalidXLogRecPtr;
+		if (places[i] != NULL)
+			places[i]->lsn = InvalidXLogRecPtr;
 	places_file = file;
+}
+
+/* Use this place for another key, about which nothing is known. */
+static void
+assign_place(Place *place, uint32 hash, const char *domain, const char *tenant)
+{
+	char	   *old_domain = place->domain;
+	char	   *old_tenant = place->tenant;
+
+	place->lsn = InvalidXLogRecPtr;
+	place->skip = 0;
+	place->hash = hash;
+	place->domain = place->tenant = NULL;
+	if (old_domain != NULL)
+		pfree(old_domain);
+	if (old_tenant != NULL)
+		pfree(old_tenant);
+	if (tenant != NULL)
+		place->tenant = MemoryContextStrdup(TopMemoryContext, tenant);
+	place->domain = MemoryContextStrdup(TopMemoryContext, domain);
+}
+
+/* The place of a key; of one that has none, the place that is given up for it. */
+static Place *
+find_or_assign(uint32 hash, const char *domain, const char *tenant)
+{
+	Place	  **pair = &places[hash & (NUM_PLACES - 2)];
+	Place	   *second = pair[1];
+
+	if (pair[0] != NULL && is_place_of(pair[0], hash, domain, tenant))
+		return pair[0];
+	if (second == NULL)
+		second = MemoryContextAllocZero(TopMemoryContext, sizeof(Place));
+	pair[1] = pair[0];
+	pair[0] = second;
+	if (!is_place_of(second, hash, domain, tenant))
+		assign_place(second, hash, domain, tenant);
+	return second;
 }
 
 /*
@@ -219,24 +259,7 @@ place_of_key(CounterTable *table, const char *domain, const char *tenant)
 	if (places_file != compat_relation_file(table->index))
 		forget_all(compat_relation_file(table->index));
 
-	place = &places[hash & (NUM_PLACES - 1)];
-	if (!is_place_of(place, hash, domain, tenant))
-	{
-		MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
-		Place		before = *place;
-
-		place->lsn = InvalidXLogRecPtr;
-		place->skip = 0;
-		place->domain = place->tenant = NULL;
-		if (before.domain != NULL)
-			pfree(before.domain);
-		if (before.tenant != NULL)
-			pfree(before.tenant);
-		place->tenant = tenant != NULL ? pstrdup(tenant) : NULL;
-		place->domain = pstrdup(domain);
-		place->hash = hash;
-		MemoryContextSwitchTo(old);
-	}
+	place = find_or_assign(hash, domain, tenant);
 	if (is_unchanged(table, place))
 		return place;
 	if (place->skip > 0)

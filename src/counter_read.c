@@ -39,6 +39,9 @@
 /* After so many index entries in vain, look for the next row in the index. */
 #define MAX_VAIN_ENTRIES	4
 
+/* A page with more free space is not pruned; no lock, a guess will do. */
+#define PRUNE_BELOW		(BLCKSZ / 4)
+
 /* ---------------------------------------------------------------- chains */
 
 /*
@@ -283,6 +286,17 @@ skip_row(CounterTable *table)
 	table->found = false;
 }
 
+/*
+ * Prune a page that has little space left.  Not as soon as the fillfactor
+ * wants it: a page of many keys would be pruned for each of them.
+ */
+void
+counter_prune(CounterTable *table, Buffer buffer)
+{
+	if (PageGetHeapFreeSpace(BufferGetPage(buffer)) < PRUNE_BELOW)
+		compat_prune(table->heap, buffer);
+}
+
 /* Pin the heap page of an index entry. */
 static void
 read_page(CounterTable *table, BlockNumber block)
@@ -291,7 +305,7 @@ read_page(CounterTable *table, BlockNumber block)
 
 	table->buffer = ReleaseAndReadBuffer(previous, table->heap, block);
 	if (table->buffer != previous)
-		compat_prune(table->heap, table->buffer);
+		counter_prune(table, table->buffer);
 }
 
 /*
@@ -331,7 +345,7 @@ next_at_place(CounterTable *table, HeapTuple row)
 				ReleaseBuffer(table->buffer);
 			table->buffer = InvalidBuffer;
 			table->buffer = place_read_block(table->heap, block, entry->buffer);
-			compat_prune(table->heap, table->buffer);
+			counter_prune(table, table->buffer);
 		}
 		entry->buffer = table->buffer;
 		found = find_in_chain(table, ItemPointerGetOffsetNumber(&entry->tid),

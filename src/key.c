@@ -49,6 +49,7 @@ PG_FUNCTION_INFO_V1(cache_notify_key_name);
 
 /* The greatest number of buckets, as a power of two. */
 #define MAX_BUCKET_BITS	20
+#define MAX_BUCKET_DIGITS 10	/* more than that */
 
 /* The layout that a trigger's arguments give its domain; 0: none. */
 int64
@@ -74,12 +75,25 @@ layout_bucket(int64 layout, uint32 hash)
 	return hash & (layout_buckets(layout) - 1);
 }
 
-/* The name of a bucket's counter, palloc'd. */
+/*
+ * The name of a bucket's counter, palloc'd.  Not by psprintf(), as each commit
+ * of a table with keys needs one.
+ */
 const char *
 bucket_name(const char *domain, int64 layout, uint32 bucket)
 {
-	return psprintf(INTERNAL_PREFIX "key/" INT64_FORMAT "/%u/%s", layout,
-					bucket, domain);
+	static const char prefix[] = INTERNAL_PREFIX "key/";
+	char	   *name = palloc(sizeof(prefix) + MAXINT8LEN + 1 +
+							  MAX_BUCKET_DIGITS + 1 + strlen(domain));
+	char	   *end = name + sizeof(prefix) - 1;
+
+	memcpy(name, prefix, sizeof(prefix) - 1);
+	end += pg_lltoa(layout, end);
+	*end++ = '/';
+	end += pg_ultoa_n(bucket, end);
+	*end++ = '/';
+	strcpy(end, domain);
+	return name;
 }
 
 /* The sum of a name's counters, for a tenant or (NULL) shared. */

@@ -30,7 +30,7 @@
 
 static int	shared_keys = DEFAULT_SHARED_KEYS;
 
-SharedState *shared_state = NULL;	/* also for shared_set.c */
+SharedState *shared_state = NULL;	/* for those who include shared.h */
 
 /* This backend's place in shared_state->databases, or -1 if it has to be found. */
 static int	my_slot = -1;
@@ -77,6 +77,8 @@ initialize_state(void)
 	}
 	shared_state->first_free = shared_state->first_free_event = 0;
 	shared_state->free_events = shared_keys;
+	for (int i = 0; i < NUM_SHARED_ROW_HINTS; i++)
+		pg_atomic_init_u64(&shared_state->row_hints[i], 0);
 	for (int i = 0; i < MAX_DATABASES; i++)
 	{
 		SharedDatabase *db = &shared_state->databases[i];

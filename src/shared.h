@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * shared.h
- *	  What lies in shared memory: for shared*.c, worker.c and stats.c only.
+ *	  What lies in shared memory: for shared*.c, worker.c, stats.c and
+ *	  row_hint.c only.
  *
  *-------------------------------------------------------------------------
  */
@@ -20,6 +21,9 @@
 
 /* When no worker could be started, try again after this many ms. */
 #define WORKER_RETRY_MS	1000
+
+/* A power of two; 8 bytes each. */
+#define NUM_SHARED_ROW_HINTS	16384
 
 /* The end of a list of keys or events. */
 #define NO_KEY			(-1)
@@ -99,6 +103,7 @@ typedef struct SharedState
 	int			first_free_event;
 	int			free_events;
 	SharedDatabase databases[MAX_DATABASES];
+	pg_atomic_uint64 row_hints[NUM_SHARED_ROW_HINTS];
 	SharedKey	keys[FLEXIBLE_ARRAY_MEMBER];
 	/* after the keys: SharedEvent events[nkeys], int buckets[nkeys] */
 } SharedState;

@@ -31,6 +31,9 @@
 
 #include "shared.h"
 
+/* Then a transaction queues for the lock like any other. */
+#define MAX_ADD_TRIES	3
+
 static int *
 bucket_of(uint32 hash)
 {
@@ -177,33 +180,52 @@ database_with_worker(void)
 	return db != NULL && db->worker != WORKER_NONE ? db : NULL;
 }
 
+/* Is there nothing to add for these keys?  See shared_add_keys(). */
+static bool
+nothing_to_add(SharedDatabase *db, List *keys, uint64 xid)
+{
+	bool		nothing;
+
+	LWLockAcquire(shared_state->lock, LW_SHARED);
+	if (db == NULL)
+		db = database_with_worker();
+	nothing = db == NULL || all_pending(db->oid, keys, xid);
+	if (nothing && db != NULL)
+		pg_atomic_fetch_add_u64(&db->stats[STAT_COALESCED], list_length(keys));
+	LWLockRelease(shared_state->lock);
+	return nothing;
+}
+
 /*
  * After the commit: these ChangeKeys wait for the worker.  Also called by
  * transactions of the commit lane, with db NULL: if a worker is there, its
  * database may hear of two lanes at the same time (the setting has just been
  * changed, or no worker could be started), and then only the worker's later
  * snapshot has the final say.
+ *
+ * Many transactions may come from one flush of the WAL with the same key.  Who
+ * does not get the lock at once looks again when it is free: then another one
+ * has most likely added the key.
  */
 void
 shared_add_keys(SharedDatabase *db, List *keys, uint64 xid)
 {
-	ListCell   *lc;
 	bool		pinned = db != NULL;
-	bool		done;
+	ListCell   *lc;
 
 	if (shared_state == NULL)
 		return;
-	LWLockAcquire(shared_state->lock, LW_SHARED);
-	if (!pinned)
-		db = database_with_worker();
-	done = db == NULL || all_pending(db->oid, keys, xid);
-	if (done && db != NULL)
-		pg_atomic_fetch_add_u64(&db->stats[STAT_COALESCED], list_length(keys));
-	LWLockRelease(shared_state->lock);
-	if (done)
-		return;
+	for (int tries = 0;; tries++)
+	{
+		if (nothing_to_add(db, keys, xid))
+			return;
+		if (tries == MAX_ADD_TRIES)
+			LWLockAcquire(shared_state->lock, LW_EXCLUSIVE);
+		else if (!LWLockAcquireOrWait(shared_state->lock, LW_EXCLUSIVE))
+			continue;
+		break;
+	}
 
-	LWLockAcquire(shared_state->lock, LW_EXCLUSIVE);
 	if (!pinned)
 		db = database_with_worker();	/* the slot may have changed hands */
 	foreach(lc, keys)

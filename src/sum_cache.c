@@ -78,7 +78,7 @@ sum_cache_create(CounterTable *table, Snapshot snapshot)
 	cache->table = table;
 	cache->snapshot = snapshot;
 	cache->context = CurrentMemoryContext;
-	cache->sums = sum_table_create(CurrentMemoryContext, 256, NULL);
+	cache->sums = sum_table_create(CurrentMemoryContext, 16, NULL);
 	return cache;
 }
 

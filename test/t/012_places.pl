@@ -14,7 +14,7 @@ use CacheNotify;
 use Test::More;
 
 my $rounds = long_test() ? 3000 : 300;
-my $keys = 700;		# of some 1000 that are remembered, half of them too long for many a page
+my $keys = 2500;		# of some 4000 that are remembered, half of them too long for many a page
 
 my $node = start_server('main', <<'END');
 cache_notify.delivery = off
