@@ -22,9 +22,9 @@
  * same however much changed.  (The server's async.c keeps a list per level
  * instead; a journal needs no merge.)
  *
- * All memory lives in one context that goes with the transaction.  Most
- * transactions change few keys, which are found faster one after the other
- * than in a hash table; that is made once there are more.
+ * All memory is the transaction's; making a context would cost more than all
+ * that most transactions keep.  They change few keys, which are found faster
+ * one after the other than in a hash table; that is made once there are more.
  *
  *-------------------------------------------------------------------------
  */
@@ -117,14 +117,10 @@ static bool in_statement[MAX_FRAME_DEPTH];	/* a hook will end the frame */
 static ChangeSet *
 create_change_set(void)
 {
-	MemoryContext context;
-	ChangeSet  *set;
+	ChangeSet  *set = MemoryContextAllocZero(TopTransactionContext,
+											 sizeof(ChangeSet));
 
-	context = AllocSetContextCreate(TopTransactionContext,
-									"cache_notify change set",
-									ALLOCSET_SMALL_SIZES);
-	set = MemoryContextAllocZero(context, sizeof(ChangeSet));
-	set->context = context;
+	set->context = TopTransactionContext;
 	set->generation = cascade_generation();
 	return set;
 }

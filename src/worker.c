@@ -384,6 +384,9 @@ work(void)
 		}
 		if (compact_wait() == 0)
 			compact_cooled();
+
+		/* Not asleep meanwhile: nobody need wake us for what has to wait. */
+		wait_until(TimestampTzPlusMilliseconds(last_begin, MIN_CYCLE_MS));
 		if (shared_lie_down(my_database))
 		{
 			long		left = IDLE_EXIT_MS -
@@ -398,7 +401,6 @@ work(void)
 			continue;
 		}
 
-		wait_until(TimestampTzPlusMilliseconds(last_begin, MIN_CYCLE_MS));
 		if (coalesce_ms > 0)
 			wait_until(TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
 												   coalesce_ms));
