@@ -135,7 +135,7 @@ INSERT INTO truth.query (query, tenant, names)
 		('SELECT * FROM line WHERE invoice = ? AND tenant_id = ''c''', 'c', 'lines_of_invoice'),
 		('SELECT p.name, (SELECT sum(n) FROM stock WHERE product = p.id), (SELECT array_agg(tag ORDER BY tag) FROM product_tag WHERE product = p.id), s.value'
 		 ' FROM product p, setting s WHERE p.id = ? AND s.name = ''rate''', NULL, 'page')) AS q (query, tenant, name)
-	CROSS JOIN generate_series(2, 8, 3) AS g (i);
+	CROSS JOIN generate_series(1, 12) AS g (i);
 INSERT INTO truth.query (query, tenant, names) VALUES
 	('SELECT value FROM setting WHERE name = ''rate''', NULL, '{setting/rate}'),
 	('SELECT p.name, c.price FROM product p, contract c WHERE p.id = 3 AND c.id = 3 AND c.tenant_id = ''a''', 'a', '{product/3,contract/3}');
