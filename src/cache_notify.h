@@ -18,10 +18,12 @@
 #include "postgres.h"
 
 #include "access/htup.h"
+#include "access/xlogdefs.h"
 #include "fmgr.h"
 #include "lib/stringinfo.h"
 #include "nodes/pg_list.h"
 #include "storage/buf.h"
+#include "storage/itemptr.h"
 #include "storage/lockdefs.h"
 #include "utils/relcache.h"
 #include "utils/snapshot.h"
@@ -106,6 +108,18 @@ typedef struct ExtraFields
 } ExtraFields;
 
 /*
+ * The one index entry that a key had when its leaf page had this LSN, and has
+ * as long as that is so; see counter_place.c.
+ */
+typedef struct KnownPlace
+{
+	XLogRecPtr	lsn;			/* invalid: nothing is known */
+	Oid			file;			/* of the index */
+	BlockNumber leaf;
+	ItemPointerData tid;
+} KnownPlace;
+
+/*
  * What this transaction did to one (domain, tenant).  Lives until the end of
  * the transaction, also when a savepoint rollback has emptied it.
  */
@@ -130,6 +144,8 @@ typedef struct ChangeKey
 
 	/* Not undone by a savepoint rollback: it may say too much. */
 	ExtraFields extra;
+
+	KnownPlace	place;			/* found when the counter was written */
 
 	/* Deliver it where this one did; NULL: where the domain goes. */
 	const struct Watch *former;
@@ -411,7 +427,8 @@ extern void cascade_end_transaction(void);
 extern void counter_init(void);
 extern bool counter_open(CounterTable *table, LOCKMODE lockmode);
 extern void counter_close(CounterTable *table, LOCKMODE lockmode);
-extern void counter_bump(CounterTable *table, const ChangeKey *key);
+extern void place_learn(CounterTable *table, const ChangeKey *key);
+extern void counter_bump(CounterTable *table, ChangeKey *key);
 
 /* counter_read.c */
 extern int64 counter_sum(CounterTable *table, const char *domain,

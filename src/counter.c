@@ -387,7 +387,29 @@ bump_remembered_row(CounterTable *table, const ChangeKey *key)
 	return done;
 }
 
-/* Try every row of the key, until one is free. */
+/* Try the rows at a place, until one is free. */
+static bool
+bump_at_place(CounterTable *table, const ChangeKey *key, Place *place)
+{
+	bool		done = false;
+
+	for (int i = 0; i < place->nentries && !done; i++)
+	{
+		ItemPointer tid = &place->entries[i].tid;
+		OffsetNumber root = ItemPointerGetOffsetNumber(tid);
+		Buffer		buffer = ReadBuffer(table->heap,
+										ItemPointerGetBlockNumber(tid));
+		HeapTupleData row;
+
+		counter_prune(table, buffer);
+		done = read_chain(table, key, &row, root, buffer) &&
+			update_row(table, key, &row, root, buffer);
+		ReleaseBuffer(buffer);
+	}
+	return done;
+}
+
+/* Try every row of the key that the index has, until one is free. */
 static bool
 bump_any_row(CounterTable *table, const ChangeKey *key)
 {
@@ -492,11 +514,19 @@ insert_row(CounterTable *table, const ChangeKey *key)
 	remember_row(key, &tid, ItemPointerGetOffsetNumber(&tid), InvalidBuffer);
 }
 
-/* Add the key's bumps to its counter, without ever waiting. */
+/*
+ * Add the key's bumps to its counter, without ever waiting.  Who reads the
+ * counter next is told where the index has it, if that was looked up.
+ */
 void
-counter_bump(CounterTable *table, const ChangeKey *key)
+counter_bump(CounterTable *table, ChangeKey *key)
 {
+	Place	   *place;
+
 	if (bump_remembered_row(table, key))
+		return;
+	place = place_now(table, key->name, key->tenant, &key->place);
+	if (place != NULL && bump_at_place(table, key, place))
 		return;
 	if (!table->has_snapshot)
 	{
@@ -504,6 +534,6 @@ counter_bump(CounterTable *table, const ChangeKey *key)
 		PushActiveSnapshot(GetLatestSnapshot());
 		table->has_snapshot = true;
 	}
-	if (!bump_any_row(table, key))
+	if (place != NULL || !bump_any_row(table, key))
 		insert_row(table, key);
 }

@@ -48,6 +48,9 @@ typedef struct Addend
 /* More index entries of a key are not remembered. */
 #define MAX_PLACE_ENTRIES	256
 
+/* With more dead ones among them, they are marked so in the index. */
+#define MAX_DEAD_ENTRIES	8
+
 /* A key that is not remembered is tried again when asked for so often. */
 #define PLACE_SKIP		16
 
@@ -68,6 +71,7 @@ typedef struct Place
 	XLogRecPtr	lsn;			/* of that page; invalid: nothing is known */
 	Buffer		leaf_buffer;	/* where the page was last */
 	int			skip;			/* do not try to find it so many times */
+	int			dead;			/* entries that led to nothing, last time */
 	int			nentries;
 	int			capacity;		/* of entries */
 	PlaceEntry *entries;
@@ -97,6 +101,9 @@ extern void counter_insert_row(CounterTable *table, const char *domain,
 extern Buffer place_read_block(Relation rel, BlockNumber block, Buffer last);
 extern Place *place_of_key(CounterTable *table, const char *domain,
 						   const char *tenant);
+extern void place_searched(Place *place);
+extern Place *place_now(CounterTable *table, const char *domain,
+						const char *tenant, KnownPlace *known);
 
 /* row_hint.c */
 extern void row_hints_use(Oid file);

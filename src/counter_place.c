@@ -16,13 +16,17 @@
  * than the key.  Then no other page may have an entry of the key while that
  * one stays as it is.  Other keys are left to an index scan.
  *
- * For MVCC snapshots only, as no index page stays pinned.
+ * A reader must have an MVCC snapshot, as no index page stays pinned.
+ *
+ * A writer that had to look into the index tells the worker what it saw, so
+ * that the worker need not look as well.
  *
  *-------------------------------------------------------------------------
  */
 #include "cache_notify.h"
 
 #include "access/nbtree.h"
+#include "access/xlog.h"
 #include "storage/bufmgr.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -72,9 +76,13 @@ is_unchanged(CounterTable *table, Place *place)
 	return unchanged;
 }
 
-/* The key as the index compares it; of the columns behind it, nothing. */
+/*
+ * The key as the index compares it; of the columns behind it, nothing.  It
+ * points into *tuple; both are the caller's to free.
+ */
 static BTScanInsert
-make_search_key(Relation index, const char *domain, const char *tenant)
+make_search_key(Relation index, const char *domain, const char *tenant,
+				IndexTuple *tuple)
 {
 	Datum		values[INDEX_MAX_KEYS] = {0};
 	bool		nulls[INDEX_MAX_KEYS];
@@ -88,8 +96,11 @@ make_search_key(Relation index, const char *domain, const char *tenant)
 		values[1] = CStringGetTextDatum(tenant);
 		nulls[1] = false;
 	}
-	key = _bt_mkscankey(index, index_form_tuple(RelationGetDescr(index),
-												values, nulls));
+	*tuple = index_form_tuple(RelationGetDescr(index), values, nulls);
+	pfree(DatumGetPointer(values[0]));
+	if (tenant != NULL)
+		pfree(DatumGetPointer(values[1]));
+	key = _bt_mkscankey(index, *tuple);
 	key->keysz = 2;
 	key->scantid = NULL;
 	return key;
@@ -115,31 +126,38 @@ first_not_smaller(Relation index, BTScanInsert key, Page page,
 	return low;
 }
 
-/* Note the line pointers of an index item; false if they are too many. */
+/* Note a line pointer.  False if there are too many. */
 static bool
-add_item(Place *place, IndexTuple item)
+add_entry(Place *place, const ItemPointerData *tid)
 {
-	bool		posting = BTreeTupleIsPosting(item);
-	int			n = posting ? BTreeTupleGetNPosting(item) : 1;
+	PlaceEntry *entry;
 
-	if (place->nentries + n > MAX_PLACE_ENTRIES)
+	if (place->nentries == MAX_PLACE_ENTRIES)
 		return false;
-	while (place->nentries + n > place->capacity)
+	if (place->nentries == place->capacity)
 	{
-		Size		capacity = Max(1, 2 * place->capacity);
+		int			capacity = Max(1, 2 * place->capacity);
 
 		place->entries = place->capacity == 0 ?
 			MemoryContextAlloc(TopMemoryContext, sizeof(PlaceEntry)) :
 			repalloc(place->entries, capacity * sizeof(PlaceEntry));
 		place->capacity = capacity;
 	}
-	for (int i = 0; i < n; i++)
-	{
-		PlaceEntry *entry = &place->entries[place->nentries++];
+	entry = &place->entries[place->nentries++];
+	entry->tid = *tid;
+	entry->buffer = InvalidBuffer;
+	return true;
+}
 
-		entry->tid = posting ? *BTreeTupleGetPostingN(item, i) : item->t_tid;
-		entry->buffer = InvalidBuffer;
-	}
+/* Note the line pointers of an index item.  False if there are too many. */
+static bool
+add_item(Place *place, IndexTuple item)
+{
+	if (!BTreeTupleIsPosting(item))
+		return add_entry(place, &item->t_tid);
+	for (int i = 0; i < BTreeTupleGetNPosting(item); i++)
+		if (!add_entry(place, BTreeTupleGetPostingN(item, i)))
+			return false;
 	return true;
 }
 
@@ -174,24 +192,28 @@ read_leaf(Relation index, BTScanInsert key, Page page, Place *place)
 static bool
 find_place(CounterTable *table, Place *place)
 {
+	IndexTuple	tuple;
 	BTScanInsert key = make_search_key(table->index, place->domain,
-									   place->tenant);
+									   place->tenant, &tuple);
 	Buffer		buffer;
-	bool		found;
+	bool		found = false;
 
 	place->lsn = InvalidXLogRecPtr;
 	place->nentries = 0;
 	buffer = compat_bt_search(table->index, table->heap, key);
-	if (!BufferIsValid(buffer))
-		return false;			/* the index is empty */
-	found = read_leaf(table->index, key, BufferGetPage(buffer), place);
-	if (found)
+	if (BufferIsValid(buffer))	/* else the index is empty */
 	{
-		place->leaf = BufferGetBlockNumber(buffer);
-		place->leaf_buffer = buffer;
-		place->lsn = BufferGetLSNAtomic(buffer);
+		found = read_leaf(table->index, key, BufferGetPage(buffer), place);
+		if (found)
+		{
+			place->leaf = BufferGetBlockNumber(buffer);
+			place->leaf_buffer = buffer;
+			place->lsn = BufferGetLSNAtomic(buffer);
+		}
+		_bt_relbuf(table->index, buffer);
 	}
-	_bt_relbuf(table->index, buffer);
+	pfree(key);
+	pfree(tuple);
 	return found && place->lsn != InvalidXLogRecPtr;
 }
 
@@ -242,6 +264,26 @@ find_or_assign(uint32 hash, const char *domain, const char *tenant)
 	return second;
 }
 
+/* Can the key's rows be at a place at all? */
+static bool
+can_have_place(CounterTable *table, const char *tenant)
+{
+	counter_open_index(table);
+	return RelationNeedsWAL(table->index) &&
+		(tenant == NULL || strlen(tenant) <= MAX_TENANT_LEN);
+}
+
+/* The place of this key in the index as it is; see find_or_assign(). */
+static Place *
+place_in_file(CounterTable *table, const char *domain, const char *tenant)
+{
+	Oid			file = compat_relation_file(table->index);
+
+	if (places_file != file)
+		forget_all(file);
+	return find_or_assign(hash_key(domain, tenant), domain, tenant);
+}
+
 /*
  * Where the rows of a key are; valid until the next call.  NULL: an index scan
  * must find them.  The caller's snapshot has been taken.
@@ -249,17 +291,11 @@ find_or_assign(uint32 hash, const char *domain, const char *tenant)
 Place *
 place_of_key(CounterTable *table, const char *domain, const char *tenant)
 {
-	uint32		hash = hash_key(domain, tenant);
 	Place	   *place;
 
-	counter_open_index(table);
-	if (!RelationNeedsWAL(table->index) ||
-		(tenant != NULL && strlen(tenant) > MAX_TENANT_LEN))
+	if (!can_have_place(table, tenant))
 		return NULL;
-	if (places_file != compat_relation_file(table->index))
-		forget_all(compat_relation_file(table->index));
-
-	place = find_or_assign(hash, domain, tenant);
+	place = place_in_file(table, domain, tenant);
 	if (is_unchanged(table, place))
 		return place;
 	if (place->skip > 0)
@@ -271,4 +307,70 @@ place_of_key(CounterTable *table, const char *domain, const char *tenant)
 		return place;
 	place->skip = PLACE_SKIP;	/* do not search twice each time */
 	return NULL;
+}
+
+/*
+ * Look up where the index has the rows of a key by now, for a writer, which
+ * does not remember it: it has row hints.  Valid until the next call; NULL: an
+ * index scan must find them.  The rows may be others' by the time that they
+ * are read, but the pages exist: we have the table.  *known is what a reader
+ * can make use of, if there is only one.
+ */
+Place *
+place_now(CounterTable *table, const char *domain, const char *tenant,
+		  KnownPlace *known)
+{
+	static Place place;
+
+	if (!can_have_place(table, tenant))
+		return NULL;
+	place.domain = unconstify(char *, domain);
+	place.tenant = unconstify(char *, tenant);
+	if (!find_place(table, &place))
+		return NULL;
+	if (place.nentries == 1)
+	{
+		known->lsn = place.lsn;
+		known->file = compat_relation_file(table->index);
+		known->leaf = place.leaf;
+		known->tid = place.entries[0].tid;
+	}
+	return &place;
+}
+
+/* A reader is told the place of a key that it is about to read. */
+void
+place_learn(CounterTable *table, const ChangeKey *key)
+{
+	const KnownPlace *known = &key->place;
+	Place	   *place;
+
+	if (known->lsn == InvalidXLogRecPtr ||
+		!can_have_place(table, key->tenant) ||
+		known->file != compat_relation_file(table->index))
+		return;
+	place = place_in_file(table, key->domain->name, key->tenant);
+	if (place->lsn >= known->lsn)
+		return;
+	place->lsn = InvalidXLogRecPtr;
+	place->nentries = 0;
+	place->skip = 0;
+	add_entry(place, &known->tid);
+	place->leaf = known->leaf;
+	place->leaf_buffer = InvalidBuffer;
+	place->lsn = known->lsn;
+}
+
+/*
+ * A search at this place has ended.  Whoever goes over the index entries marks
+ * those that lead to nothing any more; have the next search do that if they
+ * are many.
+ */
+void
+place_searched(Place *place)
+{
+	if (place->dead <= MAX_DEAD_ENTRIES || RecoveryInProgress())
+		return;
+	place->lsn = InvalidXLogRecPtr;
+	place->skip = 1;
 }

@@ -230,7 +230,10 @@ search_begin(CounterTable *table, const char *domain, const char *tenant,
 	table->place = IsMVCCSnapshot(snapshot) ?
 		place_of_key(table, domain, tenant) : NULL;
 	if (table->place != NULL)
+	{
+		table->place->dead = 0;
 		return;
+	}
 
 	old = MemoryContextSwitchTo(table->context);
 	ready_scan(table, snapshot);
@@ -350,6 +353,7 @@ next_at_place(CounterTable *table, HeapTuple row)
 		entry->buffer = table->buffer;
 		found = find_in_chain(table, ItemPointerGetOffsetNumber(&entry->tid),
 							  table->snapshot, row, &all_dead);
+		place->dead += all_dead;
 	}
 	return found;
 }
@@ -409,6 +413,8 @@ search_end(CounterTable *table)
 		table->scan = NULL;
 	}
 	table->many_keys = table->found = false;
+	if (table->place != NULL)
+		place_searched(table->place);
 	table->place = NULL;
 	if (BufferIsValid(table->buffer))
 		ReleaseBuffer(table->buffer);

@@ -17,16 +17,16 @@
  * ones it says, its origin is the origin.  If they differ, we are in a new
  * history that nobody has noted, and the first who looks notes it, with
  *
- *	  origin = max(microseconds since 2020, row's origin + 2^26 * distance)
+ *	  origin = max(microseconds since 2020,
+ *				   row's origin + 2^26 * distance + microseconds since the row)
  *
  * where distance is in timelines, and at least 1.  The clock, not a count of
  * forks, because two forks of one backup must not meet: they count alike, but
- * they do not begin in the same microsecond.  A counter would have to move
- * more than a million times a second to catch up with the clock of the next
- * fork.  Versions stay below 2^53, which is what JavaScript keeps exact, until
- * the year 2305.  (The second term wins when a fork follows the last one
- * within a minute, or the clock went back; then a random part keeps forks
- * apart.)
+ * they do not begin in the same microsecond, and the later one is ahead.  A
+ * counter would have to move more than a million times a second to catch up
+ * with the next fork.  Versions stay below 2^53, which is what JavaScript keeps
+ * exact, until the year 2305.  (If the clock went back, a random part keeps
+ * forks apart.)
  *
  * Where nothing can be written, on a standby, the second term is a
  * provisional origin.  It is the same for everybody who has the same facts
@@ -333,10 +333,13 @@ begin_history(const Reading *reading, const Facts *facts, HistoryForm *row)
 	row->incarnation = random_incarnation();
 	if (reading->found)
 	{
-		int64		clock = GetCurrentTimestamp() - ORIGIN_CLOCK_START;
-		int64		spread = 1 + (row->incarnation & (ORIGIN_SPREAD - 1));
+		TimestampTz now = GetCurrentTimestamp();
+		int64		elapsed = now - reading->row.since;
 
-		row->origin = Max(clock, provisional_origin(&reading->row, facts) + spread);
+		if (elapsed <= 0)
+			elapsed = 1 + (row->incarnation & (ORIGIN_SPREAD - 1));
+		row->origin = Max(now - ORIGIN_CLOCK_START,
+						  provisional_origin(&reading->row, facts) + elapsed);
 	}
 }
 

@@ -332,8 +332,11 @@ key_messages(List *messages, CounterTable *table, List *keys, uint64 lsn)
 		};
 
 		if (key->tenant != NULL)
+		{
+			place_learn(table, key);
 			delivery.version += counter_sum(table, key->domain->name,
 											key->tenant, snapshot);
+		}
 		messages = add_key(messages, key, &delivery);
 	}
 	return messages;

@@ -52,6 +52,8 @@ typedef struct SharedKey
 	pg_atomic_uint64 last_xid;	/* of the last that waits */
 	ExtraFields extra;			/* but for xid */
 	ExtraFields taken_extra;
+	KnownPlace	place;
+	KnownPlace	taken_place;
 	char		domain[NAMEDATALEN];
 	char		tenant[MAX_TENANT_LEN + 1];
 } SharedKey;

@@ -102,6 +102,7 @@ make_pending(SharedDatabase *db, SharedKey *k)
 	k->pending = true;
 	k->pending_since = GetCurrentTimestamp();
 	memset(&k->extra, 0, sizeof(k->extra));
+	k->place.lsn = InvalidXLogRecPtr;
 	k->next_pending = db->first_pending;
 	db->first_pending = k - shared_state->keys;
 }
@@ -151,6 +152,8 @@ add_key(SharedDatabase *db, const ChangeKey *key, uint64 xid)
 	else
 		make_pending(db, k);
 	extra_merge(&k->extra, &key->extra);
+	if (key->place.lsn != InvalidXLogRecPtr)
+		k->place = key->place;
 	pg_atomic_write_u64(&k->last_xid, xid);
 }
 
@@ -324,6 +327,7 @@ shared_take(SharedDatabase *db, bool *reset, bool *owed)
 		k->taken = true;
 		k->taken_since = k->pending_since;
 		k->taken_extra = k->extra;
+		k->taken_place = k->place;
 		k->taken_extra.xid = pg_atomic_read_u64(&k->last_xid);
 		k->next_taken = k->next_pending;
 	}

@@ -183,6 +183,7 @@ change_of_shared_key(SharedKey *k)
 	key->tenant_len = k->tenant_len;
 	key->bumps = 1;
 	key->extra = k->taken_extra;
+	key->place = k->taken_place;
 	return key;
 }
 
