@@ -83,8 +83,9 @@ const char *
 bucket_name(const char *domain, int64 layout, uint32 bucket)
 {
 	static const char prefix[] = INTERNAL_PREFIX "key/";
+	Size		domain_size = strlen(domain) + 1;
 	char	   *name = palloc(sizeof(prefix) + MAXINT8LEN + 1 +
-							  MAX_BUCKET_DIGITS + 1 + strlen(domain));
+							  MAX_BUCKET_DIGITS + 1 + domain_size);
 	char	   *end = name + sizeof(prefix) - 1;
 
 	memcpy(name, prefix, sizeof(prefix) - 1);
@@ -92,7 +93,7 @@ bucket_name(const char *domain, int64 layout, uint32 bucket)
 	*end++ = '/';
 	end += pg_ultoa_n(bucket, end);
 	*end++ = '/';
-	strcpy(end, domain);
+	memcpy(end, domain, domain_size);
 	return name;
 }
 
