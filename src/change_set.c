@@ -91,7 +91,6 @@ typedef struct JournalMark
 
 typedef struct ChangeSet
 {
-	MemoryContext context;
 	key_table_hash *table;		/* NULL while there are few keys */
 	List	   *keys;			/* every key, in the order of first touch */
 	int			ntenants;		/* keys that name a tenant */
@@ -120,7 +119,6 @@ create_change_set(void)
 	ChangeSet  *set = MemoryContextAllocZero(TopTransactionContext,
 											 sizeof(ChangeSet));
 
-	set->context = TopTransactionContext;
 	set->generation = cascade_generation();
 	return set;
 }
@@ -139,7 +137,7 @@ create_table(void)
 {
 	ListCell   *lc;
 
-	change_set->table = key_table_create(change_set->context,
+	change_set->table = key_table_create(TopTransactionContext,
 										 4 * MAX_LISTED_KEYS, NULL);
 	foreach(lc, change_set->keys)
 		add_to_table(lfirst(lc));
@@ -148,7 +146,7 @@ create_table(void)
 static ChangeKey *
 add_key(const ChangeKey *probe)
 {
-	MemoryContext old = MemoryContextSwitchTo(change_set->context);
+	MemoryContext old = MemoryContextSwitchTo(TopTransactionContext);
 	ChangeKey  *key = palloc0(sizeof(ChangeKey));
 
 	key->domain = probe->domain;
@@ -248,7 +246,7 @@ push_mark(int level)
 		int			size = Max(8, change_set->marks_size * 2);
 
 		if (change_set->marks == NULL)
-			change_set->marks = MemoryContextAlloc(change_set->context,
+			change_set->marks = MemoryContextAlloc(TopTransactionContext,
 												   size * sizeof(JournalMark));
 		else
 			change_set->marks = repalloc(change_set->marks,
@@ -284,7 +282,7 @@ journal_key(ChangeKey *key)
 
 		if (change_set->journal == NULL)
 			change_set->journal =
-				MemoryContextAlloc(change_set->context,
+				MemoryContextAlloc(TopTransactionContext,
 								   size * sizeof(JournalRecord));
 		else
 			change_set->journal =
@@ -312,12 +310,6 @@ change_set_count_bucket(void)
 		return false;
 	change_set->nbuckets++;
 	return true;
-}
-
-MemoryContext
-change_set_context(void)
-{
-	return change_set->context;
 }
 
 uint64

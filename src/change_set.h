@@ -14,7 +14,6 @@
 #define NO_FRAME	(-1)
 
 /* change_set.c */
-extern MemoryContext change_set_context(void);
 extern int	frame_index(int depth);
 extern uint64 current_frame(int i);
 extern void journal_key(ChangeKey *key);

@@ -165,7 +165,7 @@ cascade_key(ChangeKey *key, List *targets, int i, bool keyed)
 static ChangeKey *
 make_bucket(const ChangeKey *key, uint32 bucket)
 {
-	MemoryContext old = MemoryContextSwitchTo(change_set_context());
+	MemoryContext old = MemoryContextSwitchTo(TopTransactionContext);
 	ChangeKey  *result = palloc0(sizeof(ChangeKey));
 
 	result->domain = key->domain;
@@ -187,9 +187,9 @@ bucket_key(ChangeKey *key, uint32 bucket)
 
 	if (key->keys == NULL)
 	{
-		key->keys = MemoryContextAllocZero(change_set_context(),
+		key->keys = MemoryContextAllocZero(TopTransactionContext,
 										   sizeof(KeyChanges));
-		key->keys->buckets = bucket_table_create(change_set_context(), 8, NULL);
+		key->keys->buckets = bucket_table_create(TopTransactionContext, 8, NULL);
 	}
 	entry = bucket_table_lookup(key->keys->buckets, bucket);
 	if (entry == NULL)
