@@ -54,6 +54,7 @@ define_settings(void)
 							DEFAULT_MAX_KEYS, MIN_MAX_KEYS, MAX_MAX_KEYS,
 							PGC_SIGHUP, 0,
 							NULL, NULL, NULL);
+	inline_trigger_init();
 	delivery_init();
 	worker_init();
 	shared_init();

@@ -136,6 +136,7 @@ typedef struct ChangeKey
 	int64		keyed;			/* bumps whose keys the buckets tell */
 	uint64		stamp[MAX_FRAME_DEPTH]; /* frame that counted it last */
 	uint64		keyed_stamp[MAX_FRAME_DEPTH];	/* the same, if keyed */
+	uint64		noted_by;		/* see inline_trigger.c */
 	int			journal;		/* newest journal record, or -1 */
 
 	/* key_change.c */
@@ -361,6 +362,12 @@ extern List *table_events(void);
 extern void table_event_reset(void);
 extern void table_event_subcommit(int level);
 extern void table_event_subabort(int level);
+
+/* inline_trigger.c */
+struct QueryDesc;
+extern void inline_trigger_init(void);
+extern void inline_trigger_learn(Oid function);
+extern void inline_trigger_finish(struct QueryDesc *query);
 
 /* trigger.c */
 extern int64 trigger_rows_seen;

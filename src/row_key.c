@@ -118,6 +118,16 @@ write_key(TriggerState *state, HeapTuple tuple, TupleDesc desc,
 	return true;
 }
 
+/* The hash of a row's key.  False if it has none. */
+bool
+row_key_hash(TriggerState *state, HeapTuple tuple, TupleDesc desc, uint32 *hash)
+{
+	if (!write_key(state, tuple, desc, KEY_SEPARATOR, false))
+		return false;
+	*hash = hash_key_bytes(state->bytes.data, state->bytes.len);
+	return true;
+}
+
 /* Is this, of the key of this (domain, tenant), what was touched last? */
 static bool
 is_touched_value(TriggerState *state, ChangeKey *key, HeapTuple tuple,
@@ -151,18 +161,17 @@ touch_row_key(TriggerState *state, ChangeKey *key, HeapTuple tuple,
 {
 	bool		by_value = state->config->nkey_texts == 1 &&
 		state->config->key_texts[0].byval;
+	uint32		hash;
 
 	if (change_set_touched(key, state->depth) ||
 		is_touched_value(state, key, tuple, desc))
 		return;
-	if (!write_key(state, tuple, desc, KEY_SEPARATOR, false))
+	if (!row_key_hash(state, tuple, desc, &hash))
 	{
 		change_set_touch(key, state->depth);
 		return;
 	}
-	change_set_touch_key(key, state->config->layout,
-						 hash_key_bytes(state->bytes.data, state->bytes.len),
-						 state->depth);
+	change_set_touch_key(key, state->config->layout, hash, state->depth);
 	if (by_value)
 		state->touched_key = key;
 }

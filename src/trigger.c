@@ -74,11 +74,14 @@ get_trigger_state(FunctionCallInfo fcinfo, const char *function, bool for_row)
 
 	if (flinfo->fn_extra == NULL)
 	{
+		TriggerData *trigdata = (TriggerData *) fcinfo->context;
 		TriggerState *state;
 
 		check_called_well(fcinfo, function, for_row);
+		if (for_row)
+			inline_trigger_learn(flinfo->fn_oid);
 		state = MemoryContextAllocZero(flinfo->fn_mcxt, sizeof(TriggerState));
-		state->config = trigger_config((TriggerData *) fcinfo->context);
+		state->config = trigger_config(trigdata->tg_relation, trigdata->tg_trigger);
 		state->depth = trigger_depth();
 		state->context = flinfo->fn_mcxt;
 		flinfo->fn_extra = state;
@@ -184,7 +187,8 @@ is_last_tenant(const TriggerState *state, Datum value)
 	return VARSIZE_ANY(a) == VARSIZE_ANY(b) && memcmp(a, b, VARSIZE_ANY(a)) == 0;
 }
 
-static ChangeKey *
+/* The key that a row belongs to. */
+ChangeKey *
 key_of_row(TriggerState *state, HeapTuple tuple, TupleDesc desc)
 {
 	bool		isnull;
@@ -228,7 +232,7 @@ same_columns(TriggerState *state, HeapTuple old, HeapTuple new, TupleDesc desc)
 	return true;
 }
 
-/* Is nothing in the row different, bit for bit?  May say no too often. */
+/* Is nothing in the row different, bit for bit? */
 static bool
 same_row(HeapTuple old, HeapTuple new)
 {
@@ -264,6 +268,14 @@ key_as_json(TriggerState *state, HeapTuple tuple, TupleDesc desc)
 	if (state->config->nkey_columns > 1)
 		appendStringInfoChar(&buf, ']');
 	return buf.data;
+}
+
+/* Is there nothing in the new row that counts as a change?  May say no too often. */
+bool
+same_content(TriggerState *state, HeapTuple old, HeapTuple new, TupleDesc desc)
+{
+	return state->config->ncolumns > 0 ? same_columns(state, old, new, desc) :
+		same_row(old, new);
 }
 
 /* Note what payloads are to tell beside the version. */
@@ -392,9 +404,7 @@ update_change(TriggerState *state, HeapTuple old, HeapTuple new, TupleDesc desc)
 	/* A row that moves to another tenant or key has changed in any case. */
 	same_key = old_key == new_key &&
 		(state->config->layout == 0 || same_row_key(state, old, new, desc));
-	if (same_key &&
-		(state->config->ncolumns > 0 ? same_columns(state, old, new, desc) :
-		 same_row(old, new)))
+	if (same_key && same_content(state, old, new, desc))
 		return;
 	touch_row(state, old_key, old, desc, OPERATION_UPDATE);
 	if (!same_key || rows_matter(state))

@@ -190,10 +190,8 @@ prepare_events(TriggerConfig *config, Relation rel, const char *format)
 
 /* The context is the configuration's own, so that it can go as a whole. */
 static TriggerConfig *
-create_config(TriggerData *trigdata)
+create_config(Relation rel, Trigger *trigger)
 {
-	Trigger    *trigger = trigdata->tg_trigger;
-	Relation	rel = trigdata->tg_relation;
 	char	  **args = trigger->tgargs;
 	int			nargs = trigger->tgnargs;
 	const char *domain = trigger_argument(args, nargs, "domain");
@@ -279,16 +277,16 @@ find_config_entry(Oid trigger)
 
 /* What this trigger is to do.  Valid until the transaction ends. */
 TriggerConfig *
-trigger_config(TriggerData *trigdata)
+trigger_config(Relation rel, Trigger *trigger)
 {
-	ConfigEntry *entry = find_config_entry(trigdata->tg_trigger->tgoid);
+	ConfigEntry *entry = find_config_entry(trigger->tgoid);
 	TriggerConfig *config = entry->config;
 
 	if (config != NULL && config->valid &&
 		config->domains_forgotten == cascade_domains_forgotten())
 		return config;
 
-	config = create_config(trigdata);
+	config = create_config(rel, trigger);
 	if (entry->config != NULL)
 		drop_config(entry->config);
 	MemoryContextSetParent(config->context, TopMemoryContext);

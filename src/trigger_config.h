@@ -2,7 +2,7 @@
  *
  * trigger_config.h
  *	  What a trigger is to do, and what it has seen: for trigger_config.c,
- *	  column_text.c, trigger.c and row_key.c only.
+ *	  column_text.c, trigger.c, inline_trigger.c and row_key.c only.
  *
  *-------------------------------------------------------------------------
  */
@@ -90,7 +90,13 @@ typedef struct TriggerState
 } TriggerState;
 
 /* trigger_config.c */
-extern TriggerConfig *trigger_config(TriggerData *trigdata);
+extern TriggerConfig *trigger_config(Relation rel, Trigger *trigger);
+
+/* trigger.c */
+extern ChangeKey *key_of_row(TriggerState *state, HeapTuple tuple,
+							 TupleDesc desc);
+extern bool same_content(TriggerState *state, HeapTuple old, HeapTuple new,
+						 TupleDesc desc);
 
 /* column_text.c */
 extern bool column_text_prepare(ColumnText *column, Relation rel,
@@ -99,6 +105,8 @@ extern const char *column_text(ColumnText *column, Datum value, int *len);
 extern bool value_too_long(const ColumnText *column, Datum value);
 
 /* row_key.c */
+extern bool row_key_hash(TriggerState *state, HeapTuple tuple, TupleDesc desc,
+						 uint32 *hash);
 extern void touch_row_key(TriggerState *state, ChangeKey *key, HeapTuple tuple,
 						  TupleDesc desc);
 extern bool same_row_key(TriggerState *state, HeapTuple old, HeapTuple new,

@@ -2,7 +2,7 @@
 -- exist with the columns and defaults that callers rely on.
 -- A failure shows as a test that is "not ok" and names what is missing.
 BEGIN;
-SELECT plan(41);
+SELECT plan(42);
 
 SELECT has_extension('cache_notify');
 SELECT has_schema('cache_notify');
@@ -53,6 +53,7 @@ SELECT is(cache_notify.version('nothing'), 0::bigint, 'the first call of a sessi
 SELECT is(current_setting('cache_notify.channel'), 'cache_invalidation', 'the default channel');
 SELECT is(current_setting('cache_notify.delivery'), 'auto', 'the default delivery');
 SELECT is(current_setting('cache_notify.max_keys'), '10000', 'the default limit of keys');
+SELECT is(current_setting('cache_notify.inline_triggers'), 'on', 'rows are noted while they are changed');
 
 SELECT is(reltoastrelid::int, 0, 'counters have no TOAST table, which only who has a snapshot may change')
 	FROM pg_class WHERE oid = 'cache_notify.version_counter'::regclass;

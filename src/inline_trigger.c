@@ -1,0 +1,370 @@
+/*-------------------------------------------------------------------------
+ *
+ * inline_trigger.c
+ *	  Note changed rows while the statement changes them.
+ *
+ * To queue the event of an AFTER ROW trigger, to fetch both versions of the row
+ * again when it fires and to call it costs several times what row_change() does.
+ * Before the server queues an event it evaluates the trigger's WHEN condition,
+ * with both versions at hand.  So here, once the executor has started a
+ * statement, the row triggers of watched tables get a condition in the
+ * statement's own copy of the table's triggers: one that notes the keys that
+ * the row belongs to and says that there is nothing to fire.  The server has
+ * looked at session_replication_role and at disabled triggers by then.
+ *
+ * What is noted is counted when the executor finishes, in the frame in which
+ * the triggers would have fired (utility.c): versions move as they do without
+ * all this, and a statement that fails has counted nothing.
+ *
+ * Wherever the condition cannot or should not decide, it says yes, and the
+ * trigger fires as any other: row by row, nothing is lost.  So do the triggers
+ * of rows that no statement of the executor changes, or in relations that it
+ * opens later: COPY, logical replication, rows routed to partitions.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "cache_notify.h"
+
+#include "access/heaptoast.h"
+#include "catalog/pg_trigger.h"
+#include "executor/executor.h"
+#include "utils/guc.h"
+#include "utils/inval.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+
+#include "fault.h"
+#include "trigger_config.h"
+
+/* Rows with more different keys than this are left to the trigger. */
+#define MAX_NOTED_ROW_KEYS	16
+
+#define NOTED_LATELY		8
+
+typedef struct NotedKey
+{
+	ChangeKey  *key;
+	bool		keyed;			/* a row with the key of this hash */
+	uint32		hash;
+} NotedKey;
+
+/* One row trigger of one relation in one statement. */
+typedef struct InlineTrigger
+{
+	ExprState	condition;		/* must be first: what the executor holds */
+	Relation	rel;
+	Trigger    *trigger;
+	TriggerState state;			/* without a configuration until the first row */
+	bool		left_to_trigger;
+	uint64		serial;			/* the statement's: in keys that it has noted */
+	int			nrow_keys;		/* of what is noted, how many are keyed */
+	int			nnoted;
+	int			noted_size;
+	NotedKey   *noted;
+	NotedKey	first_noted[4]; /* enough for most */
+} InlineTrigger;
+
+static bool inline_triggers = true;
+static ExecutorStart_hook_type previous_start_hook = NULL;
+
+/* The function of row triggers, once it has been called; see below. */
+static Oid	row_function = InvalidOid;
+
+/* Never reset, so that each is used only once per backend. */
+static uint64 last_serial = 0;
+
+/*
+ * row_change() has been called: by this OID its triggers are known, until some
+ * function changes, as after DROP EXTENSION it may be another's.
+ */
+void
+inline_trigger_learn(Oid function)
+{
+	row_function = function;
+}
+
+static void
+function_changed(Datum arg, int cacheid, uint32 hashvalue)
+{
+	row_function = InvalidOid;
+}
+
+static void
+add_noted(InlineTrigger *inlined, ChangeKey *key, bool keyed, uint32 hash)
+{
+	NotedKey   *noted;
+
+	if (inlined->nnoted == inlined->noted_size)
+	{
+		int			size = inlined->noted_size * 2;
+
+		noted = MemoryContextAllocHuge(inlined->state.context,
+									   (Size) size * sizeof(NotedKey));
+		memcpy(noted, inlined->noted, inlined->nnoted * sizeof(NotedKey));
+		if (inlined->noted != inlined->first_noted)
+			pfree(inlined->noted);
+		inlined->noted = noted;
+		inlined->noted_size = size;
+	}
+	noted = &inlined->noted[inlined->nnoted++];
+	noted->key = key;
+	noted->keyed = keyed;
+	noted->hash = hash;
+}
+
+/* May say no to a key that a statement within this one has noted, too. */
+static inline bool
+is_noted(const InlineTrigger *inlined, const ChangeKey *key)
+{
+	return key->noted_by == inlined->serial;
+}
+
+/* What is noted twice is counted once, so looking at the last will do. */
+static void
+note_key(InlineTrigger *inlined, ChangeKey *key)
+{
+	if (is_noted(inlined, key))
+		return;
+	key->noted_by = inlined->serial;
+	for (int i = inlined->nnoted; i > Max(inlined->nnoted - NOTED_LATELY, 0);)
+		if (inlined->noted[--i].key == key && !inlined->noted[i].keyed)
+			return;
+	add_noted(inlined, key, false, 0);
+}
+
+/* Note the key of a row, of a table whose keys are told apart. */
+static bool
+note_row_key(InlineTrigger *inlined, ChangeKey *key, HeapTuple tuple)
+{
+	uint32		hash;
+
+	if (is_noted(inlined, key))
+		return true;			/* all its rows */
+	if (inlined->nrow_keys == MAX_NOTED_ROW_KEYS)
+		return false;
+	if (!row_key_hash(&inlined->state, tuple, RelationGetDescr(inlined->rel),
+					  &hash))
+	{
+		note_key(inlined, key);
+		return true;
+	}
+	for (int i = 0; i < inlined->nnoted; i++)
+		if (inlined->noted[i].key == key && inlined->noted[i].hash == hash)
+			return true;
+	add_noted(inlined, key, true, hash);
+	inlined->nrow_keys++;
+	return true;
+}
+
+static bool
+note_row(InlineTrigger *inlined, ChangeKey *key, HeapTuple tuple)
+{
+	if (inlined->state.config->layout != 0)
+		return note_row_key(inlined, key, tuple);
+	note_key(inlined, key);
+	return true;
+}
+
+static bool
+note_update(InlineTrigger *inlined, HeapTuple old, HeapTuple new)
+{
+	TriggerState *state = &inlined->state;
+	TupleDesc	desc = RelationGetDescr(inlined->rel);
+	ChangeKey  *new_key = key_of_row(state, new, desc);
+	ChangeKey  *old_key = key_of_row(state, old, desc);
+	bool		same_key;
+
+	if (is_noted(inlined, old_key) && is_noted(inlined, new_key))
+		return true;
+
+	/* What is compressed in the table need not be so here. */
+	if (new->t_len > TOAST_TUPLE_THRESHOLD)
+		return false;
+	same_key = old_key == new_key &&
+		(state->config->layout == 0 || same_row_key(state, old, new, desc));
+	if (same_key && same_content(state, old, new, desc))
+		return true;
+	return note_row(inlined, old_key, old) &&
+		(same_key || note_row(inlined, new_key, new));
+}
+
+/* The row in a slot, NULL if it would have to be made. */
+static inline HeapTuple
+tuple_in_slot(TupleTableSlot *slot)
+{
+	if (TTS_EMPTY(slot) || slot->tts_ops->get_heap_tuple == NULL)
+		return NULL;
+	return slot->tts_ops->get_heap_tuple(slot);
+}
+
+/* Note a row.  False if that is left to the trigger. */
+static bool
+note_change(InlineTrigger *inlined, TupleTableSlot *old_slot,
+			TupleTableSlot *new_slot)
+{
+	TriggerState *state = &inlined->state;
+	HeapTuple	old = old_slot ? tuple_in_slot(old_slot) : NULL;
+	HeapTuple	new = new_slot ? tuple_in_slot(new_slot) : NULL;
+	HeapTuple	row = new ? new : old;
+
+	if ((old == NULL && old_slot != NULL) || (new == NULL && new_slot != NULL))
+		return false;
+	if (state->overflow_key != NULL && is_noted(inlined, state->overflow_key))
+		return true;
+	if (old != NULL && new != NULL)
+		return note_update(inlined, old, new);
+	return note_row(inlined,
+					key_of_row(state, row, RelationGetDescr(inlined->rel)), row);
+}
+
+/*
+ * The condition: is the trigger to fire for this row?  Called with the memory
+ * context of the row.
+ */
+static Datum
+row_condition(ExprState *condition, ExprContext *econtext, bool *isnull)
+{
+	InlineTrigger *inlined = (InlineTrigger *) condition;
+	TriggerState *state = &inlined->state;
+
+	*isnull = false;
+	if (state->config == NULL)
+	{
+		state->config = trigger_config(inlined->rel, inlined->trigger);
+
+		/* What payloads tell of rows is not noted here. */
+		inlined->left_to_trigger = state->config->fields != 0 ||
+			state->config->event_format != NULL;
+	}
+	if (inlined->left_to_trigger ||
+		!note_change(inlined, econtext->ecxt_innertuple,
+					 econtext->ecxt_outertuple))
+		return BoolGetDatum(true);
+	trigger_rows_seen++;
+	return BoolGetDatum(false);
+}
+
+/* Give a trigger the condition, in the statement's copy of it. */
+static ExprState *
+make_condition(EState *estate, Relation rel, Trigger *trigger, uint64 serial)
+{
+	InlineTrigger *inlined = MemoryContextAllocZero(estate->es_query_cxt,
+													sizeof(InlineTrigger));
+
+	inlined->condition.type = T_ExprState;
+	inlined->condition.flags = EEO_FLAG_IS_QUAL;
+	inlined->condition.evalfunc = row_condition;
+	inlined->rel = rel;
+	inlined->trigger = trigger;
+	inlined->state.context = estate->es_query_cxt;
+	inlined->serial = serial;
+	inlined->noted = inlined->first_noted;
+	inlined->noted_size = lengthof(inlined->first_noted);
+
+	/* It is only asked whether there is one, as the condition is there. */
+	trigger->tgqual = "";
+	return &inlined->condition;
+}
+
+static void
+inline_relation(EState *estate, ResultRelInfo *result, uint64 serial)
+{
+	TriggerDesc *triggers = result->ri_TrigDesc;
+	Relation	rel = result->ri_RelationDesc;
+
+	if (triggers == NULL || rel->rd_rel->relkind != RELKIND_RELATION)
+		return;
+	for (int i = 0; i < triggers->numtriggers; i++)
+	{
+		Trigger    *trigger = &triggers->triggers[i];
+
+		if (trigger->tgfoid == row_function && trigger->tgqual == NULL &&
+			TRIGGER_FOR_ROW(trigger->tgtype) &&
+			TRIGGER_FOR_AFTER(trigger->tgtype))
+			result->ri_TrigWhenExprs[i] = make_condition(estate, rel, trigger,
+														 serial);
+	}
+}
+
+/*
+ * EXPLAIN ANALYZE is to show the triggers.  The triggers of a query for a
+ * foreign key fire with those of the statement that caused it.
+ */
+static void
+start_executor(QueryDesc *query, int eflags)
+{
+	uint64		serial;
+	ListCell   *lc;
+
+	if (previous_start_hook)
+		previous_start_hook(query, eflags);
+	else
+		standard_ExecutorStart(query, eflags);
+
+	if (query->estate->es_opened_result_relations == NIL ||
+		!OidIsValid(row_function) || !inline_triggers ||
+		query->instrument_options != 0 ||
+		(eflags & (EXEC_FLAG_EXPLAIN_ONLY | EXEC_FLAG_SKIP_TRIGGERS)))
+		return;
+	serial = ++last_serial;
+	foreach(lc, query->estate->es_opened_result_relations)
+		inline_relation(query->estate, lfirst(lc), serial);
+}
+
+/* As the trigger would have, had it fired. */
+static void
+count_noted(InlineTrigger *inlined, int depth)
+{
+	int64		layout = inlined->nnoted > 0 ? inlined->state.config->layout : 0;
+
+	for (int i = 0; i < inlined->nnoted; i++)
+	{
+		NotedKey   *noted = &inlined->noted[i];
+
+		if (noted->keyed)
+			change_set_touch_key(noted->key, layout, noted->hash, depth);
+		else
+			change_set_touch(noted->key, depth);
+		FAULT_POINT("trigger");
+		noted->key->extra.all_keys = true;
+		if (layout != 0)
+			change_set_tell_key(noted->key, NULL);
+	}
+}
+
+/* Count what the query has noted.  To be called once, in its frame. */
+void
+inline_trigger_finish(QueryDesc *query)
+{
+	ListCell   *lc;
+
+	foreach(lc, query->estate->es_opened_result_relations)
+	{
+		ResultRelInfo *result = lfirst(lc);
+
+		if (result->ri_TrigDesc == NULL)
+			continue;
+		for (int i = 0; i < result->ri_TrigDesc->numtriggers; i++)
+		{
+			ExprState  *condition = result->ri_TrigWhenExprs[i];
+
+			if (condition != NULL && condition->evalfunc == row_condition)
+				count_noted((InlineTrigger *) condition, trigger_depth() + 1);
+		}
+	}
+}
+
+void
+inline_trigger_init(void)
+{
+	DefineCustomBoolVariable("cache_notify.inline_triggers",
+							 "Note changed rows while they are changed, instead of queueing a trigger event for each.",
+							 NULL,
+							 &inline_triggers,
+							 true,
+							 PGC_USERSET, 0,
+							 NULL, NULL, NULL);
+	CacheRegisterSyscacheCallback(PROCOID, function_changed, (Datum) 0);
+	previous_start_hook = ExecutorStart_hook;
+	ExecutorStart_hook = start_executor;
+}
