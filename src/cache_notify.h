@@ -136,7 +136,12 @@ typedef struct ChangeKey
 	int64		keyed;			/* bumps whose keys the buckets tell */
 	uint64		stamp[MAX_FRAME_DEPTH]; /* frame that counted it last */
 	uint64		keyed_stamp[MAX_FRAME_DEPTH];	/* the same, if keyed */
-	uint64		noted_by;		/* see inline_trigger.c */
+
+	/* inline_trigger.c */
+	uint64		noted_by;		/* the statement that has noted all its rows */
+	uint64		buckets_noted_by;	/* or so many of its buckets */
+	uint32		nbuckets_noted;
+
 	int			journal;		/* newest journal record, or -1 */
 
 	/* key_change.c */
@@ -399,6 +404,7 @@ extern void change_set_subcommit(int level);
 extern void change_set_subabort(int level);
 
 /* key_change.c */
+extern uint32 bucket_limit(int64 layout);
 extern void key_changes_write(CounterTable *table, ChangeKey *key);
 extern int64 pending_bumps(const VersionName *name, const char *tenant);
 

@@ -27,6 +27,7 @@
 
 #include "access/heaptoast.h"
 #include "catalog/pg_trigger.h"
+#include "common/hashfn.h"
 #include "executor/executor.h"
 #include "utils/guc.h"
 #include "utils/inval.h"
@@ -36,17 +37,33 @@
 #include "fault.h"
 #include "trigger_config.h"
 
-/* Rows with more different keys than this are left to the trigger. */
-#define MAX_NOTED_ROW_KEYS	16
+/* More than this are in a hash table, if they have buckets. */
+#define MAX_LISTED			8
 
-#define NOTED_LATELY		8
-
+/* A key, or one of its buckets: that of a row, see key_change.c. */
 typedef struct NotedKey
 {
 	ChangeKey  *key;
-	bool		keyed;			/* a row with the key of this hash */
-	uint32		hash;
+	bool		is_bucket;
+	uint32		bucket;
 } NotedKey;
+
+typedef struct NotedBucket
+{
+	NotedKey	noted;
+	char		status;
+} NotedBucket;
+
+#define SH_PREFIX bucket_set
+#define SH_ELEMENT_TYPE NotedBucket
+#define SH_KEY_TYPE NotedKey
+#define SH_KEY noted
+#define SH_HASH_KEY(tb, n) hash_combine((n).key->hash, murmurhash32((n).bucket))
+#define SH_EQUAL(tb, a, b) ((a).key == (b).key && (a).bucket == (b).bucket)
+#define SH_SCOPE static inline
+#define SH_DECLARE
+#define SH_DEFINE
+#include "lib/simplehash.h"
 
 /* One row trigger of one relation in one statement. */
 typedef struct InlineTrigger
@@ -57,11 +74,11 @@ typedef struct InlineTrigger
 	TriggerState state;			/* without a configuration until the first row */
 	bool		left_to_trigger;
 	uint64		serial;			/* the statement's: in keys that it has noted */
-	int			nrow_keys;		/* of what is noted, how many are keyed */
 	int			nnoted;
 	int			noted_size;
 	NotedKey   *noted;
 	NotedKey	first_noted[4]; /* enough for most */
+	bucket_set_hash *buckets;	/* the buckets in noted; NULL while it is short */
 } InlineTrigger;
 
 static bool inline_triggers = true;
@@ -90,26 +107,53 @@ function_changed(Datum arg, int cacheid, uint32 hashvalue)
 }
 
 static void
-add_noted(InlineTrigger *inlined, ChangeKey *key, bool keyed, uint32 hash)
+add_noted(InlineTrigger *inlined, NotedKey noted)
 {
-	NotedKey   *noted;
-
 	if (inlined->nnoted == inlined->noted_size)
 	{
 		int			size = inlined->noted_size * 2;
 
-		noted = MemoryContextAllocHuge(inlined->state.context,
-									   (Size) size * sizeof(NotedKey));
-		memcpy(noted, inlined->noted, inlined->nnoted * sizeof(NotedKey));
+		NotedKey   *larger = MemoryContextAllocHuge(inlined->state.context,
+													(Size) size * sizeof(NotedKey));
+
+		memcpy(larger, inlined->noted, inlined->nnoted * sizeof(NotedKey));
 		if (inlined->noted != inlined->first_noted)
 			pfree(inlined->noted);
-		inlined->noted = noted;
+		inlined->noted = larger;
 		inlined->noted_size = size;
 	}
-	noted = &inlined->noted[inlined->nnoted++];
-	noted->key = key;
-	noted->keyed = keyed;
-	noted->hash = hash;
+	inlined->noted[inlined->nnoted++] = noted;
+}
+
+static void
+add_bucket(InlineTrigger *inlined, NotedKey noted)
+{
+	bool		found;
+
+	add_noted(inlined, noted);
+	if (inlined->buckets != NULL)
+		bucket_set_insert(inlined->buckets, noted, &found);
+	else if (inlined->nnoted > MAX_LISTED)
+	{
+		inlined->buckets = bucket_set_create(inlined->state.context,
+											 4 * MAX_LISTED, NULL);
+		for (int i = 0; i < inlined->nnoted; i++)
+			if (inlined->noted[i].is_bucket)
+				bucket_set_insert(inlined->buckets, inlined->noted[i], &found);
+	}
+}
+
+static bool
+is_bucket_noted(const InlineTrigger *inlined, NotedKey noted)
+{
+	if (inlined->buckets != NULL)
+		return bucket_set_lookup(inlined->buckets, noted) != NULL;
+	for (int i = 0; i < inlined->nnoted; i++)
+		if (inlined->noted[i].is_bucket &&
+			inlined->noted[i].key == noted.key &&
+			inlined->noted[i].bucket == noted.bucket)
+			return true;
+	return false;
 }
 
 /* May say no to a key that a statement within this one has noted, too. */
@@ -119,50 +163,64 @@ is_noted(const InlineTrigger *inlined, const ChangeKey *key)
 	return key->noted_by == inlined->serial;
 }
 
-/* What is noted twice is counted once, so looking at the last will do. */
+/*
+ * Note a key with all its rows.  What is noted twice is counted once, so looking
+ * at the last ones will do.
+ */
 static void
 note_key(InlineTrigger *inlined, ChangeKey *key)
 {
+	NotedKey	noted = {key, false, 0};
+
 	if (is_noted(inlined, key))
 		return;
 	key->noted_by = inlined->serial;
-	for (int i = inlined->nnoted; i > Max(inlined->nnoted - NOTED_LATELY, 0);)
-		if (inlined->noted[--i].key == key && !inlined->noted[i].keyed)
+	for (int i = inlined->nnoted; i > Max(inlined->nnoted - MAX_LISTED, 0);)
+		if (inlined->noted[--i].key == key && !inlined->noted[i].is_bucket)
 			return;
-	add_noted(inlined, key, false, 0);
+	add_noted(inlined, noted);
 }
 
-/* Note the key of a row, of a table whose keys are told apart. */
-static bool
-note_row_key(InlineTrigger *inlined, ChangeKey *key, HeapTuple tuple)
+/*
+ * Note the bucket of a row, of a table whose keys are told apart.  With one too
+ * many a statement reaches every key, so there is no need to tell more of them.
+ */
+static void
+note_bucket(InlineTrigger *inlined, ChangeKey *key, HeapTuple tuple)
 {
+	int64		layout = inlined->state.config->layout;
+	NotedKey	noted = {key, true, 0};
 	uint32		hash;
 
 	if (is_noted(inlined, key))
-		return true;			/* all its rows */
-	if (inlined->nrow_keys == MAX_NOTED_ROW_KEYS)
-		return false;
+		return;					/* all its rows */
 	if (!row_key_hash(&inlined->state, tuple, RelationGetDescr(inlined->rel),
 					  &hash))
 	{
 		note_key(inlined, key);
-		return true;
+		return;
 	}
-	for (int i = 0; i < inlined->nnoted; i++)
-		if (inlined->noted[i].key == key && inlined->noted[i].hash == hash)
-			return true;
-	add_noted(inlined, key, true, hash);
-	inlined->nrow_keys++;
-	return true;
+	noted.bucket = layout_bucket(layout, hash);
+	if (is_bucket_noted(inlined, noted))
+		return;
+	if (key->buckets_noted_by != inlined->serial)
+	{
+		key->buckets_noted_by = inlined->serial;
+		key->nbuckets_noted = 0;
+	}
+	if (++key->nbuckets_noted > bucket_limit(layout))
+		note_key(inlined, key);
+	else
+		add_bucket(inlined, noted);
 }
 
-static bool
+static void
 note_row(InlineTrigger *inlined, ChangeKey *key, HeapTuple tuple)
 {
 	if (inlined->state.config->layout != 0)
-		return note_row_key(inlined, key, tuple);
-	note_key(inlined, key);
-	return true;
+		note_bucket(inlined, key, tuple);
+	else
+		note_key(inlined, key);
 }
 
 static bool
@@ -184,8 +242,10 @@ note_update(InlineTrigger *inlined, HeapTuple old, HeapTuple new)
 		(state->config->layout == 0 || same_row_key(state, old, new, desc));
 	if (same_key && same_content(state, old, new, desc))
 		return true;
-	return note_row(inlined, old_key, old) &&
-		(same_key || note_row(inlined, new_key, new));
+	note_row(inlined, old_key, old);
+	if (!same_key)
+		note_row(inlined, new_key, new);
+	return true;
 }
 
 /* The row in a slot, NULL if it would have to be made. */
@@ -213,8 +273,9 @@ note_change(InlineTrigger *inlined, TupleTableSlot *old_slot,
 		return true;
 	if (old != NULL && new != NULL)
 		return note_update(inlined, old, new);
-	return note_row(inlined,
-					key_of_row(state, row, RelationGetDescr(inlined->rel)), row);
+	note_row(inlined, key_of_row(state, row, RelationGetDescr(inlined->rel)),
+			 row);
+	return true;
 }
 
 /*
@@ -319,16 +380,18 @@ count_noted(InlineTrigger *inlined, int depth)
 
 	for (int i = 0; i < inlined->nnoted; i++)
 	{
-		NotedKey   *noted = &inlined->noted[i];
+		const NotedKey *noted = &inlined->noted[i];
+		ChangeKey  *key = noted->key;
 
-		if (noted->keyed)
-			change_set_touch_key(noted->key, layout, noted->hash, depth);
-		else
-			change_set_touch(noted->key, depth);
+		/* A hash is used for its bucket only, and a bucket is its own. */
+		if (!noted->is_bucket)
+			change_set_touch(key, depth);
+		else if (!is_noted(inlined, key))
+			change_set_touch_key(key, layout, noted->bucket, depth);
 		FAULT_POINT("trigger");
-		noted->key->extra.all_keys = true;
+		key->extra.all_keys = true;
 		if (layout != 0)
-			change_set_tell_key(noted->key, NULL);
+			change_set_tell_key(key, NULL);
 	}
 }
 

@@ -56,7 +56,7 @@ typedef struct KeyChanges
 	uint32		ntouched[MAX_FRAME_DEPTH];
 } KeyChanges;
 
-static uint32
+uint32
 bucket_limit(int64 layout)
 {
 	return Max(layout_buckets(layout) / MAX_SHARE, MIN_LIMIT);

@@ -79,6 +79,7 @@ SELECT cache_notify.setup_table_invalidation('item');
 SELECT cache_notify.setup_table_invalidation('item', 'item_again');
 SELECT cache_notify.setup_table_invalidation('keyed', keys => '{id}', buckets => 64);
 SELECT cache_notify.setup_table_invalidation('keyed', 'coded', keys => '{code}', buckets => 16);
+SELECT cache_notify.setup_table_invalidation('keyed', 'fine', keys => '{id}', buckets => 1024);
 SELECT cache_notify.setup_table_invalidation('parent');
 SELECT cache_notify.setup_table_invalidation('child');
 SELECT cache_notify.setup_table_invalidation('part');
@@ -151,6 +152,8 @@ my @steps = (
 	[ 'a key without a value', 'UPDATE keyed SET code = NULL WHERE id = 4' ],
 	[ 'a dozen keys', "UPDATE keyed SET n = n + 1 WHERE tenant_id = 't1' AND id < 60" ],
 	[ 'too many keys to tell', 'UPDATE keyed SET n = n + 1' ],
+	[ 'too many in the end', "INSERT INTO keyed SELECT 3000 + i, 't1', 0, 'c' || i FROM generate_series(1, 400) i" ],
+	[ 'keys again and again', 'BEGIN; UPDATE keyed SET n = n + 1 FROM generate_series(1, 3) i WHERE id % 40 = i; UPDATE keyed SET n = n + 1 WHERE id < 40; COMMIT' ],
 	[ 'keys by copy and by statement', "BEGIN; COPY keyed (id, tenant_id, code) FROM stdin;\n2000\tt1\tc1\n2001\tt2\tc2\n\\.\nUPDATE keyed SET n = n + 1 WHERE id = 2000; COMMIT" ],
 	[ 'foreign key cascade', 'DELETE FROM parent WHERE id = 1' ],
 	[ 'foreign key cascade of an update', 'UPDATE parent SET id = id + 100 WHERE id < 5' ],
