@@ -78,7 +78,7 @@ typedef struct InlineTrigger
 	int			noted_size;
 	NotedKey   *noted;
 	NotedKey	first_noted[4]; /* enough for most */
-	bucket_set_hash *buckets;	/* the buckets in noted; NULL while it is short */
+	bucket_set_hash *buckets;	/* those in noted; NULL while it is short */
 } InlineTrigger;
 
 static bool inline_triggers = true;
