@@ -237,14 +237,6 @@ typedef struct History
 
 typedef struct SumCache SumCache;
 
-/* Reads an encoded string. */
-typedef struct Decoder
-{
-	const char *next;
-	const char *end;
-	bool		failed;
-} Decoder;
-
 /* One delivery: which key reached which version. */
 typedef struct Delivery
 {
@@ -471,19 +463,6 @@ extern void epoch_read(CounterTable *table, Snapshot snapshot,
 extern int64 epoch_origin(CounterTable *table, Snapshot snapshot);
 extern void epoch_before_bump(CounterTable *table, bool prepare);
 
-/* encoding.c */
-extern void encode_begin(StringInfo buf, uint8 kind);
-extern void encode_integer(StringInfo buf, uint64 value);
-extern void encode_fixed64(StringInfo buf, uint64 value);
-extern void encode_string(StringInfo buf, const char *string);
-extern text *encode_end(StringInfo buf);
-extern text *encode_base64url(const char *bytes, int len);
-extern bool decode_begin(Decoder *decoder, const text *string, uint8 *kind);
-extern uint64 decode_integer(Decoder *decoder);
-extern uint64 decode_fixed64(Decoder *decoder);
-extern char *decode_string(Decoder *decoder);
-extern bool decode_end(Decoder *decoder);
-
 /* sum_cache.c */
 extern uint32 hash_key(const char *domain, const char *tenant);
 extern SumCache *sum_cache_create(CounterTable *table, Snapshot snapshot);
@@ -495,8 +474,6 @@ extern int64 sum_cache_read_name(SumCache *cache, const VersionName *name,
 								 const char *tenant);
 
 /* token.c */
-#define KIND_TOKEN		0x12
-#define KIND_POSITION	0x21
 extern char *tenant_argument(FunctionCallInfo fcinfo, int n);
 
 /* route.c */

@@ -21,6 +21,8 @@
 #include "common/hashfn.h"
 #include "port/pg_bswap.h"
 
+#include "encoding.h"
+
 #define CHECKSUM_LEN	4
 #define MAX_VARINT_LEN	10		/* 64 bits by 7 */
 #define INVALID_DIGIT	0xFF

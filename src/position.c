@@ -58,6 +58,8 @@
 #include "utils/tuplestore.h"
 #include "utils/timestamp.h"
 
+#include "encoding.h"
+
 PG_FUNCTION_INFO_V1(cache_notify_current_position);
 PG_FUNCTION_INFO_V1(cache_notify_changes_since);
 PG_FUNCTION_INFO_V1(cache_notify_changes_since_named);

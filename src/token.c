@@ -32,6 +32,8 @@
 #include "utils/snapmgr.h"
 #include "utils/tuplestore.h"
 
+#include "encoding.h"
+
 PG_FUNCTION_INFO_V1(cache_notify_token);
 PG_FUNCTION_INFO_V1(cache_notify_is_current);
 PG_FUNCTION_INFO_V1(cache_notify_stale);
