@@ -363,7 +363,6 @@ extern void table_event_subabort(int level);
 /* inline_trigger.c */
 struct QueryDesc;
 extern void inline_trigger_init(void);
-extern void inline_trigger_learn(Oid function);
 extern void inline_trigger_finish(struct QueryDesc *query);
 
 /* trigger.c */

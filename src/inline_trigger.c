@@ -26,9 +26,13 @@
 #include "cache_notify.h"
 
 #include "access/heaptoast.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_language.h"
+#include "catalog/pg_proc.h"
 #include "catalog/pg_trigger.h"
 #include "common/hashfn.h"
 #include "executor/executor.h"
+#include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/inval.h"
 #include "utils/rel.h"
@@ -84,26 +88,65 @@ typedef struct InlineTrigger
 static bool inline_triggers = true;
 static ExecutorStart_hook_type previous_start_hook = NULL;
 
-/* The function of row triggers, once it has been called; see below. */
-static Oid	row_function = InvalidOid;
+/* Counts what may have created or dropped the function of row triggers. */
+static uint64 function_changes = 1;
 
 /* Never reset, so that each is used only once per backend. */
 static uint64 last_serial = 0;
 
-/*
- * row_change() has been called: by this OID its triggers are known, until some
- * function changes, as after DROP EXTENSION it may be another's.
- */
-void
-inline_trigger_learn(Oid function)
-{
-	row_function = function;
-}
-
 static void
 function_changed(Datum arg, int cacheid, uint32 hashvalue)
 {
-	row_function = InvalidOid;
+	function_changes++;
+}
+
+/*
+ * Look up row_change().  Only a superuser can have made a function in C, so no
+ * other of this name is taken for it.
+ */
+static Oid
+look_up_row_function(void)
+{
+	Oid			schema = get_namespace_oid(EXTENSION_SCHEMA, true);
+	HeapTuple	tuple;
+	Form_pg_proc function;
+	Datum		symbol;
+	bool		isnull;
+	Oid			result = InvalidOid;
+
+	if (!OidIsValid(schema))
+		return InvalidOid;
+	tuple = SearchSysCache3(PROCNAMEARGSNSP, CStringGetDatum("row_change"),
+							PointerGetDatum(buildoidvector(NULL, 0)),
+							ObjectIdGetDatum(schema));
+	if (!HeapTupleIsValid(tuple))
+		return InvalidOid;
+	function = (Form_pg_proc) GETSTRUCT(tuple);
+	symbol = SysCacheGetAttr(PROCNAMEARGSNSP, tuple, Anum_pg_proc_prosrc,
+							 &isnull);
+	if (function->prolang == ClanguageId && !isnull &&
+		strcmp(TextDatumGetCString(symbol), "cache_notify_row_change") == 0)
+		result = function->oid;
+	ReleaseSysCache(tuple);
+	return result;
+}
+
+/* The function of row triggers; InvalidOid if the extension is not there. */
+static Oid
+row_function(void)
+{
+	static Oid	function;
+	static uint64 known_since = 0;
+
+	if (known_since != function_changes)
+	{
+		/* An invalidation that comes meanwhile must not be lost. */
+		uint64		since = function_changes;
+
+		function = look_up_row_function();
+		known_since = since;
+	}
+	return function;
 }
 
 static void
@@ -339,9 +382,9 @@ inline_relation(EState *estate, ResultRelInfo *result, uint64 serial)
 	{
 		Trigger    *trigger = &triggers->triggers[i];
 
-		if (trigger->tgfoid == row_function && trigger->tgqual == NULL &&
-			TRIGGER_FOR_ROW(trigger->tgtype) &&
-			TRIGGER_FOR_AFTER(trigger->tgtype))
+		if (TRIGGER_FOR_ROW(trigger->tgtype) &&
+			TRIGGER_FOR_AFTER(trigger->tgtype) &&
+			trigger->tgqual == NULL && trigger->tgfoid == row_function())
 			result->ri_TrigWhenExprs[i] = make_condition(estate, rel, trigger,
 														 serial);
 	}
@@ -363,8 +406,7 @@ start_executor(QueryDesc *query, int eflags)
 		standard_ExecutorStart(query, eflags);
 
 	if (query->estate->es_opened_result_relations == NIL ||
-		!OidIsValid(row_function) || !inline_triggers ||
-		query->instrument_options != 0 ||
+		!inline_triggers || query->instrument_options != 0 ||
 		(eflags & (EXEC_FLAG_EXPLAIN_ONLY | EXEC_FLAG_SKIP_TRIGGERS)))
 		return;
 	serial = ++last_serial;

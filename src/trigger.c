@@ -78,8 +78,6 @@ get_trigger_state(FunctionCallInfo fcinfo, const char *function, bool for_row)
 		TriggerState *state;
 
 		check_called_well(fcinfo, function, for_row);
-		if (for_row)
-			inline_trigger_learn(flinfo->fn_oid);
 		state = MemoryContextAllocZero(flinfo->fn_mcxt, sizeof(TriggerState));
 		state->config = trigger_config(trigdata->tg_relation, trigdata->tg_trigger);
 		state->depth = trigger_depth();

@@ -122,6 +122,32 @@ for my $way ('inline', 'queued')
 }
 same('and both counted', 'SELECT 1');
 
+for my $way ('inline', 'queued')
+{
+	my $new = session($node, db => $way);
+	is( $new->query(<<'END'), $way eq 'inline' ? '' : 2, "$way: and in the first statement of a session");
+BEGIN;
+UPDATE item SET n = n + 1 WHERE id = 50;
+SELECT calls FROM pg_stat_xact_user_functions WHERE funcname = 'row_change';
+COMMIT;
+END
+	$new->quit;
+}
+
+# Another's function of that name is none of ours.
+$node->safe_psql('postgres', 'CREATE DATABASE without TEMPLATE template0');
+is($node->safe_psql('without', <<'END'), 3, 'the trigger of another with our name fires');
+CREATE SCHEMA cache_notify;
+CREATE TABLE item (id int);
+CREATE TABLE log (id int);
+CREATE FUNCTION cache_notify.row_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN INSERT INTO log VALUES (NEW.id); RETURN NULL; END $$;
+CREATE TRIGGER t AFTER INSERT ON item FOR EACH ROW EXECUTE FUNCTION cache_notify.row_change();
+INSERT INTO item VALUES (1);
+INSERT INTO item VALUES (2), (3);
+SELECT count(*) FROM log;
+END
+
 # ---- one transaction after the other
 
 my @steps = (
