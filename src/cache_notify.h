@@ -139,8 +139,8 @@ typedef struct ChangeKey
 
 	/* inline_trigger.c */
 	uint64		noted_by;		/* the statement that has noted all its rows */
-	uint64		buckets_noted_by;	/* or so many of its buckets */
-	uint32		nbuckets_noted;
+	uint64		buckets_noted_by;	/* the trigger that has noted ... */
+	uint32		nbuckets_noted; /* ... so many of its buckets */
 
 	int			journal;		/* newest journal record, or -1 */
 

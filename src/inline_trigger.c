@@ -21,6 +21,9 @@
  * of rows that no statement of the executor changes, or in relations that it
  * opens later: COPY, logical replication, rows routed to partitions.
  *
+ * One difference remains: keys are made, and count towards max_keys, when a row
+ * is noted, even if the statement then fails.
+ *
  *-------------------------------------------------------------------------
  */
 #include "cache_notify.h"
@@ -78,6 +81,7 @@ typedef struct InlineTrigger
 	TriggerState state;			/* without a configuration until the first row */
 	bool		left_to_trigger;
 	uint64		serial;			/* the statement's: in keys that it has noted */
+	uint64		own_serial;		/* in keys of which it counts the buckets */
 	int			nnoted;
 	int			noted_size;
 	NotedKey   *noted;
@@ -246,9 +250,9 @@ note_bucket(InlineTrigger *inlined, ChangeKey *key, HeapTuple tuple)
 	noted.bucket = layout_bucket(layout, hash);
 	if (is_bucket_noted(inlined, noted))
 		return;
-	if (key->buckets_noted_by != inlined->serial)
+	if (key->buckets_noted_by != inlined->own_serial)
 	{
-		key->buckets_noted_by = inlined->serial;
+		key->buckets_noted_by = inlined->own_serial;
 		key->nbuckets_noted = 0;
 	}
 	if (++key->nbuckets_noted > bucket_limit(layout))
@@ -278,13 +282,16 @@ note_update(InlineTrigger *inlined, HeapTuple old, HeapTuple new)
 	if (is_noted(inlined, old_key) && is_noted(inlined, new_key))
 		return true;
 
-	/* What is compressed in the table need not be so here. */
-	if (new->t_len > TOAST_TUPLE_THRESHOLD)
-		return false;
 	same_key = old_key == new_key &&
 		(state->config->layout == 0 || same_row_key(state, old, new, desc));
 	if (same_key && same_content(state, old, new, desc))
 		return true;
+
+	/* Here nothing is compressed or moved out yet that is so in the table. */
+	if (same_key &&
+		(new->t_len > TOAST_TUPLE_THRESHOLD || HeapTupleHasExternal(new) ||
+		 HeapTupleHasExternal(old)))
+		return false;
 	note_row(inlined, old_key, old);
 	if (!same_key)
 		note_row(inlined, new_key, new);
@@ -336,9 +343,13 @@ row_condition(ExprState *condition, ExprContext *econtext, bool *isnull)
 	{
 		state->config = trigger_config(inlined->rel, inlined->trigger);
 
-		/* What payloads tell of rows is not noted here. */
+		/*
+		 * What payloads tell of rows is not noted here, and the setting that
+		 * holds the tenant is to be read when the statement is through.
+		 */
 		inlined->left_to_trigger = state->config->fields != 0 ||
-			state->config->event_format != NULL;
+			state->config->event_format != NULL ||
+			state->config->tenant_setting != NULL;
 	}
 	if (inlined->left_to_trigger ||
 		!note_change(inlined, econtext->ecxt_innertuple,
@@ -362,6 +373,7 @@ make_condition(EState *estate, Relation rel, Trigger *trigger, uint64 serial)
 	inlined->trigger = trigger;
 	inlined->state.context = estate->es_query_cxt;
 	inlined->serial = serial;
+	inlined->own_serial = ++last_serial;
 	inlined->noted = inlined->first_noted;
 	inlined->noted_size = lengthof(inlined->first_noted);
 
@@ -384,7 +396,8 @@ inline_relation(EState *estate, ResultRelInfo *result, uint64 serial)
 
 		if (TRIGGER_FOR_ROW(trigger->tgtype) &&
 			TRIGGER_FOR_AFTER(trigger->tgtype) &&
-			trigger->tgqual == NULL && trigger->tgfoid == row_function())
+			!trigger->tgdeferrable && trigger->tgqual == NULL &&
+			trigger->tgfoid == row_function())
 			result->ri_TrigWhenExprs[i] = make_condition(estate, rel, trigger,
 														 serial);
 	}
@@ -392,7 +405,9 @@ inline_relation(EState *estate, ResultRelInfo *result, uint64 serial)
 
 /*
  * EXPLAIN ANALYZE is to show the triggers.  The triggers of a query for a
- * foreign key fire with those of the statement that caused it.
+ * foreign key fire with those of the statement that caused it.  While the rest
+ * of a WITH that changes rows runs, it is too early to count, and after it too
+ * late for triggers that ask for the version.
  */
 static void
 start_executor(QueryDesc *query, int eflags)
@@ -407,7 +422,9 @@ start_executor(QueryDesc *query, int eflags)
 
 	if (query->estate->es_opened_result_relations == NIL ||
 		!inline_triggers || query->instrument_options != 0 ||
-		(eflags & (EXEC_FLAG_EXPLAIN_ONLY | EXEC_FLAG_SKIP_TRIGGERS)))
+		query->plannedstmt->hasModifyingCTE ||
+		(query->estate->es_top_eflags &
+		 (EXEC_FLAG_EXPLAIN_ONLY | EXEC_FLAG_SKIP_TRIGGERS)))
 		return;
 	serial = ++last_serial;
 	foreach(lc, query->estate->es_opened_result_relations)

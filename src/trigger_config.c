@@ -99,12 +99,16 @@ trigger_argument(char **args, int nargs, const char *name)
 	return NULL;
 }
 
+/*
+ * The columns that count, and with them the tenant's: two tenants may have one
+ * key, if there are too many, or if they are too long.
+ */
 static void
 prepare_columns(TriggerConfig *config, Relation rel, Trigger *trigger)
 {
 	const size_t len = strlen("column=");
 
-	config->columns = palloc(Max(trigger->tgnargs, 1) * sizeof(AttrNumber));
+	config->columns = palloc((trigger->tgnargs + 1) * sizeof(AttrNumber));
 	for (int i = 0; i < trigger->tgnargs; i++)
 	{
 		AttrNumber	attnum;
@@ -119,6 +123,8 @@ prepare_columns(TriggerConfig *config, Relation rel, Trigger *trigger)
 		}
 		config->columns[config->ncolumns++] = attnum;
 	}
+	if (config->ncolumns > 0 && config->has_tenant_column)
+		config->columns[config->ncolumns++] = config->tenant.attnum;
 }
 
 /*

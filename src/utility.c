@@ -209,12 +209,8 @@ executor_finish(QueryDesc *query)
 	outer = change_set_begin_statement(trigger_depth() + 1);
 	PG_TRY();
 	{
-		/* Before other triggers may ask; if there is more to run, after it. */
-		if (!query->plannedstmt->hasModifyingCTE)
-			inline_trigger_finish(query);
+		inline_trigger_finish(query);
 		run_finish(query);
-		if (query->plannedstmt->hasModifyingCTE)
-			inline_trigger_finish(query);
 	}
 	PG_FINALLY();
 	{

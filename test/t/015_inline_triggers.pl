@@ -41,7 +41,7 @@ sub same
 		my $origin = $s->query('SELECT cache_notify.version_origin()');
 		my @heard = sort map { s/"version": \K\d+/@{[ $& - $origin ]}/r } $s->payloads;
 		my $counters = $s->query(<<'END');
-SELECT format('%s %s %s', domain, coalesce(tenant_id, '-'), sum(n))
+SELECT format('%s %s %s %s', domain, coalesce(tenant_id, '-'), sum(n), sum(keyed))
 FROM cache_notify.version_counter GROUP BY domain, tenant_id ORDER BY 1
 END
 		$done{$way} = { answer => $answer, heard => \@heard, counters => [ split /\n/, $counters ] };
@@ -73,6 +73,11 @@ CREATE TABLE told (id int PRIMARY KEY, n int DEFAULT 0);
 CREATE TABLE untold (id int PRIMARY KEY, n int DEFAULT 0);
 CREATE TABLE carrier (id int PRIMARY KEY, n int DEFAULT 0);
 CREATE TABLE carried (id int PRIMARY KEY, n int DEFAULT 0);
+CREATE TABLE squeezed (id int, a text, b text) WITH (toast_tuple_target = 128);
+ALTER TABLE squeezed ALTER a SET STORAGE EXTERNAL;
+CREATE TABLE deferred (id int, n int DEFAULT 0);
+CREATE TABLE keyed_part (day int, code int, n int DEFAULT 0) PARTITION BY LIST (day);
+SELECT format('CREATE TABLE keyed_part%s PARTITION OF keyed_part FOR VALUES IN (%s)', i, i) FROM generate_series(1, 9) i \gexec
 CREATE TABLE by_setting (id int, n int DEFAULT 0);
 CREATE TABLE some_columns (id int PRIMARY KEY, n int DEFAULT 0, ignored int DEFAULT 0);
 SELECT cache_notify.setup_table_invalidation('item');
@@ -84,6 +89,10 @@ SELECT cache_notify.setup_table_invalidation('parent');
 SELECT cache_notify.setup_table_invalidation('child');
 SELECT cache_notify.setup_table_invalidation('part');
 SELECT cache_notify.setup_table_invalidation('told', fields => '{operations,keys}');
+SELECT cache_notify.setup_table_invalidation('squeezed');
+SELECT cache_notify.setup_table_invalidation('keyed_part', keys => '{code}', buckets => 64);
+CREATE CONSTRAINT TRIGGER by_hand AFTER UPDATE ON deferred DEFERRABLE INITIALLY DEFERRED
+FOR EACH ROW EXECUTE FUNCTION cache_notify.row_change('domain=deferred');
 SELECT cache_notify.setup_table_invalidation('untold', 'told');
 SELECT cache_notify.setup_table_invalidation('carrier', keys => '{id}');
 SELECT cache_notify.setup_table_invalidation('carried', keys => '{id}', fields => '{keys}');
@@ -101,6 +110,8 @@ INSERT INTO parent SELECT generate_series(1, 20);
 INSERT INTO child SELECT i, i % 20 + 1 FROM generate_series(1, 100) i;
 INSERT INTO part SELECT i, 't' || i % 2 FROM generate_series(0, 199) i;
 INSERT INTO told SELECT generate_series(1, 20);
+INSERT INTO deferred SELECT generate_series(1, 3);
+INSERT INTO keyed_part SELECT i, 7 FROM generate_series(1, 9) i;
 INSERT INTO untold SELECT generate_series(1, 20);
 INSERT INTO carrier SELECT generate_series(1, 20);
 INSERT INTO carried SELECT generate_series(1, 20);
@@ -166,6 +177,10 @@ my @steps = (
 	[ 'savepoints', 'BEGIN; UPDATE item SET n = n + 1 WHERE id = 1; SAVEPOINT a; UPDATE item SET n = n + 1 WHERE id = 1; UPDATE item SET n = n + 1 WHERE id = 2; ROLLBACK TO a; UPDATE item SET n = n + 1 WHERE id = 8; SAVEPOINT b; UPDATE item SET n = n + 1 WHERE id = 9; RELEASE b; COMMIT' ],
 	[ 'rolled back', 'BEGIN; UPDATE item SET n = n + 1; ROLLBACK' ],
 	[ 'failing in the middle', "DO 'BEGIN UPDATE item SET n = 1 / (id - 50); EXCEPTION WHEN division_by_zero THEN UPDATE item SET n = n + 1 WHERE id = 5; END'" ],
+	[ 'a setting that changes within', "BEGIN; SET LOCAL app.tenant = 't1'; UPDATE by_setting SET n = n + 1 RETURNING set_config('app.tenant', 't2', true); COMMIT" ],
+	[ 'a bucket in each partition', 'UPDATE keyed_part SET n = n + 1 WHERE code = 7' ],
+	[ 'a deferred trigger', 'BEGIN; UPDATE deferred SET n = n + 1; UPDATE deferred SET n = n + 1; COMMIT' ],
+	[ 'too long tenants', "INSERT INTO item SELECT 400 + i, repeat('a', 300 + i) FROM generate_series(1, 3) i; UPDATE item SET tenant_id = repeat('b', 300) WHERE id > 400 AND id < 404" ],
 	[ 'columns that do not count', 'UPDATE some_columns SET ignored = ignored + 1' ],
 	[ 'and that do', 'UPDATE some_columns SET n = n + 1 WHERE id = 1' ],
 	[ 'payloads that tell rows', 'UPDATE told SET n = n + 1 WHERE id < 4' ],
@@ -197,6 +212,7 @@ my @steps = (
 	[ 'explained', "DO 'BEGIN EXECUTE ''EXPLAIN (ANALYZE, COSTS off, TIMING off, SUMMARY off) UPDATE item SET n = n + 1 WHERE id < 9''; END'" ],
 	[ 'explained in full', 'EXPLAIN (ANALYZE, COSTS off, TIMING off, SUMMARY off, BUFFERS off) UPDATE item SET n = n + 1 WHERE id < 9' ],
 	[ 'rows that are compressed', "BEGIN; INSERT INTO item SELECT 500, 't1', 0, repeat('x', 5000); UPDATE item SET note = repeat('x', 5000) WHERE id = 500; COMMIT" ],
+	[ 'rows that are both', "INSERT INTO squeezed VALUES (1, repeat('y', 5000), repeat('x', 1000)); UPDATE squeezed SET b = repeat('x', 1000); UPDATE squeezed SET b = repeat('x', 1000)" ],
 	[ 'rows that are stored elsewhere', "BEGIN; INSERT INTO item SELECT 501, 't1', 0, string_agg(md5(i::text), '') FROM generate_series(1, 300) i; UPDATE item SET n = n + 1 WHERE id = 501; UPDATE item SET n = n WHERE id = 501; COMMIT" ],
 );
 
@@ -239,6 +255,7 @@ push @steps,
 	[ 'a trigger that runs before', 'UPDATE some_columns SET n = n + 1 WHERE id < 9' ],
 	[ 'a trigger that runs after', 'UPDATE told SET n = n + 1 WHERE id < 9' ],
 	[ 'a trigger that asks', 'UPDATE child SET id = id + 1000 WHERE id = 50' ],
+	[ 'one that asks in a query with another', 'WITH a AS (UPDATE child SET id = id + 2000 WHERE id = 49) UPDATE child SET id = id + 2000 WHERE id = 48' ],
 	[ 'what it was told', 'SELECT * FROM asked' ],
 	[ 'another function of that name', "DO 'BEGIN CREATE FUNCTION f() RETURNS int LANGUAGE sql AS ''SELECT 1''; UPDATE item SET n = n + f() WHERE id = 5; UPDATE item SET n = n + f() WHERE id = 5; END'" ],
 	[ 'rules that change within a transaction', "BEGIN; UPDATE item SET n = n + 1 WHERE id = 5; DELETE FROM cache_notify.cascade_rules WHERE source_domain = 'page'; UPDATE item SET n = n + 1 WHERE id = 5; COMMIT" ],
@@ -280,6 +297,22 @@ END
 		is("@same", '', "$way: everybody's version has moved: $sql");
 	}
 	$s->heard;
+}
+
+# A row that moves between tenants that have no version of their own has changed,
+# whatever columns count.
+for my $way (sort keys %session)
+{
+	my $s = $session{$way};
+	my $version = "SELECT cache_notify.version('narrow')";
+	$s->query(<<'END');
+CREATE TABLE narrow (id int, tenant_id text, n int);
+SELECT cache_notify.setup_table_invalidation('narrow', columns => '{n}');
+INSERT INTO narrow VALUES (1, repeat('a', 300)), (2, repeat('b', 300));
+END
+	my $before = $s->query($version);
+	$s->query("UPDATE narrow SET tenant_id = repeat('b', 300) WHERE id = 1");
+	is($s->query($version) - $before, 1, "$way: a row that moves to another tenant that is too long");
 }
 
 # ---- after the extension was dropped and created
