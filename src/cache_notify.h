@@ -363,7 +363,7 @@ extern void table_event_subabort(int level);
 /* inline_trigger.c */
 struct QueryDesc;
 extern void inline_trigger_init(void);
-extern void inline_trigger_finish(struct QueryDesc *query);
+extern void inline_trigger_finish(struct QueryDesc *query, int depth);
 
 /* trigger.c */
 extern int64 trigger_rows_seen;

@@ -282,8 +282,7 @@ note_update(InlineTrigger *inlined, HeapTuple old, HeapTuple new)
 	if (is_noted(inlined, old_key) && is_noted(inlined, new_key))
 		return true;
 
-	same_key = old_key == new_key &&
-		(state->config->layout == 0 || same_row_key(state, old, new, desc));
+	same_key = old_key == new_key && same_row_key(state, old, new, desc);
 	if (same_key && same_content(state, old, new, desc))
 		return true;
 
@@ -454,9 +453,12 @@ count_noted(InlineTrigger *inlined, int depth)
 	}
 }
 
-/* Count what the query has noted.  To be called once, in its frame. */
+/*
+ * Count what the query has noted, at the depth of its triggers.  To be called
+ * once, in its frame.
+ */
 void
-inline_trigger_finish(QueryDesc *query)
+inline_trigger_finish(QueryDesc *query, int depth)
 {
 	ListCell   *lc;
 
@@ -471,7 +473,7 @@ inline_trigger_finish(QueryDesc *query)
 			ExprState  *condition = result->ri_TrigWhenExprs[i];
 
 			if (condition != NULL && condition->evalfunc == row_condition)
-				count_noted((InlineTrigger *) condition, trigger_depth() + 1);
+				count_noted((InlineTrigger *) condition, depth);
 		}
 	}
 }

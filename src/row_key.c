@@ -176,10 +176,12 @@ touch_row_key(TriggerState *state, ChangeKey *key, HeapTuple tuple,
 		state->touched_key = key;
 }
 
-/* Are the key columns the same in both rows, bit for bit? */
+/* Are the key columns, if there are any, the same in both rows, bit for bit? */
 bool
 same_row_key(TriggerState *state, HeapTuple old, HeapTuple new, TupleDesc desc)
 {
+	if (state->config->layout == 0)
+		return true;
 	for (int i = 0; i < state->config->nkey_texts; i++)
 	{
 		ColumnText *column = &state->config->key_texts[i];

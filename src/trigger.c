@@ -268,7 +268,7 @@ key_as_json(TriggerState *state, HeapTuple tuple, TupleDesc desc)
 	return buf.data;
 }
 
-/* Is there nothing in the new row that counts as a change?  May say no too often. */
+/* Has nothing changed that counts?  May say no too often. */
 bool
 same_content(TriggerState *state, HeapTuple old, HeapTuple new, TupleDesc desc)
 {
@@ -400,8 +400,7 @@ update_change(TriggerState *state, HeapTuple old, HeapTuple new, TupleDesc desc)
 		return;
 
 	/* A row that moves to another tenant or key has changed in any case. */
-	same_key = old_key == new_key &&
-		(state->config->layout == 0 || same_row_key(state, old, new, desc));
+	same_key = old_key == new_key && same_row_key(state, old, new, desc);
 	if (same_key && same_content(state, old, new, desc))
 		return;
 	touch_row(state, old_key, old, desc, OPERATION_UPDATE);

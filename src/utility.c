@@ -196,6 +196,7 @@ run_finish(QueryDesc *query)
 static void
 executor_finish(QueryDesc *query)
 {
+	int			depth;
 	Statement	outer;
 
 	/* A query that changes nothing itself needs no frame. */
@@ -206,10 +207,11 @@ executor_finish(QueryDesc *query)
 		run_finish(query);
 		return;
 	}
-	outer = change_set_begin_statement(trigger_depth() + 1);
+	depth = trigger_depth() + 1;
+	outer = change_set_begin_statement(depth);
 	PG_TRY();
 	{
-		inline_trigger_finish(query);
+		inline_trigger_finish(query, depth);
 		run_finish(query);
 	}
 	PG_FINALLY();
