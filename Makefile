@@ -48,7 +48,7 @@ FRAISEQL   = pg_fraiseql_cache/pg_fraiseql_cache
 
 EXTENSION  = $(CORE) $(FRAISEQL)
 MODULE_big = $(CORE)
-OBJS       = $(patsubst %.c,%.o,$(wildcard src/*.c))
+OBJS       = $(patsubst %.c,%.o,$(wildcard src/*.c src/*/*.c))
 
 # The order matters: each part may use what an earlier one creates.
 SQL_PARTS  = prologue tables functions epoch token setup key refresh watch cascade views status stats \
@@ -71,6 +71,7 @@ C_STANDARD = $(if $(filter 14 15 16 17 18,$(MAJORVERSION)),-std=gnu99)
 PG_CFLAGS  = $(C_STANDARD) -Wall -Wextra $(WERROR) \
 	-Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers
 
+PG_CPPFLAGS = -Isrc
 ifeq ($(CN_ASSERT),1)
 PG_CPPFLAGS += -DUSE_ASSERT_CHECKING
 endif
@@ -102,7 +103,7 @@ include $(PGXS)
 
 # Objects of other flags, of another server or with other assertions are stale.
 build_flags = $(PG_CONFIG) $(VERSION) $(CC) $(CPPFLAGS) $(CFLAGS)
-$(OBJS): .build-flags $(wildcard src/*.h)
+$(OBJS): .build-flags $(wildcard src/*/*.h)
 .build-flags: FORCE
 	@echo '$(build_flags)' | cmp -s - $@ || echo '$(build_flags)' > $@
 

@@ -5,14 +5,14 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "cache_notify.h"
+#include "base/cache_notify.h"
 
 #include "access/relation.h"
 #include "catalog/namespace.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 
-#include "fault.h"
+#include "base/fault.h"
 
 PG_MODULE_MAGIC;
 

@@ -18,15 +18,15 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "cache_notify.h"
+#include "base/cache_notify.h"
 
 #include "access/xact.h"
 #include "storage/proc.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 
-#include "fault.h"
-#include "schema.h"
+#include "base/fault.h"
+#include "change/schema.h"
 
 static bool committed = false;	/* and not yet ended */
 

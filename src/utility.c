@@ -19,7 +19,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "cache_notify.h"
+#include "base/cache_notify.h"
 
 #include "catalog/pg_database.h"
 #include "commands/dbcommands.h"
@@ -29,7 +29,7 @@
 #include "storage/latch.h"
 #include "tcop/utility.h"
 
-#include "fault.h"
+#include "base/fault.h"
 
 /* How long to wait for a worker to go, in ms. */
 #define STOP_TIMEOUT_MS	5000

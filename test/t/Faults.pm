@@ -1,4 +1,4 @@
-# What the tests of injected faults share (see src/fault.c): one row that counts how
+# What the tests of injected faults share (see src/base/fault.c): one row that counts how
 # often it was written, and a check that the versions say the same.
 #
 #   my $faults = Faults->new($node);    # makes the table and its cascade

@@ -1,0 +1,421 @@
+/*-------------------------------------------------------------------------
+ *
+ * token.c
+ *	  What caches ask: tokens, whether they are current, and versions.
+ *
+ * A token says which history the counters were in and what the sums of a
+ * tenant's domains were, its own and the shared ones, in one snapshot.  It is
+ * current while the history is the same and every sum is: sums only grow
+ * within a history, so an equal sum means that nothing has changed.  Both are
+ * read in the snapshot of the query, on a standby in the standby's.
+ *
+ * A token of a key says which bucket it was read from, in which layout (key.c).
+ * So it can be compared whatever has become of the domain's keys since.
+ *
+ * A transaction that has changed one of the domains sees what nobody else
+ * sees yet, and its counters have not moved: it gets no token, and no token
+ * is current for it.
+ *
+ * The same state gives the same token: domains are sorted and folded.
+ *
+ * No lock is kept here, and nothing is written except by epoch.c, once, when
+ * a new history is found.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "base/cache_notify.h"
+
+#include "catalog/pg_type.h"
+#include "common/hashfn.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/tuplestore.h"
+
+#include "ask/encoding.h"
+
+PG_FUNCTION_INFO_V1(cache_notify_token);
+PG_FUNCTION_INFO_V1(cache_notify_is_current);
+PG_FUNCTION_INFO_V1(cache_notify_stale);
+PG_FUNCTION_INFO_V1(cache_notify_etag);
+PG_FUNCTION_INFO_V1(cache_notify_matches);
+PG_FUNCTION_INFO_V1(cache_notify_versions);
+
+/* Bytes of hash in an ETag. */
+#define ETAG_LEN	(2 * sizeof(uint64))
+
+/* What a function here works with while it runs. */
+typedef struct Question
+{
+	CounterTable table;
+	Snapshot	snapshot;
+	History		history;
+} Question;
+
+/* False if the extension is not there any more. */
+static bool
+begin_question(Question *question)
+{
+	if (!counter_open(&question->table, AccessShareLock))
+		return false;
+	question->snapshot = GetActiveSnapshot();
+	epoch_read(&question->table, question->snapshot, &question->history);
+	return true;
+}
+
+static void
+end_question(Question *question)
+{
+	counter_close(&question->table, AccessShareLock);
+}
+
+/*
+ * The tenant that a caller names, or NULL.  One that is too long has no
+ * counters of its own: its changes are shared ones.
+ */
+char *
+tenant_argument(FunctionCallInfo fcinfo, int n)
+{
+	text	   *tenant = PG_ARGISNULL(n) ? NULL : PG_GETARG_TEXT_PP(n);
+
+	if (tenant == NULL || VARSIZE_ANY_EXHDR(tenant) > MAX_TENANT_LEN)
+		return NULL;
+	return text_to_cstring(tenant);
+}
+
+/* Has this transaction changed what the tenant sees of the name? */
+static bool
+is_pending(const VersionName *name, const char *tenant)
+{
+	return change_set_active() &&
+		(pending_bumps(name, NULL) > 0 ||
+		 (tenant != NULL && pending_bumps(name, tenant) > 0));
+}
+
+/* By the counters that they are read from. */
+static int
+compare_counters(const ListCell *a, const ListCell *b)
+{
+	const VersionName *x = lfirst(a);
+	const VersionName *y = lfirst(b);
+	int			result = strcmp(x->domain, y->domain);
+
+	if (result == 0)
+		result = x->layout < y->layout ? -1 : x->layout > y->layout;
+	if (result == 0 && x->layout != 0)
+		result = strcmp(x->bucket, y->bucket);
+	return result;
+}
+
+/* Names that differ in what they are read from. */
+static List *
+distinct_counters(List *names)
+{
+	List	   *distinct = NIL;
+	ListCell   *lc;
+
+	list_sort(names, compare_counters);
+	foreach(lc, names)
+	{
+		if (distinct == NIL ||
+			compare_counters(list_tail(distinct), lc) != 0)
+			distinct = lappend(distinct, lfirst(lc));
+	}
+	return distinct;
+}
+
+/* Write a token without its checksum; false if there can be none now. */
+static bool
+write_token(StringInfo buf, Question *question, const char *tenant,
+			List *names)
+{
+	ListCell   *lc;
+
+	names = distinct_counters(names);
+	foreach(lc, names)
+	{
+		if (is_pending(lfirst(lc), tenant))
+			return false;
+	}
+
+	encode_begin(buf, KIND_TOKEN);
+	encode_fixed64(buf, question->history.fingerprint);
+	encode_integer(buf, list_length(names) * 2 + (tenant != NULL));
+	if (tenant != NULL)
+		encode_string(buf, tenant);
+	foreach(lc, names)
+	{
+		VersionName *name = lfirst(lc);
+
+		encode_string(buf, name->domain);
+		encode_integer(buf, name->layout);
+		if (name->layout != 0)
+			encode_integer(buf, layout_bucket(name->layout, name->hash));
+		encode_integer(buf, name_sum(&question->table, name, NULL,
+									 question->snapshot));
+		if (tenant != NULL)
+			encode_integer(buf, name_sum(&question->table, name, tenant,
+										 question->snapshot));
+	}
+	return true;
+}
+
+/* token(tenant_id text, VARIADIC domains text[]) returns text */
+Datum
+cache_notify_token(PG_FUNCTION_ARGS)
+{
+	char	   *tenant = tenant_argument(fcinfo, 0);
+	List	   *names = name_arguments(fcinfo, 1);
+	Question	question;
+	StringInfoData buf;
+	bool		done;
+
+	if (!begin_question(&question))
+		PG_RETURN_NULL();
+	done = write_token(&buf, &question, tenant, names);
+	end_question(&question);
+	if (!done)
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(encode_end(&buf));
+}
+
+/* Complain about a string that token() never made. */
+static void
+reject_token(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("invalid token"),
+			 errhint("Pass what cache_notify.token() returned, unchanged.")));
+}
+
+/* Read which counters a token speaks of. */
+static void
+decode_name(Decoder *decoder, VersionName *name)
+{
+	memset(name, 0, sizeof(VersionName));
+	name->domain = decode_string(decoder);
+	name->layout = decode_integer(decoder);
+	if (name->layout != 0)
+		name->hash = decode_integer(decoder);
+	if (decoder->failed || strlen(name->domain) >= NAMEDATALEN ||
+		name->layout < 0)
+		reject_token();
+	if (name->layout != 0)
+		name->bucket = bucket_name(name->domain, name->layout,
+								   layout_bucket(name->layout, name->hash));
+}
+
+/*
+ * Is the token current?  What is read of the counters is kept in the cache.
+ * A token of another history, or of another release, is not.
+ */
+static bool
+token_is_current(const text *token, Question *question, SumCache *cache)
+{
+	Decoder		decoder;
+	uint8		kind;
+	uint64		ndomains;
+	char	   *tenant = NULL;
+	bool		current = true;
+
+	if (!decode_begin(&decoder, token, &kind) || kind == KIND_POSITION)
+		reject_token();
+	if (kind != KIND_TOKEN ||
+		decode_fixed64(&decoder) != question->history.fingerprint)
+		return false;
+
+	ndomains = decode_integer(&decoder);
+	if (ndomains & 1)
+		tenant = decode_string(&decoder);
+	for (ndomains >>= 1; ndomains > 0 && !decoder.failed && current; ndomains--)
+	{
+		VersionName name;
+
+		decode_name(&decoder, &name);
+		current = !is_pending(&name, tenant) &&
+			decode_integer(&decoder) == sum_cache_read_name(cache, &name, NULL) &&
+			(tenant == NULL ||
+			 decode_integer(&decoder) == sum_cache_read_name(cache, &name, tenant));
+	}
+	if (current && !decode_end(&decoder))
+		reject_token();
+	return current;
+}
+
+/* is_current(token text) returns boolean, strict */
+Datum
+cache_notify_is_current(PG_FUNCTION_ARGS)
+{
+	Question	question;
+	bool		current;
+
+	if (!begin_question(&question))
+		PG_RETURN_NULL();
+	current = token_is_current(PG_GETARG_TEXT_PP(0), &question,
+							   sum_cache_create(&question.table,
+												question.snapshot));
+	end_question(&question);
+	PG_RETURN_BOOL(current);
+}
+
+/* stale(tokens text[]) returns text[], strict: those that are not current */
+Datum
+cache_notify_stale(PG_FUNCTION_ARGS)
+{
+	Question	question;
+	SumCache   *cache;
+	ArrayBuildState *result;
+	Datum	   *tokens;
+	bool	   *nulls;
+	int			count;
+	MemoryContext outer = CurrentMemoryContext;
+	MemoryContext work;
+
+	if (!begin_question(&question))
+		PG_RETURN_NULL();
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(0), TEXTOID, -1, false,
+					  TYPALIGN_INT, &tokens, &nulls, &count);
+	cache = sum_cache_create(&question.table, question.snapshot);
+	result = initArrayResult(TEXTOID, outer, false);
+	work = AllocSetContextCreate(outer, "cache_notify tokens",
+								 ALLOCSET_DEFAULT_SIZES);
+	MemoryContextSwitchTo(work);
+	for (int i = 0; i < count; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (nulls[i])
+			continue;
+		if (!token_is_current(DatumGetTextPP(tokens[i]), &question, cache))
+			accumArrayResult(result, tokens[i], false, TEXTOID, outer);
+		MemoryContextReset(work);
+	}
+	MemoryContextSwitchTo(outer);
+	MemoryContextDelete(work);
+	end_question(&question);
+	PG_RETURN_DATUM(makeArrayResult(result, outer));
+}
+
+/* The entity tag of a state, in its quotes; NULL if there can be none now. */
+static text *
+make_etag(const char *tenant, List *names)
+{
+	Question	question;
+	StringInfoData buf;
+	uint64		hash[2];
+	text	   *encoded;
+	bool		done;
+
+	if (!begin_question(&question))
+		return NULL;
+	done = write_token(&buf, &question, tenant, names);
+	end_question(&question);
+	if (!done)
+		return NULL;
+
+	hash[0] = hash_bytes_extended((unsigned char *) buf.data, buf.len, 0);
+	hash[1] = hash_bytes_extended((unsigned char *) buf.data, buf.len, hash[0]);
+	encoded = encode_base64url((char *) hash, ETAG_LEN);
+	return cstring_to_text(psprintf("\"%.*s\"",
+									(int) VARSIZE_ANY_EXHDR(encoded),
+									VARDATA_ANY(encoded)));
+}
+
+/* etag(tenant_id text, VARIADIC domains text[]) returns text */
+Datum
+cache_notify_etag(PG_FUNCTION_ARGS)
+{
+	text	   *etag = make_etag(tenant_argument(fcinfo, 0),
+								 name_arguments(fcinfo, 1));
+
+	if (etag == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(etag);
+}
+
+/*
+ * Does the value of an If-None-Match header name the entity tag?  The header
+ * comes from outside: what cannot be understood does not match.  Comparison
+ * is weak, as HTTP asks for here: W/ is passed over.
+ */
+static bool
+header_names(const char *header, const char *etag)
+{
+	size_t		len = strlen(etag);
+	const char *p = header + strspn(header, " \t");
+
+	if (*p == '*')
+		return p[1 + strspn(p + 1, " \t")] == '\0';
+	while (*p != '\0')
+	{
+		const char *end;
+
+		p += strspn(p, " \t,");
+		if (p[0] == 'W' && p[1] == '/')
+			p += 2;
+		if (*p != '"' || (end = strchr(p + 1, '"')) == NULL)
+			return false;
+		end++;
+		if (end - p == len && memcmp(p, etag, len) == 0)
+			return true;
+		p = end;
+	}
+	return false;
+}
+
+/*
+ * matches(if_none_match text, tenant_id text, VARIADIC domains text[])
+ * returns boolean: true to answer 304 Not Modified
+ */
+Datum
+cache_notify_matches(PG_FUNCTION_ARGS)
+{
+	char	   *tenant = tenant_argument(fcinfo, 1);
+	List	   *names = name_arguments(fcinfo, 2);
+	text	   *etag;
+
+	if (PG_ARGISNULL(0))
+		PG_RETURN_BOOL(false);
+	etag = make_etag(tenant, names);
+	PG_RETURN_BOOL(etag != NULL &&
+				   header_names(text_to_cstring(PG_GETARG_TEXT_PP(0)),
+								text_to_cstring(etag)));
+}
+
+/*
+ * versions(tenant_id text, VARIADIC domains text[])
+ * returns setof (domain, version, shared_version)
+ */
+Datum
+cache_notify_versions(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	char	   *tenant = tenant_argument(fcinfo, 0);
+	List	   *names = name_arguments(fcinfo, 1);
+	Question	question;
+	ListCell   *lc;
+
+	compat_materialize_result(fcinfo);
+	if (!begin_question(&question))
+		return (Datum) 0;
+	foreach(lc, names)
+	{
+		VersionName *name = lfirst(lc);
+		bool		pending = is_pending(name, tenant);
+		int64		version = question.history.origin;
+		Datum		values[3];
+		bool		nulls[3] = {false, pending, pending};
+
+		version += name_sum(&question.table, name, NULL,
+							question.snapshot);
+		values[0] = CStringGetTextDatum(name->key ? name->written : name->domain);
+		values[2] = Int64GetDatum(version);
+		if (tenant != NULL)
+			version += name_sum(&question.table, name, tenant,
+								question.snapshot);
+		values[1] = Int64GetDatum(version);
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	}
+	end_question(&question);
+	return (Datum) 0;
+}

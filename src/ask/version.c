@@ -1,0 +1,108 @@
+/*-------------------------------------------------------------------------
+ *
+ * version.c
+ *	  Versions as seen from SQL, and moving one by hand.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "base/cache_notify.h"
+
+#include "catalog/pg_type.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "tcop/utility.h"
+#include "utils/builtins.h"
+#include "utils/tuplestore.h"
+#include "utils/snapmgr.h"
+
+PG_FUNCTION_INFO_V1(cache_notify_version);
+PG_FUNCTION_INFO_V1(cache_notify_invalidate);
+PG_FUNCTION_INFO_V1(cache_notify_pending_changes);
+
+/* A text argument that may be NULL. */
+static char *
+text_argument(FunctionCallInfo fcinfo, int n)
+{
+	return PG_ARGISNULL(n) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(n));
+}
+
+/*
+ * version(domain text, tenant_id text) returns bigint
+ *
+ * The query's snapshot, plus what this transaction has changed itself and
+ * will write when it commits.
+ */
+Datum
+cache_notify_version(PG_FUNCTION_ARGS)
+{
+	char	   *domain = text_argument(fcinfo, 0);
+	char	   *tenant = text_argument(fcinfo, 1);
+	Snapshot	snapshot = GetActiveSnapshot();
+	CounterTable table;
+	VersionName *name;
+	int64		version;
+
+	if (domain == NULL)
+		PG_RETURN_NULL();
+	name = parse_name(domain);
+	if (!counter_open(&table, AccessShareLock))
+		PG_RETURN_NULL();
+	version = epoch_origin(&table, snapshot) +
+		name_sum(&table, name, NULL, snapshot) + pending_bumps(name, NULL);
+	if (tenant != NULL)
+		version += name_sum(&table, name, tenant, snapshot) +
+			pending_bumps(name, tenant);
+	counter_close(&table, AccessShareLock);
+	PG_RETURN_INT64(version);
+}
+
+/* invalidate(domain text, tenant_id text) returns void */
+Datum
+cache_notify_invalidate(PG_FUNCTION_ARGS)
+{
+	char	   *domain = text_argument(fcinfo, 0);
+	char	   *tenant = text_argument(fcinfo, 1);
+	VersionName *name;
+	ChangeKey  *key;
+
+	if (domain == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("domain must not be null")));
+	PreventCommandIfReadOnly("invalidate()");
+	PreventCommandIfParallelMode("invalidate()");
+	name = parse_name(domain);
+	key = change_set_key(domain_lookup(name->domain), tenant,
+						 tenant ? strlen(tenant) : 0);
+	if (name->layout != 0)
+		change_set_bump_key(key, name);
+	else
+		change_set_bump(key);
+	PG_RETURN_VOID();
+}
+
+/* pending_changes() returns setof (domain, tenant_id, n) */
+Datum
+cache_notify_pending_changes(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	List	   *keys = change_set_pending();
+	ListCell   *lc;
+
+	compat_materialize_result(fcinfo);
+	foreach(lc, keys)
+	{
+		ChangeKey  *key = lfirst(lc);
+		Datum		values[3] = {0};
+		bool		nulls[3] = {false, key->tenant == NULL, false};
+
+		if (key->bumps == 0 || is_internal_domain(key->domain->name))
+			continue;
+		values[0] = CStringGetTextDatum(key->domain->name);
+		if (key->tenant != NULL)
+			values[1] = CStringGetTextDatum(key->tenant);
+		values[2] = Int64GetDatum(key->bumps);
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	}
+	return (Datum) 0;
+}

@@ -1,0 +1,581 @@
+/*-------------------------------------------------------------------------
+ *
+ * cache_notify.h
+ *	  The private header: what the files of this extension share.
+ *
+ * Data goes one way:
+ *
+ *	  trigger.c -> change_set.c -> (pre-commit, commit.c) -> counter.c
+ *				-> delivery.c -> lane -> notify.c -> payload.c
+ *
+ * with cascade.c telling change_set.c which other domains a change reaches.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef CACHE_NOTIFY_H
+#define CACHE_NOTIFY_H
+
+#include "postgres.h"
+
+#include "access/htup.h"
+#include "access/xlogdefs.h"
+#include "fmgr.h"
+#include "lib/stringinfo.h"
+#include "nodes/pg_list.h"
+#include "storage/buf.h"
+#include "storage/itemptr.h"
+#include "storage/lockdefs.h"
+#include "utils/relcache.h"
+#include "utils/snapshot.h"
+#include "utils/timestamp.h"
+
+#include "base/compat.h"
+
+#define EXTENSION_NAME		"cache_notify"
+#define EXTENSION_SCHEMA	"cache_notify"
+
+/*
+ * Domains that begin with this are the extension's own.  Tokens contain them
+ * and cascade rules start from them, but they are never delivered nor listed.
+ */
+#define INTERNAL_PREFIX		"cache_notify/"
+#define is_internal_domain(name) \
+	(strncmp(name, INTERNAL_PREFIX, sizeof(INTERNAL_PREFIX) - 1) == 0)
+
+/* A tenant longer than this, in bytes, becomes a shared change. */
+#define MAX_TENANT_LEN		255
+
+/* Statements nested in triggers deeper than this share one frame. */
+#define MAX_FRAME_DEPTH		4
+
+/*
+ * A domain as this backend knows it.  Domains are interned: within one
+ * transaction a name has one Domain, so pointers may be compared and kept
+ * until the transaction ends.
+ */
+typedef struct Domain
+{
+	char		name[NAMEDATALEN];	/* hash key */
+	uint32		hash;			/* of the name */
+
+	/* cascade.c */
+	List	   *rules;			/* CascadeTarget *, as in cascade_rules */
+	uint64		targets_generation; /* graph that targets was made from */
+	List	   *targets;		/* CascadeTarget *, the closure */
+	bool		carries_keys;	/* one of them has same_key */
+	bool		reaches_itself; /* with all its keys */
+	uint64		mark;			/* both used while a closure is computed */
+	struct Domain *reached_from;
+
+	/* delivery.c */
+	List	   *routes;			/* Route *; none means the default */
+	int64		layout;			/* of its keys, see key.c; 0: has none */
+} Domain;
+
+typedef struct CascadeTarget
+{
+	Domain	   *domain;
+	bool		bump;			/* false: rule_type 'notify', deliver only */
+	bool		same_key;		/* a key reaches only the same key there */
+} CascadeTarget;
+
+/* What a payload can say beside the version, if a watched table asks for it. */
+#define FIELD_LSN			0x01
+#define FIELD_XID			0x02
+#define FIELD_OPERATIONS	0x04
+#define FIELD_KEYS			0x08
+
+#define OPERATION_INSERT	0x01
+#define OPERATION_UPDATE	0x02
+#define OPERATION_DELETE	0x04
+#define OPERATION_TRUNCATE	0x08
+
+/* Bytes of JSON that the keys of one payload may take. */
+#define MAX_KEYS_LEN		240
+
+/* Bytes that a row's primary key may take in a table event. */
+#define MAX_ROW_LEN		239
+
+typedef struct ExtraFields
+{
+	bool		wanted;			/* a trigger asks for operations or keys */
+	bool		coarse;			/* its tables' events do not tell all of it */
+	bool		all_keys;		/* some are unknown, or they are too long */
+	uint8		operations;
+	uint16		keys_len;
+	uint64		xid;			/* of the last transaction, 0 if unknown */
+	char		keys[MAX_KEYS_LEN]; /* JSON values separated by commas */
+} ExtraFields;
+
+/*
+ * The one index entry that a key had when its leaf page had this LSN, and has
+ * as long as that is so; see counter_place.c.
+ */
+typedef struct KnownPlace
+{
+	XLogRecPtr	lsn;			/* invalid: nothing is known */
+	Oid			file;			/* of the index */
+	BlockNumber leaf;
+	ItemPointerData tid;
+} KnownPlace;
+
+/*
+ * What this transaction did to one (domain, tenant).  Lives until the end of
+ * the transaction, also when a savepoint rollback has emptied it.
+ */
+typedef struct ChangeKey
+{
+	Domain	   *domain;
+	const char *tenant;			/* NULL for the shared key; zero-terminated */
+	int			tenant_len;
+	uint32		hash;
+	const char *name;			/* of the counter: the domain's, or a bucket's */
+
+	int64		bumps;			/* statements that changed it */
+	int64		notices;		/* statements that only have it delivered */
+	int64		keyed;			/* bumps whose keys the buckets tell */
+	uint64		stamp[MAX_FRAME_DEPTH]; /* frame that counted it last */
+	uint64		keyed_stamp[MAX_FRAME_DEPTH];	/* the same, if keyed */
+
+	/* inline_trigger.c */
+	uint64		noted_by;		/* the statement that has noted all its rows */
+	uint64		buckets_noted_by;	/* the trigger that has noted ... */
+	uint32		nbuckets_noted; /* ... so many of its buckets */
+
+	int			journal;		/* newest journal record, or -1 */
+
+	/* key_change.c */
+	int64		layout;			/* that keyed is meant in; 0: none so far */
+	struct KeyChanges *keys;	/* NULL: none so far */
+
+	/* Not undone by a savepoint rollback: it may say too much. */
+	ExtraFields extra;
+
+	KnownPlace	place;			/* found when the counter was written */
+
+	/* Deliver it where this one did; NULL: where the domain goes. */
+	const struct Watch *former;
+} ChangeKey;
+
+/* What happened to a table; see table_event.c. */
+typedef struct TableEvent
+{
+	Oid			table;			/* the watched one, not its partition */
+	int			operations;		/* OPERATION_* */
+	bool		of_rows;		/* for formats that tell of each row */
+	const char *row;			/* its primary key; NULL: not known */
+	uint64		frame;			/* of the statement; see table_event.c */
+	int			level;			/* of the subtransaction */
+} TableEvent;
+
+/* A statement interrupted by one at the same depth; see change_set.c. */
+typedef struct Statement
+{
+	int			index;
+	uint64		frame;
+	bool		in_statement;
+} Statement;
+
+#define key_is_pending(key) ((key)->bumps > 0 || (key)->notices > 0)
+
+/*
+ * What a name such as 'contract/123' stands for: the bucket that the key falls
+ * into, or the whole domain.  See key.c.
+ */
+typedef struct VersionName
+{
+	const char *written;		/* as a caller may write it */
+	const char *domain;
+	const char *key;			/* escaped as it is in payloads; NULL: none */
+	uint32		hash;			/* of the key */
+	int64		layout;			/* 0: the version is the domain's */
+	const char *bucket;			/* name of the bucket's counter, if not */
+} VersionName;
+
+/* Between the columns of a key whose bytes are hashed. */
+#define KEY_SEPARATOR	'\0'
+
+#define layout_buckets(layout) (UINT32_C(1) << ((layout) & 31))
+
+/* The counter table, opened; what is NULL has not been needed so far. */
+typedef struct CounterTable
+{
+	Relation	heap;
+	LOCKMODE	lockmode;
+	Relation	index;
+	MemoryContext context;		/* where it was opened */
+	bool		has_snapshot;	/* counter_bump() has pushed one */
+
+	/* What to tell of keys that are found with more than one row, or NULL. */
+	void		(*crowded) (const char *domain, const char *tenant);
+
+	/* counter_read.c: the search that goes on, kept for the next one */
+	IndexScanDesc scan;
+	IndexScanDesc skipping;		/* the scan that leaves rows out, or NULL */
+	Snapshot	snapshot;
+	Buffer		buffer;			/* where it is */
+	OffsetNumber root;			/* of the chain that it has found a row in */
+	struct Place *place;		/* where the rows are, or NULL */
+	int			next_entry;		/* of these */
+	bool		many_keys;		/* it goes over more than one key */
+	bool		found;			/* a row, with this id */
+	int64		row_id;
+	Datum		domain;
+	Datum		tenant;
+	ScanKeyData shared_keys[2];
+	ScanKeyData tenant_keys[2];
+} CounterTable;
+
+typedef void (*CounterVisitor) (HeapTuple tuple, void *arg);
+
+/* Which history the counters are in. */
+typedef struct History
+{
+	int64		origin;			/* versions start here */
+	uint64		fingerprint;	/* no other history has it */
+} History;
+
+typedef struct SumCache SumCache;
+
+/* One delivery: which key reached which version. */
+typedef struct Delivery
+{
+	const char *domain;
+	const char *tenant;			/* NULL: shared */
+	int64		version;
+	int64		bumps;			/* 0: not told */
+	uint64		lsn;			/* 0: unknown */
+	const ExtraFields *extra;
+} Delivery;
+
+/* What committed transactions owe, taken over. */
+typedef struct Owed
+{
+	List	   *keys;			/* ChangeKey * */
+	List	   *messages;		/* Message * */
+	bool		reset;			/* listeners must drop everything */
+} Owed;
+
+/* Where the deliveries of a domain go, and in which format. */
+typedef struct Route
+{
+	const char *domain;
+	const char *channel;		/* or a template; NULL: default_channel */
+	const struct PayloadFormat *format;
+	int			fields;			/* FIELD_* */
+	const char *suffix;			/* at the end of each payload */
+
+	/* if the format tells of tables */
+	Oid			table;
+	char		table_name[NAMEDATALEN];
+} Route;
+
+/* One notification of a format that tells of tables. */
+typedef struct TableDelivery
+{
+	Oid			table;
+	const char *table_name;
+	int			operation;		/* one of OPERATION_*; TRUNCATE: anything */
+	const char *row;			/* or NULL */
+	TimestampTz sent_at;		/* no two are the same */
+} TableDelivery;
+
+/* A format tells either of keys or of tables. */
+typedef struct PayloadFormat
+{
+	const char *name;
+	void		(*write) (StringInfo buf, const Delivery *delivery, int fields);
+	void		(*write_event) (StringInfo buf, const TableDelivery *delivery);
+	void		(*write_row_key) (StringInfo buf, const char *column,
+								  const char *value);	/* tells of each row */
+	bool		tells_order;	/* only equal neighbours are one event */
+	const char *channel;		/* if setup names none; NULL: the default */
+} PayloadFormat;
+
+/* A notification, ready to be sent. */
+typedef struct Message
+{
+	const char *channel;
+	const char *payload;
+	const Route *route;			/* both NULL unless it tells of a table */
+	TableDelivery *event;
+	int			position;		/* both used in message.c only */
+	bool		repeated;
+} Message;
+
+/* What is counted, for each database: the columns of statistics(), in order. */
+typedef enum Statistic
+{
+	STAT_BUMPS,
+	STAT_ROWS,
+	STAT_DELIVERED,
+	STAT_COALESCED,
+	STAT_CYCLES,
+	STAT_OVERFLOWS,
+	STAT_WORKER_RESTARTS,
+	STAT_LAST_LAG_US,
+	STAT_MAX_LAG_US,
+	STAT_RESET_AT,
+	NUM_STATS
+} Statistic;
+
+typedef struct SharedDatabase SharedDatabase;
+
+/* The provider of the security labels that configure views. */
+#define LABEL_PROVIDER	"cache_notify"
+
+/* What a relation is watched with: a trigger of ours, or a label. */
+typedef struct Watch
+{
+	Oid			relation;
+	Oid			trigger;		/* InvalidOid: a label */
+	const char *name;			/* of the trigger */
+	const char *domain;			/* NULL: none, or none that is possible */
+	bool		is_row;			/* row trigger, else statement trigger */
+	bool		is_clone;		/* the server made it from a parent's */
+	bool		inherited;		/* we made it from a parent's */
+	char		enabled;		/* pg_trigger.tgenabled */
+	char	  **args;
+	int			nargs;
+} Watch;
+
+typedef enum WatchTime
+{
+	WATCH_NOW,
+	WATCH_REMOVED				/* what this transaction replaced or deleted */
+} WatchTime;
+
+/* cache_notify.c */
+extern int	max_keys;
+extern char *default_channel;
+extern Oid	extension_relation(const char *name);
+extern Relation extension_open(const char *name, LOCKMODE lockmode);
+extern void check_domain_name(const char *name);
+
+/* table_event.c */
+extern bool table_event_note(const TableEvent *event);
+extern bool table_event_full(void);
+extern List *table_events(void);
+extern void table_event_reset(void);
+extern void table_event_subcommit(int level);
+extern void table_event_subabort(int level);
+
+/* inline_trigger.c */
+struct QueryDesc;
+extern void inline_trigger_init(void);
+extern void inline_trigger_finish(struct QueryDesc *query, int depth);
+
+/* trigger.c */
+extern int64 trigger_rows_seen;
+extern void trigger_init(void);
+extern int	trigger_depth(void);
+extern const char *trigger_argument(char **args, int nargs, const char *name);
+
+/* change_set.c */
+extern ChangeKey *change_set_key(Domain *domain, const char *tenant,
+								 int tenant_len);
+extern void change_set_touch(ChangeKey *key, int depth);
+extern void change_set_bump(ChangeKey *key);
+extern void change_set_touch_key(ChangeKey *key, int64 layout, uint32 hash,
+								 int depth);
+extern void change_set_bump_key(ChangeKey *key, const VersionName *name);
+extern void change_set_tell_key(ChangeKey *key, const char *json);
+extern Statement change_set_begin_statement(int depth);
+extern void change_set_end_statement(Statement outer);
+extern uint64 change_set_frame(int depth);
+extern bool change_set_touched(const ChangeKey *key, int depth);
+extern bool change_set_keys_touched(const ChangeKey *key, int depth);
+extern bool change_set_full(void);
+extern bool change_set_active(void);
+extern List *change_set_pending(void);
+extern ChangeKey *change_set_find(const char *name, const char *tenant);
+extern void change_set_recascade(void);
+extern void change_set_reset(void);
+extern void change_set_subcommit(int level);
+extern void change_set_subabort(int level);
+
+/* key_change.c */
+extern uint32 bucket_limit(int64 layout);
+extern void key_changes_write(CounterTable *table, ChangeKey *key);
+extern int64 pending_bumps(const VersionName *name, const char *tenant);
+
+/* key.c */
+extern int64 trigger_layout(char **args, int nargs);
+extern int64 domain_layout(Domain *domain);
+extern uint32 layout_bucket(int64 layout, uint32 hash);
+extern const char *bucket_name(const char *domain, int64 layout,
+							   uint32 bucket);
+extern uint32 hash_key_bytes(char *bytes, int len);
+extern void append_escaped_bytes(StringInfo buf, const char *bytes, int len);
+extern int64 name_sum(CounterTable *table, const VersionName *name,
+					  const char *tenant, Snapshot snapshot);
+extern VersionName *parse_name(const char *written);
+extern List *name_arguments(FunctionCallInfo fcinfo, int n);
+extern List *domain_arguments(FunctionCallInfo fcinfo, int n);
+
+/* commit.c */
+extern void commit_init(void);
+
+/* cascade.c */
+extern void cascade_init(void);
+extern uint64 cascade_generation(void);
+extern uint64 cascade_load(void);
+extern Domain *domain_lookup(const char *name);
+extern Domain *domain_find(const char *name);
+extern List *cascade_targets(Domain *domain);
+extern MemoryContext cascade_context(void);
+extern uint64 cascade_domains_forgotten(void);
+extern void cascade_end_transaction(void);
+
+/* counter.c */
+extern void counter_init(void);
+extern bool counter_open(CounterTable *table, LOCKMODE lockmode);
+extern void counter_close(CounterTable *table, LOCKMODE lockmode);
+extern void place_learn(CounterTable *table, const ChangeKey *key);
+extern void counter_bump(CounterTable *table, ChangeKey *key);
+
+/* counter_read.c */
+extern int64 counter_sum(CounterTable *table, const char *domain,
+						 const char *tenant, Snapshot snapshot);
+extern int64 counter_sum_whole(CounterTable *table, const char *domain,
+							   const char *tenant, int64 layout,
+							   Snapshot snapshot);
+extern List *counter_domains(CounterTable *table);
+extern bool counter_domain_exists(CounterTable *table, const char *domain);
+extern int64 counter_version(CounterTable *table, const char *domain,
+							 const char *tenant, Snapshot snapshot);
+extern void counter_visit(CounterTable *table, const char *domain,
+						  const char *tenant, Snapshot snapshot,
+						  CounterVisitor visit, void *arg);
+extern void counter_key(HeapTuple row, TupleDesc desc, char **domain,
+						char **tenant);
+
+/* compact.c */
+extern void compact_note_crowded(const char *domain, const char *tenant);
+extern long compact_wait(void);
+extern void compact_cooled(void);
+
+/* epoch.c */
+extern void epoch_init(void);
+extern void epoch_read(CounterTable *table, Snapshot snapshot,
+					   History *history);
+extern int64 epoch_origin(CounterTable *table, Snapshot snapshot);
+extern void epoch_before_bump(CounterTable *table, bool prepare);
+
+/* sum_cache.c */
+extern uint32 hash_key(const char *domain, const char *tenant);
+extern SumCache *sum_cache_create(CounterTable *table, Snapshot snapshot);
+extern int64 sum_cache_read(SumCache *cache, const char *domain,
+							const char *tenant);
+extern bool sum_cache_first_report(SumCache *cache, const char *domain,
+								   const char *tenant);
+extern int64 sum_cache_read_name(SumCache *cache, const VersionName *name,
+								 const char *tenant);
+
+/* token.c */
+extern char *tenant_argument(FunctionCallInfo fcinfo, int n);
+
+/* route.c */
+extern int	route_fields(char **args, int nargs);
+extern void route_load(void);
+extern List *route_all(void);
+extern Route route_of_watch(const Watch *watch);
+extern void route_remember(const Watch *watch);
+extern List *route_former_keys(void);
+extern void route_end_transaction(void);
+extern void route_init(void);
+extern void announce_configuration(void);
+
+/* watched.c */
+extern void watched_init(void);
+extern const char *definition_domain(Oid objid);
+extern List *watches_of_relation(Oid relid, WatchTime when);
+extern bool relation_feeds(Oid relid, const char *domain);
+extern List *watches_by_label(void);
+extern const char *former_name(Oid relid);
+extern Watch *watch_without_options(const char *domain);
+extern Watch *watch_from_text(const char *string);
+extern char *watch_as_text(const Watch *watch);
+extern List *watches_by_trigger(void);
+extern Watch *watch_of_trigger(Oid trigger, WatchTime when);
+extern Watch *watch_of_trigger_tuple(HeapTuple tuple, TupleDesc desc);
+extern void watches_rename_column(Oid relid, const char *old, const char *new);
+extern bool function_was_replaced(Oid function);
+extern bool view_was_replaced(Oid view);
+extern bool trigger_firing_changed(const Watch *watch);
+extern bool same_domain(const Watch *a, const Watch *b);
+extern bool same_watch(const Watch *a, const Watch *b);
+
+/* owed.c */
+extern void owed_add(List *keys);
+extern void owed_add_messages(List *messages);
+extern void owed_add_reset(void);
+extern Owed owed_take(void);
+
+/* delivery.c */
+extern void delivery_init(void);
+extern bool delivery_by_worker(void);
+extern void delivery_pre_commit(CounterTable *table, List *keys);
+extern void delivery_pre_prepare(CounterTable *table, List *keys);
+extern void delivery_owed_at_commit(void);
+extern bool delivery_due(void);
+extern void delivery_post_commit(void);
+extern void delivery_reset(void);
+
+/* message.c */
+extern List *messages_of(CounterTable *table, List *events, List *keys,
+						 uint64 lsn);
+extern List *reset_messages(CounterTable *table, List *keys);
+extern void stamp_message(Message *message);
+
+/* notify.c */
+extern void notify_at_commit(CounterTable *table, List *events, List *keys,
+							 List *messages);
+extern bool notify_committed(CounterTable *table, List *events, List *keys,
+							 bool reset, bool take_owed);
+extern void wal_write_keys(CounterTable *table, List *keys);
+extern void wal_write_messages(List *messages);
+
+/* shared.c */
+extern void shared_init(void);
+extern bool shared_available(void);
+extern SharedDatabase *shared_database(Oid database);
+extern SharedDatabase *shared_begin_commit(bool (*start) (Oid), bool *refused);
+extern void shared_end_commit(SharedDatabase *db);
+extern void shared_add_keys(SharedDatabase *db, List *keys, uint64 xid);
+extern void shared_add_owed(SharedDatabase *db);
+extern void shared_count(SharedDatabase *db, int64 bumps, int64 rows);
+extern bool shared_stop_worker(Oid database);
+extern void shared_resume_worker(Oid database, bool (*start) (Oid));
+extern void shared_forget_database(Oid database);
+
+/* shared_event.c */
+extern bool shared_add_events(SharedDatabase *db, List *events,
+							  TransactionId xid);
+extern void shared_drop_events(SharedDatabase *db, TransactionId xid);
+
+/* worker.c */
+extern void worker_init(void);
+extern SharedDatabase *worker_begin_commit(void);
+extern bool worker_register(Oid database);
+
+/* utility.c */
+extern void utility_init(void);
+
+/* payload.c */
+extern void extra_add_key(ExtraFields *extra, const char *json);
+extern void extra_merge(ExtraFields *into, const ExtraFields *from);
+#define RESET_PAYLOAD "{\"reset\": true}"
+extern const PayloadFormat *payload_format(const char *name);
+
+/* inheritance.c */
+extern bool is_asked_for(const Watch *watch);
+extern bool inherit_triggers(Oid relid, Oid function);
+extern void make_way_for_clones(Oid parent, Oid child);
+extern Oid	watched_ancestor(Oid relid, const char *domain);
+
+/* drop_extension.c */
+struct DropStmt;
+extern void extension_drop_starts(struct DropStmt *stmt);
+
+#endif							/* CACHE_NOTIFY_H */

@@ -1,0 +1,283 @@
+/*-------------------------------------------------------------------------
+ *
+ * compact.c
+ *	  Merge the rows of counters that are not hot any more.
+ *
+ * A counter keeps as many rows as it once had commits at the same time.  Here
+ * they become one again: the others are deleted and what they had counted is
+ * added to the first, in one transaction.  So every snapshot sees the rows as
+ * they were or as they are now, and the sum is the same.  A crash that loses
+ * such a commit loses nothing.
+ *
+ * Only committed rows that nobody is changing are merged, and nobody is waited
+ * for.  A transaction that commits meanwhile finds the rows taken, as it would
+ * with any other writer, and inserts one.  A row that a prepared transaction
+ * holds stays.
+ *
+ * What is merged was committed before we looked, so whoever sees our commit
+ * sees those, too: the positions of position.c stay right.  A position that
+ * does not see it finds the key changed: a false alarm.
+ *
+ * A transaction with one snapshot for all its queries must not merge.  It would
+ * see its own row, with what has been committed after that snapshot.
+ *
+ * The worker remembers which keys it found with more than one row, and merges
+ * each when it has not delivered it for a while.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "base/cache_notify.h"
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "storage/bufmgr.h"
+#include "tcop/utility.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+#include "counter/counter.h"
+
+PG_FUNCTION_INFO_V1(cache_notify_compact);
+
+/* A key has cooled down when it has not been delivered for so long. */
+#define COOL_MS			10000
+
+/* How often the worker looks for such keys. */
+#define LOOK_MS			1000
+
+/* Keys that the worker remembers; one that does not fit is forgotten. */
+#define NUM_CROWDED		256
+
+typedef struct CrowdedKey
+{
+	bool		used;
+	bool		shared;			/* has no tenant */
+	TimestampTz delivered;
+	char		domain[NAMEDATALEN];
+	char		tenant[MAX_TENANT_LEN + 1];
+} CrowdedKey;
+
+static CrowdedKey *crowded = NULL;
+static int	ncrowded = 0;
+static TimestampTz last_look = 0;
+
+/*
+ * Merge the rows of a key.  Returns how many are gone.  An active snapshot is
+ * there, as looking into an index wants one, but not used.
+ */
+static int
+merge_rows(CounterTable *table, const char *domain, const char *tenant)
+{
+	SnapshotData dirty;
+	HeapTupleData row;
+	HeapTupleData first;
+	Buffer		first_buffer = InvalidBuffer;
+	Addend		sum = {0};
+	int			merged = 0;
+
+	InitDirtySnapshot(dirty);
+	search_begin(table, domain, tenant, &dirty);
+	while (search_next(table, &row))
+	{
+		CounterForm *form = counter_form(&row);
+
+		if (TransactionIdIsValid(dirty.xmin) || TransactionIdIsValid(dirty.xmax))
+			continue;
+		if (!BufferIsValid(first_buffer))
+		{
+			/* Pinned, it is not pruned before it is updated. */
+			first = row;
+			first_buffer = table->buffer;
+			IncrBufferRefCount(first_buffer);
+		}
+		else if (compat_heap_delete(table->heap, &row.t_self))
+		{
+			sum.n += form->n;
+			sum.modified = Max(sum.modified, form->last_modified);
+			counter_add_keyed(&sum.layout, &sum.keyed, form->layout,
+							  form->keyed);
+			merged++;
+		}
+	}
+	search_end(table);
+
+	/* Somebody may have taken the first row meanwhile. */
+	if (merged > 0 &&
+		!counter_add_to_row(table, &first, first_buffer, &sum, NULL))
+	{
+		counter_insert_row(table, domain, tenant, &sum, NULL);
+		merged--;
+	}
+	if (BufferIsValid(first_buffer))
+		ReleaseBuffer(first_buffer);
+	return merged;
+}
+
+typedef struct Key
+{
+	char	   *domain;
+	char	   *tenant;			/* NULL: shared */
+} Key;
+
+static bool
+same_key(const Key *a, const Key *b)
+{
+	return a->domain != NULL && b->domain != NULL &&
+		strcmp(a->domain, b->domain) == 0 &&
+		(a->tenant == NULL) == (b->tenant == NULL) &&
+		(a->tenant == NULL || strcmp(a->tenant, b->tenant) == 0);
+}
+
+/* The keys that have more than one row. */
+static List *
+crowded_keys(CounterTable *table)
+{
+	TupleDesc	desc = RelationGetDescr(table->heap);
+	Key			last = {NULL, NULL};
+	List	   *keys = NIL;
+	bool		listed = false;
+	SnapshotData dirty;
+	HeapTupleData row;
+
+	InitDirtySnapshot(dirty);
+	search_all(table, &dirty);
+	while (search_next(table, &row))
+	{
+		Key			key;
+
+		CHECK_FOR_INTERRUPTS();
+		counter_key(&row, desc, &key.domain, &key.tenant);
+		if (!same_key(&key, &last))
+		{
+			if (!listed && last.domain != NULL)
+			{
+				pfree(last.domain);
+				if (last.tenant != NULL)
+					pfree(last.tenant);
+			}
+			last = key;
+			listed = false;
+			continue;
+		}
+		if (!listed)
+		{
+			Key		   *entry = palloc(sizeof(Key));
+
+			*entry = last;
+			keys = lappend(keys, entry);
+			listed = true;
+		}
+		pfree(key.domain);
+		if (key.tenant != NULL)
+			pfree(key.tenant);
+	}
+	search_end(table);
+	return keys;
+}
+
+/* compact() returns bigint */
+Datum
+cache_notify_compact(PG_FUNCTION_ARGS)
+{
+	CounterTable table;
+	int64		merged = 0;
+	ListCell   *lc;
+
+	PreventCommandIfReadOnly("compact()");
+	PreventCommandIfParallelMode("compact()");
+	if (IsolationUsesXactSnapshot())
+		ereport(ERROR,
+				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+				 errmsg("compact() cannot run in a REPEATABLE READ or SERIALIZABLE transaction"),
+				 errhint("Call it in a READ COMMITTED transaction of its own.")));
+	if (!counter_open(&table, RowExclusiveLock))
+		PG_RETURN_INT64(0);
+	foreach(lc, crowded_keys(&table))
+	{
+		Key		   *key = lfirst(lc);
+
+		CHECK_FOR_INTERRUPTS();
+		merged += merge_rows(&table, key->domain, key->tenant);
+	}
+	counter_close(&table, NoLock);
+
+	/* So that this transaction can write these rows again when it commits. */
+	CommandCounterIncrement();
+	PG_RETURN_INT64(merged);
+}
+
+/* ------------------------------------------------------------- the worker */
+
+/* Called by counter_sum(): this key, which is delivered now, has many rows. */
+void
+compact_note_crowded(const char *domain, const char *tenant)
+{
+	uint32		hash = hash_key(domain, tenant);
+	CrowdedKey *key;
+
+	if (crowded == NULL)
+		crowded = MemoryContextAllocZero(TopMemoryContext,
+										 NUM_CROWDED * sizeof(CrowdedKey));
+	key = &crowded[hash % NUM_CROWDED];
+	if (!key->used)
+		ncrowded++;
+	key->used = true;
+	key->shared = tenant == NULL;
+	key->delivered = GetCurrentTimestamp();
+	strlcpy(key->domain, domain, sizeof(key->domain));
+	strlcpy(key->tenant, tenant ? tenant : "", sizeof(key->tenant));
+}
+
+/* How long until compact_cooled() wants to be called, in ms; -1: not at all. */
+long
+compact_wait(void)
+{
+	if (ncrowded == 0)
+		return -1;
+	return TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
+										   TimestampTzPlusMilliseconds(last_look,
+																	   LOOK_MS));
+}
+
+/* Merge the rows of a key, in a transaction of its own. */
+static void
+compact_key(const char *domain, const char *tenant)
+{
+	CounterTable table;
+
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	pgstat_report_activity(STATE_RUNNING, "merging counters");
+	PushActiveSnapshot(GetLatestSnapshot());
+	if (counter_open(&table, RowExclusiveLock))
+	{
+		merge_rows(&table, domain, tenant);
+		counter_close(&table, NoLock);
+	}
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	pgstat_report_stat(false);
+	pgstat_report_activity(STATE_IDLE, NULL);
+}
+
+/* Merge the rows of the keys that have cooled down. */
+void
+compact_cooled(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	last_look = now;
+	for (int i = 0; i < NUM_CROWDED; i++)
+	{
+		CrowdedKey *key = &crowded[i];
+
+		if (key->used &&
+			TimestampDifferenceExceeds(key->delivered, now, COOL_MS))
+		{
+			key->used = false;
+			ncrowded--;
+			compact_key(key->domain, key->shared ? NULL : key->tenant);
+		}
+	}
+}

@@ -1,0 +1,568 @@
+/*-------------------------------------------------------------------------
+ *
+ * epoch.c
+ *	  Which history this is: where versions start, and what tokens name.
+ *
+ * A version is the origin of the history plus a sum of counters.  In normal
+ * life the origin is 0.  It moves forward when the database may have forked,
+ * that is, when commits that somebody has seen may be missing, or may be
+ * going on elsewhere: failover, point-in-time recovery, a dump restored, a
+ * database used as a template, pg_upgrade, and a crash after commits with
+ * synchronous_commit = off.  So no number stands for two states, and none
+ * goes backwards.
+ *
+ * The facts.  Each row of cache_notify.history says where it was written: on
+ * which timeline, in which cluster and database, for which counter table.
+ * The row with the greatest origin counts.  While the facts around us are the
+ * ones it says, its origin is the origin.  If they differ, we are in a new
+ * history that nobody has noted, and the first who looks notes it, with
+ *
+ *	  origin = max(microseconds since 2020,
+ *				   row's origin + 2^26 * distance + microseconds since the row)
+ *
+ * where distance is in timelines, and at least 1.  The clock, not a count of
+ * forks, because two forks of one backup must not meet: they count alike, but
+ * they do not begin in the same microsecond, and the later one is ahead.  A
+ * counter would have to move more than a million times a second to catch up
+ * with the next fork.  Versions stay below 2^53, which is what JavaScript keeps
+ * exact, until the year 2305.  (If the clock went back, a random part keeps
+ * forks apart.)
+ *
+ * Where nothing can be written, on a standby, the second term is a
+ * provisional origin.  It is the same for everybody who has the same facts
+ * and row; and as long as no row has been written for the new history no
+ * counter has moved in it either, so equal sums are equal states there, too.
+ *
+ * Writing at once.  The new row must be there before any counter moves in the
+ * new history, whoever moves it, and a reader who had to note it must not
+ * depend on its own transaction's end.  So it is inserted frozen: everybody
+ * sees it from now on, also if the transaction rolls back.  In the WAL it
+ * comes before every commit of the new history.  That is no user's data and
+ * changes no answer, so a READ ONLY transaction may do it; a SERIALIZABLE one
+ * and a parallel query may not, and use the provisional origin.
+ *
+ * Commits that a crash can lose.  With synchronous_commit = off others see a
+ * commit before it is on disk.  The first such commit marks the history
+ * (column asynchronous) and puts a row into cache_notify.running, an unlogged
+ * table, which crash recovery empties.  Marked and empty: there was a crash.
+ *
+ * Locking.  A page lock on the history table, for the time of the insertion
+ * only, lets one backend note a history and the others find it noted.
+ *
+ * What each backend remembers holds until a relcache invalidation of the
+ * history table.  Only a history that matches the facts is remembered.  On a
+ * standby the timeline is compared each time; on a primary no fact can change
+ * but with the counter table's OID.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "base/cache_notify.h"
+
+#include "access/htup_details.h"
+#include "access/relation.h"
+#include "access/transam.h"
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "commands/trigger.h"
+#include "common/hashfn.h"
+#include "storage/lmgr.h"
+#include "miscadmin.h"
+#include "storage/bufmgr.h"
+#include "storage/procarray.h"
+#include "tcop/utility.h"
+#include "utils/builtins.h"
+#include "utils/inval.h"
+#include "utils/snapmgr.h"
+
+#include "base/fault.h"
+
+PG_FUNCTION_INFO_V1(cache_notify_version_origin);
+PG_FUNCTION_INFO_V1(cache_notify_new_history);
+PG_FUNCTION_INFO_V1(cache_notify_counters_edited);
+
+/* Columns of cache_notify.history, all of fixed width and not null. */
+typedef struct HistoryForm
+{
+	int64		origin;
+	int64		incarnation;
+	int64		system_identifier;	/* bit for bit */
+	TimestampTz since;
+	int64		timeline;
+	Oid			database_oid;
+	Oid			counter_oid;
+	bool		asynchronous;
+} HistoryForm;
+
+#define Natts_history	8
+
+/* What tells one history from another, as of now. */
+typedef struct Facts
+{
+	uint64		system_identifier;
+	TimeLineID	timeline;
+	Oid			database_oid;
+	Oid			counter_oid;
+	Oid			unused;			/* no padding: it is hashed */
+} Facts;
+
+/* What the history table says to a snapshot. */
+typedef struct Reading
+{
+	bool		found;			/* is there a row at all? */
+	bool		matches;		/* does what counts agree with the facts? */
+	bool		settled;		/* does everybody read the same? */
+	TransactionId newest;		/* newest xid that wrote what was read */
+	HistoryForm row;			/* the row that counts */
+} Reading;
+
+#define ORIGIN_STEP			(INT64CONST(1) << 26)
+#define ORIGIN_SPREAD		(INT64CONST(1) << 20)
+
+/* From 2000-01-01, where timestamps start, to 2020-01-01. */
+#define ORIGIN_CLOCK_START	(INT64CONST(7305) * USECS_PER_DAY)
+
+/* What this backend remembers: a Reading that matches, or nothing. */
+static bool remembered = false;
+static bool remembered_in_recovery;
+static Oid	remembered_oid = InvalidOid;	/* of the history table */
+static Facts remembered_facts;
+static Reading remembered_reading;
+static uint64 invalidations = 0;
+
+static void
+relcache_callback(Datum arg, Oid relid)
+{
+	if (relid == InvalidOid || relid == remembered_oid)
+	{
+		remembered = false;
+		invalidations++;
+	}
+}
+
+void
+epoch_init(void)
+{
+	CacheRegisterRelcacheCallback(relcache_callback, (Datum) 0);
+}
+
+static void
+get_facts(CounterTable *table, Facts *facts)
+{
+	facts->system_identifier = GetSystemIdentifier();
+	facts->timeline = compat_timeline();
+	facts->database_oid = MyDatabaseId;
+	facts->counter_oid = RelationGetRelid(table->heap);
+	facts->unused = InvalidOid;
+}
+
+static bool
+row_matches(const HistoryForm *row, const Facts *facts)
+{
+	return row->system_identifier == (int64) facts->system_identifier &&
+		row->timeline == facts->timeline &&
+		row->database_oid == facts->database_oid &&
+		row->counter_oid == facts->counter_oid;
+}
+
+/*
+ * Take a row into account.  Of several rows with the greatest origin, one that
+ * does not match wins: it came with somebody else's counters.
+ */
+static void
+add_row(Reading *reading, const HistoryForm *row, const Facts *facts)
+{
+	bool		matches = row_matches(row, facts);
+
+	if (!reading->found || row->origin > reading->row.origin)
+	{
+		reading->found = true;
+		reading->matches = matches;
+		reading->row = *row;
+	}
+	else if (row->origin == reading->row.origin)
+	{
+		bool		asynchronous = reading->row.asynchronous || row->asynchronous;
+
+		if (!matches || (reading->matches &&
+						 row->incarnation > reading->row.incarnation))
+			reading->row = *row;
+		reading->matches = reading->matches && matches;
+		reading->row.asynchronous = asynchronous;
+	}
+}
+
+/*
+ * Read the history table.  All row versions are looked at, and visibility is
+ * tested here, to know whether others may see something else, and to take no
+ * predicate locks.
+ */
+static void
+read_history(Relation rel, const Facts *facts, Snapshot snapshot,
+			 Reading *reading)
+{
+	TableScanDesc scan = compat_table_beginscan(rel, SnapshotAny);
+	HeapTuple	tuple;
+
+	memset(reading, 0, sizeof(Reading));
+	reading->settled = true;
+	reading->newest = FrozenTransactionId;
+	while ((tuple = heap_getnext(scan, ForwardScanDirection)) != NULL)
+	{
+		TransactionId xmin = HeapTupleHeaderGetXmin(tuple->t_data);
+		Buffer		buffer = ((HeapScanDesc) scan)->rs_cbuf;
+		bool		visible;
+
+		LockBuffer(buffer, BUFFER_LOCK_SHARE);
+		visible = HeapTupleSatisfiesVisibility(tuple, snapshot, buffer);
+		LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+		if (visible)
+		{
+			add_row(reading, (HistoryForm *) GETSTRUCT(tuple), facts);
+			if (TransactionIdFollows(xmin, reading->newest))
+				reading->newest = xmin;
+		}
+		if (TransactionIdIsNormal(xmin) &&
+			(TransactionIdIsCurrentTransactionId(xmin) ||
+			 TransactionIdIsInProgress(xmin) ||
+			 (!visible && TransactionIdDidCommit(xmin))))
+			reading->settled = false;
+	}
+	table_endscan(scan);
+}
+
+/* Has a crash lost commits of this history? */
+static bool
+lost_commits(const HistoryForm *row)
+{
+	Oid			oid;
+	Relation	rel;
+	bool		empty;
+
+	if (!row->asynchronous || RecoveryInProgress())
+		return false;
+	oid = extension_relation("running");
+	rel = OidIsValid(oid) ? try_relation_open(oid, AccessShareLock) : NULL;
+	if (rel == NULL)
+		return true;
+	empty = RelationGetNumberOfBlocks(rel) == 0;
+	relation_close(rel, AccessShareLock);
+	return empty;
+}
+
+/* Where versions start as long as nothing has been written. */
+static int64
+provisional_origin(const HistoryForm *row, const Facts *facts)
+{
+	int64		distance = (int64) facts->timeline - row->timeline;
+
+	return row->origin + ORIGIN_STEP * Max(distance, 1);
+}
+
+static int64
+random_incarnation(void)
+{
+	int64		result;
+
+	if (!pg_strong_random(&result, sizeof(result)))
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("could not generate a random number")));
+	return result;
+}
+
+static void
+insert_history(Relation rel, const HistoryForm *row, const Facts *facts,
+			   int options)
+{
+	Datum		values[Natts_history];
+	bool		nulls[Natts_history] = {false};
+	HeapTuple	tuple;
+
+	values[0] = Int64GetDatum(row->origin);
+	values[1] = Int64GetDatum(row->incarnation);
+	values[2] = Int64GetDatum((int64) facts->system_identifier);
+	values[3] = TimestampTzGetDatum(GetCurrentTimestamp());
+	values[4] = Int64GetDatum((int64) facts->timeline);
+	values[5] = ObjectIdGetDatum(facts->database_oid);
+	values[6] = ObjectIdGetDatum(facts->counter_oid);
+	values[7] = BoolGetDatum(row->asynchronous);
+	tuple = heap_form_tuple(RelationGetDescr(rel), values, nulls);
+	heap_insert(rel, tuple, GetCurrentCommandId(true), options, NULL);
+	heap_freetuple(tuple);
+}
+
+/*
+ * The mark that a crash wipes out.  Unlogged, so before the row that says it
+ * must be there.
+ */
+static void
+insert_running(void)
+{
+	Oid			oid = extension_relation("running");
+	Relation	rel = OidIsValid(oid) ?
+		try_relation_open(oid, RowExclusiveLock) : NULL;
+	Datum		values[1] = {BoolGetDatum(true)};
+	bool		nulls[1] = {false};
+	HeapTuple	tuple;
+
+	if (rel == NULL)
+		return;
+	if (RelationGetNumberOfBlocks(rel) == 0)
+	{
+		tuple = heap_form_tuple(RelationGetDescr(rel), values, nulls);
+		heap_insert(rel, tuple, GetCurrentCommandId(true), HEAP_INSERT_FROZEN,
+					NULL);
+		heap_freetuple(tuple);
+	}
+	relation_close(rel, RowExclusiveLock);
+}
+
+/* May this backend insert into the history table now? */
+static bool
+can_write(void)
+{
+	return !RecoveryInProgress() && !IsInParallelMode() &&
+		!(XactReadOnly && IsolationIsSerializable());
+}
+
+/* The row of a history that begins now. */
+static void
+begin_history(const Reading *reading, const Facts *facts, HistoryForm *row)
+{
+	memset(row, 0, sizeof(HistoryForm));
+	row->incarnation = random_incarnation();
+	if (reading->found)
+	{
+		TimestampTz now = GetCurrentTimestamp();
+		int64		elapsed = now - reading->row.since;
+
+		if (elapsed <= 0)
+			elapsed = 1 + (row->incarnation & (ORIGIN_SPREAD - 1));
+		row->origin = Max(now - ORIGIN_CLOCK_START,
+						  provisional_origin(&reading->row, facts) + elapsed);
+	}
+}
+
+/*
+ * Note, at once and for everybody, that a new history has begun, or that the
+ * present one has commits that a crash can lose.  Another backend may have
+ * been faster.
+ */
+static void
+note_history(Relation rel, const Facts *facts, Snapshot snapshot,
+			 bool asynchronous, Reading *reading)
+{
+	HistoryForm row;
+
+	LockRelation(rel, RowExclusiveLock);
+	LockPage(rel, 0, ExclusiveLock);
+	read_history(rel, facts, snapshot, reading);
+	if (!reading->matches || lost_commits(&reading->row))
+	{
+		begin_history(reading, facts, &row);
+		insert_history(rel, &row, facts, HEAP_INSERT_FROZEN);
+		FAULT_POINT("history");
+	}
+	else if (asynchronous && !reading->row.asynchronous)
+	{
+		insert_running();
+		FAULT_POINT("running");
+		row = reading->row;
+		row.asynchronous = true;
+		insert_history(rel, &row, facts, HEAP_INSERT_FROZEN);
+		XLogFlush(XactLastRecEnd);
+	}
+	UnlockPage(rel, 0, ExclusiveLock);
+	UnlockRelation(rel, RowExclusiveLock);
+	read_history(rel, facts, snapshot, reading);
+}
+
+/* Is what this backend remembers true, and of use to this snapshot? */
+static bool
+use_remembered(CounterTable *table, Snapshot snapshot)
+{
+	if (!remembered ||
+		remembered_facts.counter_oid != RelationGetRelid(table->heap) ||
+		!TransactionIdPrecedes(remembered_reading.newest, snapshot->xmin))
+		return false;
+	if (!remembered_in_recovery)
+		return true;
+	return RecoveryInProgress() &&
+		compat_timeline() == remembered_facts.timeline;
+}
+
+static void
+remember(Relation rel, const Facts *facts, const Reading *reading,
+		 uint64 invalidations_before)
+{
+	if (!reading->settled || !reading->matches ||
+		invalidations != invalidations_before)
+		return;
+	remembered_in_recovery = RecoveryInProgress();
+	remembered_facts = *facts;
+	remembered_reading = *reading;
+	remembered = true;
+}
+
+/* Read the history table, and note the history if it is new. */
+static void
+look_at_history(CounterTable *table, Snapshot snapshot, Facts *facts,
+				Reading *reading)
+{
+	Oid			oid = extension_relation("history");
+	Relation	rel = OidIsValid(oid) ?
+		try_relation_open(oid, AccessShareLock) : NULL;
+	uint64		invalidations_before;
+
+	remembered_oid = oid;		/* what to watch invalidations of */
+	invalidations_before = invalidations;
+	get_facts(table, facts);
+	memset(reading, 0, sizeof(Reading));
+	if (rel == NULL)
+		return;
+
+	read_history(rel, facts, snapshot, reading);
+	if (!reading->matches || lost_commits(&reading->row))
+	{
+		if (can_write())
+			note_history(rel, facts, snapshot, false, reading);
+		else
+			reading->matches = false;
+	}
+	remember(rel, facts, reading, invalidations_before);
+	relation_close(rel, AccessShareLock);
+}
+
+/* The history that the counters are in, as the snapshot sees them. */
+void
+epoch_read(CounterTable *table, Snapshot snapshot, History *history)
+{
+	Facts		facts;
+	Reading		reading;
+
+	if (use_remembered(table, snapshot))
+	{
+		facts = remembered_facts;
+		reading = remembered_reading;
+	}
+	else
+		look_at_history(table, snapshot, &facts, &reading);
+
+	history->origin = reading.row.origin;
+	if (!reading.matches && reading.found)
+		history->origin = provisional_origin(&reading.row, &facts);
+	history->fingerprint =
+		hash_bytes_extended((const unsigned char *) &facts, sizeof(facts),
+							(uint64) reading.row.incarnation);
+}
+
+int64
+epoch_origin(CounterTable *table, Snapshot snapshot)
+{
+	History		history;
+
+	if (use_remembered(table, snapshot))
+		return remembered_reading.row.origin;
+	epoch_read(table, snapshot, &history);
+	return history.origin;
+}
+
+static void
+note_asynchronous(CounterTable *table, Snapshot snapshot)
+{
+	Relation	rel = extension_open("history", AccessShareLock);
+	Facts		facts;
+	Reading		reading;
+
+	if (rel == NULL)
+		return;
+	get_facts(table, &facts);
+	note_history(rel, &facts, snapshot, true, &reading);
+	remembered = false;
+	relation_close(rel, AccessShareLock);
+}
+
+/*
+ * Counters are about to move: the history must have been noted, and that a
+ * crash may lose this commit, if so.  Most often this backend remembers that
+ * it has, and no snapshot is taken.
+ */
+void
+epoch_before_bump(CounterTable *table, bool prepare)
+{
+	bool		asynchronous = !prepare &&
+		synchronous_commit == SYNCHRONOUS_COMMIT_OFF;
+	bool		noted = remembered && !remembered_in_recovery &&
+		remembered_facts.counter_oid == RelationGetRelid(table->heap);
+
+	if (noted && (!asynchronous || remembered_reading.row.asynchronous))
+		return;
+	PushActiveSnapshot(GetLatestSnapshot());
+	(void) epoch_origin(table, GetActiveSnapshot());
+	if (asynchronous && !(remembered && remembered_reading.row.asynchronous))
+		note_asynchronous(table, GetActiveSnapshot());
+	PopActiveSnapshot();
+}
+
+/* Begin a new history when this transaction commits. */
+static void
+begin_at_commit(void)
+{
+	Oid			oid = extension_relation("history");
+	Relation	rel = OidIsValid(oid) ?
+		try_relation_open(oid, RowExclusiveLock) : NULL;
+	CounterTable table;
+	Facts		facts;
+	Reading		reading;
+	HistoryForm row;
+
+	if (rel == NULL || !counter_open(&table, AccessShareLock))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("cache_notify is not installed in this database"),
+				 errhint("Run CREATE EXTENSION cache_notify.")));
+	get_facts(&table, &facts);
+	CommandCounterIncrement();	/* see the rows that fired the trigger */
+	read_history(rel, &facts, GetLatestSnapshot(), &reading);
+	begin_history(&reading, &facts, &row);
+	insert_history(rel, &row, &facts, 0);
+	CacheInvalidateRelcacheByRelid(oid);
+	counter_close(&table, AccessShareLock);
+	relation_close(rel, NoLock);
+}
+
+/* new_history() returns void */
+Datum
+cache_notify_new_history(PG_FUNCTION_ARGS)
+{
+	PreventCommandIfReadOnly("new_history()");
+	PreventCommandIfParallelMode("new_history()");
+	begin_at_commit();
+	PG_RETURN_VOID();
+}
+
+/* Trigger on version_counter: somebody loads a dump or edits counters. */
+Datum
+cache_notify_counters_edited(PG_FUNCTION_ARGS)
+{
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("counters_edited() must be called as a trigger")));
+	begin_at_commit();
+	return PointerGetDatum(NULL);
+}
+
+/* version_origin() returns bigint */
+Datum
+cache_notify_version_origin(PG_FUNCTION_ARGS)
+{
+	CounterTable table;
+	int64		origin;
+
+	if (!counter_open(&table, AccessShareLock))
+		PG_RETURN_NULL();
+	origin = epoch_origin(&table, GetActiveSnapshot());
+	counter_close(&table, AccessShareLock);
+	PG_RETURN_INT64(origin);
+}

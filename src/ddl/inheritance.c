@@ -1,0 +1,239 @@
+/*-------------------------------------------------------------------------
+ *
+ * inheritance.c
+ *	  The triggers of partitions and other child tables.
+ *
+ * The rows of a child are the parent's as well.  The server clones a row
+ * trigger of a partitioned table to its partitions, and nothing else: not a
+ * statement trigger, which TRUNCATE of a partition needs, and nothing to a
+ * child that INHERITS.  These get copies whose arguments have
+ * "inherited=true", and lose them when they leave the family.
+ *
+ * What a table should have is worked out in SQL, by inherit_triggers(), which
+ * setup_table_invalidation() calls as well.  Here is what calls it when DDL
+ * changes a family.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "base/cache_notify.h"
+
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/dependency.h"
+#include "catalog/indexing.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
+#include "catalog/pg_proc.h"
+#include "catalog/pg_trigger.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+#include "utils/syscache.h"
+
+/* The tables that a table or partition is a child of. */
+static List *
+parents_of(Oid relid)
+{
+	Relation	pg_inherits = table_open(InheritsRelationId, AccessShareLock);
+	List	   *parents = NIL;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&key, Anum_pg_inherits_inhrelid, BTEqualStrategyNumber,
+				F_OIDEQ, ObjectIdGetDatum(relid));
+	scan = systable_beginscan(pg_inherits, InheritsRelidSeqnoIndexId, true,
+							  NULL, 1, &key);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+		parents = lappend_oid(parents,
+							  ((Form_pg_inherits) GETSTRUCT(tuple))->inhparent);
+	systable_endscan(scan);
+	table_close(pg_inherits, AccessShareLock);
+	return parents;
+}
+
+/* Does a parent's watch ask for what was inherited from it? */
+bool
+is_asked_for(const Watch *watch)
+{
+	ListCell   *lc;
+
+	foreach(lc, parents_of(watch->relation))
+	{
+		if (relation_feeds(lfirst_oid(lc), watch->domain))
+			return true;
+	}
+	return false;
+}
+
+/* Is a table watched for this domain by itself, not because a parent is? */
+static bool
+watched_by_itself(Oid relid, const char *domain)
+{
+	ListCell   *lc;
+
+	foreach(lc, watches_of_relation(relid, WATCH_NOW))
+	{
+		Watch	   *watch = lfirst(lc);
+
+		if (!watch->is_row && !watch->inherited && watch->domain != NULL &&
+			strcmp(watch->domain, domain) == 0)
+			return true;
+	}
+	return false;
+}
+
+static Oid
+find_watched_ancestor(Oid relid, const char *domain)
+{
+	ListCell   *lc;
+
+	if (watched_by_itself(relid, domain))
+		return relid;
+	foreach(lc, parents_of(relid))
+	{
+		Oid			ancestor = find_watched_ancestor(lfirst_oid(lc), domain);
+
+		if (OidIsValid(ancestor))
+			return ancestor;
+	}
+	return InvalidOid;
+}
+
+/* The table that setup_table_invalidation() was called for, of which this one is a part. */
+Oid
+watched_ancestor(Oid relid, const char *domain)
+{
+	Oid			ancestor = find_watched_ancestor(relid, domain);
+
+	return OidIsValid(ancestor) ? ancestor : relid;
+}
+
+/* Is there anything to do for a table whose parents have changed? */
+static bool
+has_family(Oid relid)
+{
+	ListCell   *lc;
+
+	if (watches_of_relation(relid, WATCH_NOW) != NIL)
+		return true;
+	foreach(lc, parents_of(relid))
+	{
+		if (watches_of_relation(lfirst_oid(lc), WATCH_NOW) != NIL)
+			return true;
+	}
+	return false;
+}
+
+static void
+call_inherit_triggers(Oid relid)
+{
+	Oid			types[1] = {REGCLASSOID};
+	Datum		values[1] = {ObjectIdGetDatum(relid)};
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	if (SPI_execute_with_args("SELECT " EXTENSION_SCHEMA ".inherit_triggers($1)",
+							  1, types, values, NULL, false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "inherit_triggers() failed");
+	SPI_finish();
+}
+
+static Oid
+owner_of_function(Oid function)
+{
+	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+	Oid			owner = GetUserId();
+
+	if (HeapTupleIsValid(tuple))
+	{
+		owner = ((Form_pg_proc) GETSTRUCT(tuple))->proowner;
+		ReleaseSysCache(tuple);
+	}
+	return owner;
+}
+
+/*
+ * Give a child table the triggers that its parents' watches ask for, and take
+ * away what they no longer do.  Runs as the owner of the function: whoever
+ * may make a table a child of another need not know of us.  False, and a
+ * warning, if it failed.
+ */
+bool
+inherit_triggers(Oid relid, Oid function)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner resowner = CurrentResourceOwner;
+	Oid			user;
+	int			sec_context;
+	volatile bool done = true;
+
+	if (get_rel_persistence(relid) == RELPERSISTENCE_TEMP || !has_family(relid))
+		return true;
+
+	GetUserIdAndSecContext(&user, &sec_context);
+	BeginInternalSubTransaction(NULL);
+	PG_TRY();
+	{
+		SetUserIdAndSecContext(owner_of_function(function),
+							   sec_context | SECURITY_LOCAL_USERID_CHANGE);
+		call_inherit_triggers(relid);
+		SetUserIdAndSecContext(user, sec_context);
+		ReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = resowner;
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = resowner;
+		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED ||
+			error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN)
+			ReThrowError(error);
+		ereport(WARNING,
+				(errcode(error->sqlerrcode),
+				 errmsg("could not set up the triggers of \"%s\": %s",
+						get_rel_name(relid), error->message),
+				 errhint("See cache_notify.v_invalidation_status.")));
+		done = false;
+	}
+	PG_END_TRY();
+	return done;
+}
+
+/*
+ * The server is about to clone the parent's row trigger to a table that is
+ * watched for the same domain by itself, and would find the name taken.
+ */
+void
+make_way_for_clones(Oid parent, Oid child)
+{
+	ListCell   *lc,
+			   *lc2;
+
+	foreach(lc, watches_of_relation(parent, WATCH_NOW))
+	{
+		foreach(lc2, watches_of_relation(child, WATCH_NOW))
+		{
+			Watch	   *theirs = lfirst(lc);
+			Watch	   *own = lfirst(lc2);
+			ObjectAddress address = {TriggerRelationId, own->trigger, 0};
+
+			if (theirs->is_row && own->is_row && !own->is_clone &&
+				strcmp(theirs->name, own->name) == 0)
+				performDeletion(&address, DROP_RESTRICT,
+								PERFORM_DELETION_INTERNAL);
+		}
+	}
+}

@@ -1,0 +1,197 @@
+/*-------------------------------------------------------------------------
+ *
+ * schema_effect.c
+ *	  Which domains it concerns that a relation, a type, a policy, a schema or
+ *	  a definition has changed.
+ *
+ * schema_event.c knows what a command did; the functions here add the domains
+ * to its SchemaEvent, which bumps each of them once.
+ *
+ * Locking: AccessShareLock on the catalogs that are read.  The relations were
+ * locked by the command.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "base/cache_notify.h"
+
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "catalog/indexing.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_depend.h"
+#include "catalog/pg_inherits.h"
+#include "catalog/pg_policy.h"
+#include "catalog/pg_proc.h"
+#include "catalog/pg_type.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+
+#include "change/schema.h"
+
+void
+add_domain(SchemaEvent *event, const char *name)
+{
+	if (name != NULL)
+		event->domains = list_append_unique_ptr(event->domains,
+												domain_lookup(name));
+}
+
+void
+add_watches(SchemaEvent *event, List *watches)
+{
+	ListCell   *lc;
+
+	foreach(lc, watches)
+		add_domain(event, ((Watch *) lfirst(lc))->domain);
+}
+
+/*
+ * A watch is removed, or replaced by one of another domain or channel: what
+ * is cached because of it must go now, and has no later chance.
+ */
+void
+add_former(SchemaEvent *event, Watch *watch)
+{
+	if (watch->domain == NULL)
+		return;
+	add_domain(event, watch->domain);
+	event->former = lappend(event->former, watch);
+}
+
+/* What a relation returns has changed. */
+void
+relation_changed(SchemaEvent *event, Oid relid)
+{
+	if (OidIsValid(relid))
+		add_watches(event, watches_of_relation(relid, WATCH_NOW));
+}
+
+/* What a view or function returns has changed. */
+void
+definition_changed(SchemaEvent *event, Oid objid)
+{
+	add_domain(event, definition_domain(objid));
+}
+
+void
+view_changed(SchemaEvent *event, Oid view)
+{
+	definition_changed(event, view);
+	relation_changed(event, view);	/* the domain in its label */
+}
+
+/*
+ * Values of a type read differently, or have other parts: visit the tables
+ * with a column of the type, and types made of it.
+ */
+void
+type_changed(SchemaEvent *event, Oid type, List **seen)
+{
+	Relation	pg_depend;
+	ScanKeyData keys[2];
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	if (!OidIsValid(type) || list_member_oid(*seen, type))
+		return;
+	*seen = lappend_oid(*seen, type);
+	type_changed(event, get_array_type(type), seen);
+
+	pg_depend = table_open(DependRelationId, AccessShareLock);
+	ScanKeyInit(&keys[0], Anum_pg_depend_refclassid, BTEqualStrategyNumber,
+				F_OIDEQ, ObjectIdGetDatum(TypeRelationId));
+	ScanKeyInit(&keys[1], Anum_pg_depend_refobjid, BTEqualStrategyNumber,
+				F_OIDEQ, ObjectIdGetDatum(type));
+	scan = systable_beginscan(pg_depend, DependReferenceIndexId, true, NULL,
+							  2, keys);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_depend depend = (Form_pg_depend) GETSTRUCT(tuple);
+
+		if (depend->classid == TypeRelationId)
+			type_changed(event, depend->objid, seen);
+		else if (depend->classid == RelationRelationId)
+		{
+			relation_changed(event, depend->objid);
+			if (get_rel_relkind(depend->objid) == RELKIND_COMPOSITE_TYPE)
+				type_changed(event, get_rel_type_id(depend->objid), seen);
+		}
+	}
+	systable_endscan(scan);
+	table_close(pg_depend, AccessShareLock);
+}
+
+/* What a relation, whatever its kind, or a tree of tables returns. */
+void
+tree_changed(SchemaEvent *event, Oid relid)
+{
+	char		relkind = get_rel_relkind(relid);
+	List	   *seen = NIL;
+	ListCell   *lc;
+
+	if (relkind == RELKIND_VIEW)
+		view_changed(event, relid);
+	else if (relkind == RELKIND_MATVIEW)
+		relation_changed(event, relid);
+	else if (relkind == RELKIND_COMPOSITE_TYPE)
+		type_changed(event, get_rel_type_id(relid), &seen);
+	else if (relkind == RELKIND_RELATION ||
+			 relkind == RELKIND_PARTITIONED_TABLE ||
+			 relkind == RELKIND_FOREIGN_TABLE)
+		foreach(lc, find_all_inheritors(relid, NoLock, NULL))
+			relation_changed(event, lfirst_oid(lc));
+}
+
+/* Everything in the schema has another name. */
+void
+schema_renamed(SchemaEvent *event, Oid schema)
+{
+	Relation	rel = table_open(RelationRelationId, AccessShareLock);
+	SysScanDesc scan;
+	ScanKeyData key;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&key, Anum_pg_class_relnamespace, BTEqualStrategyNumber,
+				F_OIDEQ, ObjectIdGetDatum(schema));
+	scan = systable_beginscan(rel, InvalidOid, false, NULL, 1, &key);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_class form = (Form_pg_class) GETSTRUCT(tuple);
+
+		if (form->relkind == RELKIND_VIEW)
+			view_changed(event, form->oid);
+		else
+			relation_changed(event, form->oid);
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+
+	rel = table_open(ProcedureRelationId, AccessShareLock);
+	ScanKeyInit(&key, Anum_pg_proc_pronamespace, BTEqualStrategyNumber,
+				F_OIDEQ, ObjectIdGetDatum(schema));
+	scan = systable_beginscan(rel, InvalidOid, false, NULL, 1, &key);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+		definition_changed(event, ((Form_pg_proc) GETSTRUCT(tuple))->oid);
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+}
+
+/* The table of a row security policy, there or just dropped. */
+Oid
+table_of_policy(Oid policy, Snapshot snapshot)
+{
+	Relation	rel = table_open(PolicyRelationId, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	Oid			table = InvalidOid;
+
+	ScanKeyInit(&key, Anum_pg_policy_oid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(policy));
+	scan = systable_beginscan(rel, PolicyOidIndexId, true, snapshot, 1, &key);
+	if (HeapTupleIsValid(tuple = systable_getnext(scan)))
+		table = ((Form_pg_policy) GETSTRUCT(tuple))->polrelid;
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return table;
+}

@@ -1,0 +1,562 @@
+/*-------------------------------------------------------------------------
+ *
+ * schema_event.c
+ *	  The event triggers: DDL that changes what queries return.
+ *
+ * A row trigger does not see ALTER TABLE, ATTACH PARTITION, REFRESH
+ * MATERIALIZED VIEW or DROP.  Each becomes a shared bump of the domains that
+ * the relation feeds, one per command and domain.  Redefining a view or a
+ * function bumps the "definition" domain that its OID falls into, which
+ * domains_of() names for every query that uses it.
+ *
+ * The extension owns three event triggers, all of which call schema_event():
+ *
+ *	  ddl_command_start	makes way for what ALTER TABLE and DROP are about to
+ *						do, and bumps before DETACH ... CONCURRENTLY, whose
+ *						first transaction ends before the command does
+ *	  sql_drop			what was watched, and is no more
+ *	  ddl_command_end	everything else
+ *
+ * table_rewrite is not needed: what rewrites a table, ALTER TABLE or ALTER
+ * TYPE, is seen at its end, and what only moves rows changes nothing.
+ *
+ * A subcommand of ALTER TABLE that is not known to leave every result as it
+ * was counts as a change, so that a new version's inventions are seen.
+ *
+ * schema_effect.c knows which domains a change concerns.
+ *
+ * Nothing here may fail the user's command.  Only making the triggers of a
+ * new child table runs SQL; it does so in a subtransaction, and what goes
+ * wrong there becomes a warning, which v_invalidation_status repeats.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "base/cache_notify.h"
+
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
+#include "catalog/pg_policy.h"
+#include "catalog/pg_proc.h"
+#include "catalog/pg_trigger.h"
+#include "catalog/pg_type.h"
+#include "commands/event_trigger.h"
+#include "commands/trigger.h"
+#include "executor/executor.h"
+#include "nodes/execnodes.h"
+#include "storage/lmgr.h"
+#include "tcop/deparse_utility.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/tuplestore.h"
+
+#include "change/schema.h"
+
+PG_FUNCTION_INFO_V1(cache_notify_schema_event);
+
+static void
+bump_domains(SchemaEvent *event)
+{
+	ListCell   *lc;
+
+	foreach(lc, event->domains)
+		change_set_bump(change_set_key(lfirst(lc), NULL, 0));
+	foreach(lc, event->former)
+		route_remember(lfirst(lc));
+}
+
+/* A table has become a child of others, or ceased to be. */
+static void
+parents_changed(SchemaEvent *event, Oid relid)
+{
+	if (OidIsValid(relid) && !inherit_triggers(relid, event->function))
+		relation_changed(event, relid);
+}
+
+static Oid
+existing_relation(RangeVar *name)
+{
+	return RangeVarGetRelid(name, NoLock, true);
+}
+
+/* ------------------------------------------------------------- ALTER TABLE */
+
+/* Does this kind of subcommand leave every result as it was? */
+static bool
+is_harmless(AlterTableType subtype)
+{
+	switch (subtype)
+	{
+		case AT_ColumnDefault:
+		case AT_CookedColumnDefault:
+		case AT_DropNotNull:
+		case AT_SetNotNull:
+		case AT_SetStatistics:
+		case AT_SetOptions:
+		case AT_ResetOptions:
+		case AT_SetStorage:
+		case AT_SetCompression:
+		case AT_DropColumn:		/* is seen as a dropped object */
+		case AT_AddIndex:
+		case AT_ReAddIndex:
+		case AT_AddConstraint:
+		case AT_ReAddConstraint:
+		case AT_AlterConstraint:
+		case AT_ValidateConstraint:
+		case AT_AddIndexConstraint:
+		case AT_DropConstraint:
+		case AT_ReAddComment:
+		case AT_ReAddStatistics:
+		case AT_ClusterOn:
+		case AT_DropCluster:
+		case AT_SetLogged:
+		case AT_SetUnLogged:
+		case AT_SetTableSpace:
+		case AT_SetRelOptions:
+		case AT_ResetRelOptions:
+		case AT_ReplaceRelOptions:
+		case AT_EnableTrig:		/* see firing_changed() */
+		case AT_EnableAlwaysTrig:
+		case AT_EnableReplicaTrig:
+		case AT_DisableTrig:
+		case AT_EnableTrigAll:
+		case AT_DisableTrigAll:
+		case AT_EnableTrigUser:
+		case AT_DisableTrigUser:
+		case AT_EnableRule:
+		case AT_EnableAlwaysRule:
+		case AT_EnableReplicaRule:
+		case AT_DisableRule:
+		case AT_ReplicaIdentity:
+		case AT_AddIdentity:
+		case AT_SetIdentity:
+		case AT_DropIdentity:
+			return true;
+		default:
+			return compat_is_harmless_subcommand(subtype);
+	}
+}
+
+static bool
+arranges_firing(AlterTableType subtype)
+{
+	return subtype == AT_EnableTrig || subtype == AT_EnableAlwaysTrig ||
+		subtype == AT_EnableReplicaTrig || subtype == AT_EnableTrigAll ||
+		subtype == AT_EnableTrigUser || subtype == AT_DisableTrig ||
+		subtype == AT_DisableTrigAll || subtype == AT_DisableTrigUser;
+}
+
+/*
+ * A trigger of ours that is disabled no longer sees changes, and what changed
+ * before one was enabled it has not seen.
+ */
+static void
+firing_changed(SchemaEvent *event, Oid relid)
+{
+	ListCell   *lc,
+			   *lc2;
+
+	foreach(lc, find_all_inheritors(relid, NoLock, NULL))
+	{
+		foreach(lc2, watches_of_relation(lfirst_oid(lc), WATCH_NOW))
+		{
+			Watch	   *watch = lfirst(lc2);
+
+			if (OidIsValid(watch->trigger) && trigger_firing_changed(watch))
+				add_domain(event, watch->domain);
+		}
+	}
+}
+
+static void
+alter_table_subcommand(SchemaEvent *event, Oid relid, AlterTableCmd *cmd)
+{
+	switch (cmd->subtype)
+	{
+		case AT_AttachPartition:
+		case AT_DetachPartition:
+		case AT_DetachPartitionFinalize:
+			relation_changed(event, relid);
+			parents_changed(event,
+							existing_relation(((PartitionCmd *) cmd->def)->name));
+			break;
+		case AT_AddInherit:
+		case AT_DropInherit:
+			relation_changed(event, existing_relation((RangeVar *) cmd->def));
+			parents_changed(event, relid);
+			break;
+		default:
+			if (arranges_firing(cmd->subtype))
+				firing_changed(event, relid);
+			else if (!is_harmless(cmd->subtype))
+				tree_changed(event, relid);
+			break;
+	}
+}
+
+static void
+alter_table(SchemaEvent *event, CollectedCommand *command)
+{
+	Oid			relid = command->d.alterTable.objectId;
+	char		relkind = get_rel_relkind(relid);
+	ListCell   *lc;
+
+	if (relkind == RELKIND_COMPOSITE_TYPE || relkind == RELKIND_VIEW)
+		tree_changed(event, relid);
+	else if (relkind != RELKIND_INDEX && relkind != RELKIND_PARTITIONED_INDEX)
+	{
+		foreach(lc, command->d.alterTable.subcmds)
+		{
+			CollectedATSubcmd *subcmd = lfirst(lc);
+
+			if (IsA(subcmd->parsetree, AlterTableCmd))
+				alter_table_subcommand(event, relid,
+									   (AlterTableCmd *) subcmd->parsetree);
+		}
+	}
+}
+
+/* --------------------------------------------------------- other commands */
+
+/* A column's name is part of what its table returns. */
+static void
+rename_column(SchemaEvent *event, Oid relid, RenameStmt *stmt)
+{
+	ListCell   *lc;
+
+	tree_changed(event, relid);
+	if (get_rel_relkind(relid) != RELKIND_VIEW)
+		foreach(lc, find_all_inheritors(relid, NoLock, NULL))
+			watches_rename_column(lfirst_oid(lc), stmt->subname, stmt->newname);
+}
+
+/* Tables made OF a type have its attributes for columns. */
+static void
+rename_attribute(SchemaEvent *event, Oid relid, RenameStmt *stmt)
+{
+	List	   *seen = NIL;
+	List	   *domains = event->domains;
+	ListCell   *lc;
+	Relation	pg_class;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	ScanKeyData key;
+
+	type_changed(event, get_rel_type_id(relid), &seen);
+	if (event->domains == domains)
+		return;					/* no watched table has to do with it */
+	pg_class = table_open(RelationRelationId, AccessShareLock);
+	ScanKeyInit(&key, Anum_pg_class_reloftype, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(get_rel_type_id(relid)));
+	scan = systable_beginscan(pg_class, InvalidOid, false, NULL, 1, &key);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+		foreach(lc, find_all_inheritors(((Form_pg_class) GETSTRUCT(tuple))->oid,
+										NoLock, NULL))
+			watches_rename_column(lfirst_oid(lc), stmt->subname, stmt->newname);
+	systable_endscan(scan);
+	table_close(pg_class, AccessShareLock);
+}
+
+static void
+rename_object(SchemaEvent *event, ObjectAddress address, RenameStmt *stmt)
+{
+	if (stmt->renameType == OBJECT_SCHEMA)
+		schema_renamed(event, address.objectId);
+	else if (stmt->renameType == OBJECT_COLUMN)
+		rename_column(event, address.objectId, stmt);
+	else if (stmt->renameType == OBJECT_ATTRIBUTE)
+		rename_attribute(event, address.objectId, stmt);
+	else if (address.classId == RelationRelationId)
+		tree_changed(event, address.objectId);
+	else if (address.classId == ProcedureRelationId)
+		definition_changed(event, address.objectId);
+}
+
+static bool
+domain_has_versions(const char *domain)
+{
+	CounterTable table;
+	bool		result;
+
+	if (!counter_open(&table, AccessShareLock))
+		return false;
+	result = counter_domain_exists(&table, domain);
+	counter_close(&table, AccessShareLock);
+	return result;
+}
+
+/*
+ * A domain with a history is fed by a table that may have changed unseen.  If
+ * nothing fed it so far, it went to the default channel.
+ */
+static void
+feeding_begins(SchemaEvent *event, const Watch *watch)
+{
+	if (watch->domain != NULL && domain_has_versions(watch->domain))
+		add_former(event, watch_without_options(watch->domain));
+}
+
+/*
+ * A table is watched, by setup_table_invalidation(), from a dump, or by hand,
+ * or differently from before: then perhaps less of it counts.
+ */
+static void
+trigger_created(SchemaEvent *event, Oid trigger)
+{
+	Watch	   *watch = watch_of_trigger(trigger, WATCH_NOW);
+	Watch	   *before = watch_of_trigger(trigger, WATCH_REMOVED);
+	bool		same;
+
+	if (watch == NULL && before == NULL)
+		return;
+	announce_configuration();
+	same = watch != NULL && before != NULL && same_watch(watch, before);
+	if (before != NULL && !same && !before->is_row && !before->inherited)
+		add_former(event, before);
+	if (watch != NULL && !watch->is_row && !watch->inherited &&
+		(before == NULL || !same_domain(watch, before)))
+		feeding_begins(event, watch);
+}
+
+/* The same for the label of a view, which has no other Watches. */
+static void
+label_set(SchemaEvent *event, ObjectAddress address)
+{
+	List	   *now = watches_of_relation(address.objectId, WATCH_NOW);
+	Watch	   *watch = now != NIL ? linitial(now) : NULL;
+	bool		same_as_before = false;
+	ListCell   *lc;
+
+	if (address.classId != RelationRelationId)
+		return;
+	announce_configuration();
+	foreach(lc, watches_of_relation(address.objectId, WATCH_REMOVED))
+	{
+		if (watch == NULL || !same_watch(watch, lfirst(lc)))
+			add_former(event, lfirst(lc));
+		same_as_before |= watch != NULL && same_domain(watch, lfirst(lc));
+	}
+	if (watch != NULL && !same_as_before)
+		feeding_begins(event, watch);
+}
+
+/*
+ * A table is watched no longer.  Nobody should drop a row trigger alone, or
+ * one that is there because of a parent's, but then changes go unseen, too.
+ */
+static void
+trigger_dropped(SchemaEvent *event, Oid trigger)
+{
+	Watch	   *watch = watch_of_trigger(trigger, WATCH_REMOVED);
+
+	if (watch == NULL)
+		return;
+	announce_configuration();
+	if (watch->inherited ? is_asked_for(watch) :
+		watch->is_row && !watch->is_clone &&
+		relation_feeds(watch->relation, watch->domain))
+		add_domain(event, watch->domain);
+	if (!watch->is_row && !watch->inherited)
+		add_former(event, watch);
+}
+
+static void
+table_created(SchemaEvent *event, Oid relid, CreateStmt *stmt)
+{
+	if (stmt->inhRelations != NIL)
+		parents_changed(event, relid);
+}
+
+static void
+simple_command(SchemaEvent *event, ObjectAddress address, Node *parsetree)
+{
+	List	   *seen = NIL;
+
+	if (!OidIsValid(address.objectId))
+		return;					/* IF NOT EXISTS, and it did */
+	switch (nodeTag(parsetree))
+	{
+		case T_CreateStmt:
+		case T_CreateForeignTableStmt:
+			table_created(event, address.objectId, (CreateStmt *) parsetree);
+			break;
+		case T_RenameStmt:
+			rename_object(event, address, (RenameStmt *) parsetree);
+			break;
+		case T_AlterObjectSchemaStmt:
+		case T_AlterOwnerStmt:
+		case T_AlterFunctionStmt:
+		case T_RefreshMatViewStmt:
+			if (address.classId == RelationRelationId)
+				tree_changed(event, address.objectId);
+			else if (address.classId == ProcedureRelationId)
+				definition_changed(event, address.objectId);
+			break;
+		case T_CreatePolicyStmt:
+		case T_AlterPolicyStmt:
+			relation_changed(event, table_of_policy(address.objectId, NULL));
+			break;
+		case T_ViewStmt:
+			if (view_was_replaced(address.objectId))
+				view_changed(event, address.objectId);
+			break;
+		case T_CreateFunctionStmt:
+		case T_DefineStmt:
+			if (address.classId == ProcedureRelationId &&
+				function_was_replaced(address.objectId))
+				definition_changed(event, address.objectId);
+			break;
+		case T_AlterEnumStmt:
+			if (((AlterEnumStmt *) parsetree)->oldVal != NULL)
+				type_changed(event, address.objectId, &seen);
+			break;
+		case T_CreateTrigStmt:
+			trigger_created(event, address.objectId);
+			break;
+		case T_SecLabelStmt:
+			label_set(event, address);
+			break;
+		default:
+			break;
+	}
+}
+
+/* ------------------------------------------------------------- the events */
+
+/* Visit the rows that one of the server's event trigger functions returns. */
+void
+visit_event_rows(Oid function, EventRowVisitor visit, void *arg)
+{
+	LOCAL_FCINFO(fcinfo, 0);
+	FmgrInfo	flinfo;
+	ReturnSetInfo result = {.type = T_ReturnSetInfo};
+	TupleTableSlot *slot;
+
+	fmgr_info(function, &flinfo);
+	result.econtext = CreateStandaloneExprContext();
+	result.allowedModes = SFRM_Materialize;
+	result.returnMode = SFRM_ValuePerCall;
+	InitFunctionCallInfoData(*fcinfo, &flinfo, 0, InvalidOid, NULL,
+							 (Node *) &result);
+	(void) FunctionCallInvoke(fcinfo);
+
+	slot = MakeSingleTupleTableSlot(result.setDesc, &TTSOpsMinimalTuple);
+	while (tuplestore_gettupleslot(result.setResult, true, false, slot))
+		visit(slot, arg);
+	ExecDropSingleTupleTableSlot(slot);
+	tuplestore_end(result.setResult);
+	FreeExprContext(result.econtext, true);
+}
+
+static void
+visit_command(TupleTableSlot *slot, void *arg)
+{
+	SchemaEvent *event = arg;
+	bool		isnull;
+	CollectedCommand *command = (CollectedCommand *)
+		DatumGetPointer(slot_getattr(slot, Anum_ddl_command, &isnull));
+
+	if (command->type == SCT_AlterTable)
+		alter_table(event, command);
+	else if (command->type == SCT_Simple)
+		simple_command(event, command->d.simple.address, command->parsetree);
+}
+
+static void
+visit_dropped(TupleTableSlot *slot, void *arg)
+{
+	SchemaEvent *event = arg;
+	bool		isnull;
+	Oid			class = DatumGetObjectId(slot_getattr(slot, Anum_dropped_classid, &isnull));
+	Oid			objid = DatumGetObjectId(slot_getattr(slot, Anum_dropped_objid, &isnull));
+	int			subid = DatumGetInt32(slot_getattr(slot, Anum_dropped_objsubid, &isnull));
+	ListCell   *lc;
+
+	if (DatumGetBool(slot_getattr(slot, Anum_dropped_temporary, &isnull)))
+		return;
+	if (class == RelationRelationId && subid != 0)
+		tree_changed(event, objid);
+	else if (class == RelationRelationId)
+	{
+		foreach(lc, watches_of_relation(objid, WATCH_REMOVED))
+		{
+			announce_configuration();
+			add_former(event, lfirst(lc));
+		}
+		if (view_was_replaced(objid))
+			definition_changed(event, objid);
+	}
+	else if (class == ProcedureRelationId)
+		definition_changed(event, objid);
+	else if (class == PolicyRelationId)
+		relation_changed(event, table_of_policy(objid, SnapshotAny));
+	else if (class == TriggerRelationId)
+		trigger_dropped(event, objid);
+}
+
+static void
+attach_starts(Oid parent, RangeVar *child)
+{
+	Oid			relid;
+
+	if (watches_of_relation(parent, WATCH_NOW) == NIL)
+		return;
+	relid = existing_relation(child);
+	if (!OidIsValid(relid) || watches_of_relation(relid, WATCH_NOW) == NIL ||
+		!compat_owns_relation(parent) || !compat_owns_relation(relid))
+		return;					/* nothing to do, or it will be refused */
+	/* The locks that ATTACH takes, in its order. */
+	LockRelationOid(parent, ShareUpdateExclusiveLock);
+	LockRelationOid(relid, AccessExclusiveLock);
+	if (relid == existing_relation(child))
+		make_way_for_clones(parent, relid);
+}
+
+static void
+command_starts(SchemaEvent *event, Node *parsetree)
+{
+	AlterTableStmt *stmt = (AlterTableStmt *) parsetree;
+	ListCell   *lc;
+
+	if (IsA(parsetree, DropStmt))
+		extension_drop_starts((DropStmt *) parsetree);
+	if (!IsA(parsetree, AlterTableStmt))
+		return;
+	foreach(lc, stmt->cmds)
+	{
+		AlterTableCmd *cmd = lfirst(lc);
+
+		if (!IsA(cmd, AlterTableCmd))
+			continue;
+		if (cmd->subtype == AT_DetachPartition &&
+			((PartitionCmd *) cmd->def)->concurrent)
+			relation_changed(event, existing_relation(stmt->relation));
+		else if (cmd->subtype == AT_AttachPartition)
+			attach_starts(existing_relation(stmt->relation),
+						  ((PartitionCmd *) cmd->def)->name);
+	}
+}
+
+/* Event trigger of all three events. */
+Datum
+cache_notify_schema_event(PG_FUNCTION_ARGS)
+{
+	EventTriggerData *trigdata = (EventTriggerData *) fcinfo->context;
+	SchemaEvent event = {0};
+
+	if (!CALLED_AS_EVENT_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_EVENT_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("schema_event() must be called as an event trigger")));
+	event.function = fcinfo->flinfo->fn_oid;
+	if (strcmp(trigdata->event, "ddl_command_start") == 0)
+		command_starts(&event, trigdata->parsetree);
+	else if (strcmp(trigdata->event, "sql_drop") == 0)
+		visit_event_rows(F_PG_EVENT_TRIGGER_DROPPED_OBJECTS, visit_dropped, &event);
+	else
+		visit_event_rows(F_PG_EVENT_TRIGGER_DDL_COMMANDS, visit_command, &event);
+	bump_domains(&event);
+	PG_RETURN_NULL();
+}

@@ -1,0 +1,318 @@
+/*-------------------------------------------------------------------------
+ *
+ * delivery.c
+ *	  Choose the lanes by which listeners hear of a transaction's changes.
+ *
+ *	  commit	NOTIFY from the committing transaction (notify.c)
+ *	  worker	a background worker sends it after the commit (worker.c)
+ *	  wal		a logical message in the WAL (notify.c)
+ *	  auto		worker where it can run, else commit
+ *
+ * Two lanes at the same time.  The commit lane's versions are exact only
+ * among transactions of that lane, and a session may use it while others use
+ * the worker: the setting has just been changed, or no worker could be
+ * started.  Then the listeners' last word must come from someone who sees
+ * both, so a transaction of the commit lane leaves its keys to a worker that
+ * is there as well.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "base/cache_notify.h"
+
+#include "access/xact.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/varlena.h"
+
+#include "base/fault.h"
+#include "change/schema.h"
+
+#define LANE_COMMIT	0x01
+#define LANE_WORKER	0x02
+#define LANE_WAL	0x04
+
+static char *delivery_setting;
+static int	delivery_lanes;
+
+/* What this transaction does once it has committed. */
+static bool post_commit = false;
+static SharedDatabase *pinned_database = NULL;
+static List *committed_keys = NIL;
+static bool owed_at_commit = false; /* the worker, or we, are to look for it */
+
+/* The transaction whose events the worker has already, if it commits. */
+static TransactionId added_events = InvalidTransactionId;
+
+static const struct
+{
+	const char *name;
+	int			lane;
+}			lanes[] = {
+	{"auto", LANE_WORKER},
+	{"commit", LANE_COMMIT},
+	{"worker", LANE_WORKER},
+	{"wal", LANE_WAL},
+	{"off", 0}
+};
+
+static bool
+check_delivery(char **newval, void **extra, GucSource source)
+{
+	char	   *copy = pstrdup(*newval);
+	List	   *names;
+	ListCell   *lc;
+	int			chosen = 0;
+	int		   *result;
+
+	if (!SplitIdentifierString(copy, ',', &names) || names == NIL)
+	{
+		GUC_check_errdetail("List syntax is invalid.");
+		return false;
+	}
+	foreach(lc, names)
+	{
+		const char *name = lfirst(lc);
+		int			i;
+
+		for (i = 0; i < lengthof(lanes); i++)
+			if (strcmp(name, lanes[i].name) == 0)
+				break;
+		if (i == lengthof(lanes))
+		{
+			GUC_check_errdetail("Unrecognized delivery lane: \"%s\".", name);
+			GUC_check_errhint("Available lanes are auto, commit, worker, wal, off.");
+			return false;
+		}
+		if (lanes[i].lane == 0 && list_length(names) > 1)
+		{
+			GUC_check_errdetail("\"off\" cannot be combined with a lane.");
+			return false;
+		}
+		chosen |= lanes[i].lane;
+	}
+	result = compat_guc_alloc(sizeof(int));
+	*result = chosen;
+	*extra = result;
+	return true;
+}
+
+static void
+assign_delivery(const char *newval, void *extra)
+{
+	delivery_lanes = *(int *) extra;
+}
+
+void
+delivery_init(void)
+{
+	DefineCustomStringVariable("cache_notify.delivery",
+							   "How listeners are told of changes: a list of commit, worker and wal, or auto, or off.",
+							   "All sessions of a server use the same lanes.",
+							   &delivery_setting,
+							   "auto",
+							   PGC_SIGHUP, GUC_LIST_INPUT,
+							   check_delivery, assign_delivery, NULL);
+}
+
+/* Is delivering up to the worker, by the setting? */
+bool
+delivery_by_worker(void)
+{
+	return (delivery_lanes & LANE_WORKER) != 0;
+}
+
+/* A worker to leave the keys to, if it is to deliver them and can be had. */
+static void
+pin_worker(void)
+{
+	Assert(pinned_database == NULL);
+	if (delivery_by_worker())
+		pinned_database = worker_begin_commit();
+}
+
+static bool
+commit_lane_needed(void)
+{
+	return (delivery_lanes & LANE_COMMIT) ||
+		((delivery_lanes & LANE_WORKER) && pinned_database == NULL);
+}
+
+/* The tables' events are not told: their domains' change stands for them. */
+static void
+make_coarse(List *keys)
+{
+	ListCell   *lc;
+
+	foreach(lc, keys)
+		((ChangeKey *) lfirst(lc))->extra.coarse = true;
+}
+
+/* Before the commit: leave the tables' events to the worker. */
+static void
+leave_events(List *keys)
+{
+	List	   *events = table_events();
+	TransactionId xid = GetTopTransactionIdIfAny();
+
+	if (events == NIL)
+		return;
+	if (shared_add_events(pinned_database, events, xid))
+		added_events = xid;
+	else
+		make_coarse(keys);
+}
+
+/* The same for messages, which the worker finds in a table. */
+static void
+leave_messages(List *messages)
+{
+	if (messages == NIL)
+		return;
+	owed_add_messages(messages);
+	owed_at_commit = true;
+}
+
+/* The keys that anybody is told of. */
+static List *
+public_keys(List *keys)
+{
+	ListCell   *lc;
+
+	foreach(lc, keys)
+	{
+		if (is_internal_domain(((ChangeKey *) lfirst(lc))->domain->name))
+			keys = foreach_delete_current(keys, lc);
+	}
+	return keys;
+}
+
+/* Keys for the channels that this transaction takes away. */
+static List *
+former_keys(void)
+{
+	return delivery_lanes & (LANE_COMMIT | LANE_WORKER) ?
+		route_former_keys() : NIL;
+}
+
+/*
+ * Before the commit: deliver what the transaction changed; its counters are
+ * written.  keys is what change_set_pending() returned, and is modified.
+ */
+void
+delivery_pre_commit(CounterTable *table, List *keys)
+{
+	List	   *former = former_keys();
+	List	   *messages = schema_messages();
+
+	keys = public_keys(keys);
+	pin_worker();
+	if (former != NIL)
+	{
+		owed_add(former);
+		owed_at_commit = true;
+		CommandCounterIncrement();	/* for taking it at once */
+	}
+	FAULT_POINT("pinned");
+	if (commit_lane_needed())
+	{
+		if (keys != NIL || messages != NIL || owed_at_commit)
+			notify_at_commit(table, table_events(), keys, messages);
+	}
+	else if (pinned_database != NULL)
+	{
+		leave_events(keys);
+		leave_messages(messages);
+	}
+	if (delivery_lanes & LANE_WAL)
+	{
+		if (keys != NIL)
+			wal_write_keys(table, keys);
+		wal_write_messages(messages);
+	}
+	committed_keys = keys;
+	post_commit = true;
+}
+
+/*
+ * Before PREPARE TRANSACTION.  NOTIFY cannot be prepared, and at COMMIT
+ * PREPARED this backend may be gone: owe it.  A WAL message can be prepared.
+ */
+void
+delivery_pre_prepare(CounterTable *table, List *keys)
+{
+	List	   *messages = schema_messages();
+
+	keys = public_keys(keys);
+	if (delivery_lanes & (LANE_COMMIT | LANE_WORKER))
+	{
+		owed_add(list_concat_copy(keys, former_keys()));
+		owed_add_messages(messages);
+	}
+	if (delivery_lanes & LANE_WAL)
+	{
+		wal_write_keys(table, keys);
+		wal_write_messages(messages);
+	}
+}
+
+/* This transaction committed a prepared one, and delivers what that owed. */
+void
+delivery_owed_at_commit(void)
+{
+	if (delivery_lanes & (LANE_COMMIT | LANE_WORKER))
+		owed_at_commit = true;
+}
+
+/* Is there something to deliver though nothing has changed? */
+bool
+delivery_due(void)
+{
+	return owed_at_commit;
+}
+
+static void
+count_changes(void)
+{
+	int64		bumps = 0;
+	ListCell   *lc;
+
+	foreach(lc, committed_keys)
+		bumps += ((ChangeKey *) lfirst(lc))->bumps;
+	shared_count(pinned_database, bumps, trigger_rows_seen);
+}
+
+/* After the commit, where nothing may fail. */
+void
+delivery_post_commit(void)
+{
+	if (post_commit)
+		FAULT_POINT("post_commit");
+	if (post_commit && shared_available())
+	{
+		if (delivery_lanes & (LANE_COMMIT | LANE_WORKER))
+			shared_add_keys(pinned_database, committed_keys,
+							U64FromFullTransactionId(GetTopFullTransactionIdIfAny()));
+		if (owed_at_commit && pinned_database != NULL)
+			shared_add_owed(pinned_database);
+		count_changes();
+	}
+	added_events = InvalidTransactionId;
+	delivery_reset();
+}
+
+/* The transaction has ended, however it did. */
+void
+delivery_reset(void)
+{
+	if (TransactionIdIsValid(added_events))
+		shared_drop_events(pinned_database, added_events);
+	added_events = InvalidTransactionId;
+	if (pinned_database != NULL)
+		shared_end_commit(pinned_database);
+	pinned_database = NULL;
+	post_commit = false;
+	owed_at_commit = false;
+	committed_keys = NIL;
+	trigger_rows_seen = 0;
+	route_end_transaction();
+}

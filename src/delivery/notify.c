@@ -1,0 +1,277 @@
+/*-------------------------------------------------------------------------
+ *
+ * notify.c
+ *	  Send notifications, or WAL messages.
+ *
+ * PostgreSQL lets only one transaction of the cluster at a time go through
+ * the end of its commit with notifications: PreCommit_Notify() takes an
+ * exclusive lock on "database 0" and keeps it.  A committing transaction of
+ * the commit lane takes the same lock a moment earlier, before the sums are
+ * read.  So whoever notified before it has committed and is in its snapshot,
+ * whoever comes after it is not, and the versions that listeners hear are
+ * exact and in commit order.  The worker, which reports commits of others,
+ * needs the lock only to send.
+ *
+ * A full notification queue would fail the user's commit, so nothing is sent
+ * into it beyond a reserve.  A committing transaction then sends a reset
+ * instead of the single payloads, and when there is no room for that either,
+ * owes the reset (owed.c); the worker waits.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "base/cache_notify.h"
+
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "catalog/pg_database.h"
+#include "commands/async.h"
+#include "storage/lock.h"
+#include "utils/fmgrprotos.h"
+#include "utils/snapmgr.h"
+
+#include "base/fault.h"
+
+/* Bytes of queue that one notification takes beside channel and payload. */
+#define NOTIFICATION_OVERHEAD 24
+
+/* This part of the notification queue is left to others. */
+#define QUEUE_RESERVE	(1.0 / 32)
+
+/* Listeners are told to drop everything rather than fill so much of it. */
+#define MAX_QUEUE_SHARE	0.5
+
+#define WAL_PREFIX		"cache_notify"
+
+/* How much of the queue these messages may take, from 0 to 1 and beyond. */
+static double
+queue_share(List *messages)
+{
+	Size		bytes = 0;
+	ListCell   *lc;
+
+	foreach(lc, messages)
+	{
+		Message    *message = lfirst(lc);
+
+		bytes += strlen(message->channel) + strlen(message->payload) +
+			NOTIFICATION_OVERHEAD;
+	}
+
+	/* A notification does not cross a page, so up to half may be lost. */
+	bytes = 2 * bytes + 2 * BLCKSZ;
+	return (double) bytes / compat_notify_queue_bytes();
+}
+
+/*
+ * Is there room in the notification queue?  The lock on "database 0" must be
+ * held: then nobody else can add to the queue, and the answer stays true.
+ */
+static bool
+queue_has_room(List *messages)
+{
+	LOCAL_FCINFO(fcinfo, 0);
+	double		usage;
+
+	InitFunctionCallInfoData(*fcinfo, NULL, 0, InvalidOid, NULL, NULL);
+	usage = DatumGetFloat8(pg_notification_queue_usage(fcinfo));
+	return queue_share(messages) < 1.0 - usage - QUEUE_RESERVE;
+}
+
+/*
+ * Take the lock that PreCommit_Notify() takes; see above.  False if wait is
+ * false and somebody else has it.
+ */
+static bool
+lock_queue(bool wait)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_OBJECT(tag, InvalidOid, DatabaseRelationId, InvalidOid, 0);
+	return LockAcquire(&tag, AccessExclusiveLock, false, !wait) !=
+		LOCKACQUIRE_NOT_AVAIL;
+}
+
+static void
+send_messages(List *messages)
+{
+	ListCell   *lc;
+
+	foreach(lc, messages)
+	{
+		Message    *message = lfirst(lc);
+
+		if (message->event != NULL)
+			stamp_message(message);
+		Async_Notify(message->channel, message->payload);
+	}
+}
+
+/*
+ * What a snapshot of now says about these keys.  The snapshot sees the
+ * transaction's own counters.
+ */
+static List *
+current_messages(CounterTable *table, List *events, List *keys, bool reset,
+				 XLogRecPtr lsn)
+{
+	List	   *messages;
+
+	if (reset)
+		return reset_messages(table, keys);
+	CommandCounterIncrement();
+	PushActiveSnapshot(GetLatestSnapshot());
+	messages = messages_of(table, events, keys, lsn);
+	PopActiveSnapshot();
+	return messages;
+}
+
+/* Those of the keys that go to a channel that their domain has left. */
+static List *
+former_keys(List *keys)
+{
+	List	   *result = NIL;
+	ListCell   *lc;
+
+	foreach(lc, keys)
+	{
+		if (((ChangeKey *) lfirst(lc))->former != NULL)
+			result = lappend(result, lfirst(lc));
+	}
+	return result;
+}
+
+/*
+ * The commit lane: queue the notifications of what this transaction changed,
+ * its messages, and what others owe.  They go out when it commits.
+ *
+ * From the lock on, no other lock is waited for: whoever has that may be
+ * waiting for ours.  So the routes are read before, and used as they are.
+ */
+void
+notify_at_commit(CounterTable *table, List *events, List *keys, List *ready)
+{
+	Owed		owed;
+	List	   *messages;
+	ListCell   *lc;
+
+	/* Just for what others owe, nobody waits: the next one will see to it. */
+	if (keys == NIL && ready == NIL && !lock_queue(false))
+		return;
+	foreach(lc, keys)
+	{
+		((ChangeKey *) lfirst(lc))->extra.xid =
+			U64FromFullTransactionId(GetTopFullTransactionIdIfAny());
+	}
+	owed = owed_take();
+	keys = list_concat_copy(keys, owed.keys);
+	ready = list_concat_copy(ready, owed.messages);
+	route_load();
+	(void) lock_queue(true);
+	FAULT_POINT("queue_locked");
+
+	messages = list_concat(current_messages(table, events, keys, owed.reset, 0),
+						   ready);
+	if (!queue_has_room(messages))
+	{
+		messages = list_concat(reset_messages(table, keys), ready);
+		if (!queue_has_room(messages))
+		{
+			messages = NIL;
+			owed_add_reset();
+			owed_add(former_keys(keys));
+			owed_add_messages(ready);
+		}
+	}
+	send_messages(messages);
+	FAULT_POINT("queued");
+}
+
+/*
+ * The worker: queue the notifications of what others have committed, or a
+ * reset, and with take_owed of what they owe.  False if the queue is full:
+ * then nothing was queued, and the transaction must be aborted.
+ */
+bool
+notify_committed(CounterTable *table, List *events, List *keys, bool reset,
+				 bool take_owed)
+{
+	Owed		owed = {0};
+	List	   *messages;
+
+	if (take_owed)
+		owed = owed_take();
+	keys = list_concat_copy(keys, owed.keys);
+	route_load();
+	messages = current_messages(table, events, keys, reset || owed.reset,
+								GetXLogInsertRecPtr());
+	messages = list_concat(messages, owed.messages);
+	(void) lock_queue(true);
+	if (!queue_has_room(messages))
+	{
+		/* Do not wait for room that there may never be. */
+		if (queue_share(messages) < MAX_QUEUE_SHARE)
+			return false;
+		messages = list_concat(reset_messages(table, keys), owed.messages);
+		if (!queue_has_room(messages))
+			return false;
+	}
+	send_messages(messages);
+	return true;
+}
+
+/*
+ * The WAL lane: one transactional logical message per key, which logical
+ * decoding hands out in commit order, without any lock.  The version is what
+ * this transaction sees, its own bumps included; concurrent transactions may
+ * report the same one.  Hence xid and bumps: a consumer that drops every
+ * entry whose snapshot did not include xid is never wrong, and one that adds
+ * up the bumps in the order of arrival has the exact version.
+ */
+void
+wal_write_keys(CounterTable *table, List *keys)
+{
+	Snapshot	snapshot;
+	ListCell   *lc;
+	uint64		xid = U64FromFullTransactionId(GetTopFullTransactionId());
+
+	CommandCounterIncrement();
+	snapshot = GetLatestSnapshot();
+	PushActiveSnapshot(snapshot);
+	foreach(lc, keys)
+	{
+		ChangeKey  *key = lfirst(lc);
+		Delivery	delivery = {
+			.domain = key->domain->name,
+			.tenant = key->tenant,
+			.version = counter_version(table, key->domain->name, key->tenant,
+									   snapshot),
+			.bumps = key->bumps,
+			.extra = &key->extra
+		};
+		StringInfoData buf;
+
+		key->extra.xid = xid;
+		initStringInfo(&buf);
+		payload_format(NULL)->write(&buf, &delivery, FIELD_XID);
+		compat_log_message(WAL_PREFIX, buf.data, buf.len);
+	}
+	PopActiveSnapshot();
+}
+
+/*
+ * The same for messages to the listeners of one channel: as they are, with the
+ * channel in the prefix, so that who reads keys does not meet them.
+ */
+void
+wal_write_messages(List *messages)
+{
+	ListCell   *lc;
+
+	foreach(lc, messages)
+	{
+		Message    *message = lfirst(lc);
+
+		compat_log_message(psprintf(WAL_PREFIX ":%s", message->channel),
+						   message->payload, strlen(message->payload));
+	}
+}

@@ -1,0 +1,269 @@
+/*-------------------------------------------------------------------------
+ *
+ * owed.c
+ *	  Deliveries that a transaction could not make itself.
+ *
+ * A prepared transaction cannot send notifications: at COMMIT PREPARED its
+ * backend is long gone.  A transaction that finds the notification queue full
+ * must not fail.  Both write what they owe to cache_notify.owed_delivery, in
+ * the same transaction, so it becomes visible with the change and goes with a
+ * rollback.  Whoever delivers next takes it over.
+ *
+ * A row is a key, or a message that is ready to be sent, or owes a reset:
+ * listeners must drop everything.  A key with a former watch is for the
+ * channel that the domain went to because of it: whoever delivers finds
+ * nothing of that in the catalogs any more.
+ *
+ * Rows are found with a dirty snapshot and deleted without waiting; a row
+ * that somebody else is taking is left to him.  A payload may be long enough
+ * for the TOAST table, which the server lets nobody touch without an active
+ * snapshot, even to delete what is there.  A commit has none of its own.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "base/cache_notify.h"
+
+#include "access/htup_details.h"
+#include "access/relation.h"
+#include "access/xact.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/inval.h"
+#include "utils/snapmgr.h"
+
+#include "base/fault.h"
+
+/* Columns of cache_notify.owed_delivery. */
+#define Anum_owed_domain	1
+#define Anum_owed_tenant_id	2
+#define Anum_owed_channel	3
+#define Anum_owed_payload	4
+#define Anum_owed_former	5
+#define Natts_owed			5
+
+/* A prepared transaction with more keys than this owes a reset instead. */
+#define MAX_OWED_KEYS		1000
+
+static Relation
+open_owed(void)
+{
+	return extension_open("owed_delivery", RowExclusiveLock);
+}
+
+static void
+insert_owed(Relation rel, const char *row[Natts_owed])
+{
+	Datum		values[Natts_owed] = {0};
+	bool		nulls[Natts_owed];
+	HeapTuple	tuple;
+
+	for (int i = 0; i < Natts_owed; i++)
+	{
+		nulls[i] = row[i] == NULL;
+		if (row[i] != NULL)
+			values[i] = CStringGetTextDatum(row[i]);
+	}
+	tuple = heap_form_tuple(RelationGetDescr(rel), values, nulls);
+	PushActiveSnapshot(GetLatestSnapshot());
+	heap_insert(rel, tuple, GetCurrentCommandId(true), 0, NULL);
+	PopActiveSnapshot();
+	heap_freetuple(tuple);
+}
+
+static void
+insert_key(Relation rel, const ChangeKey *key)
+{
+	const char *row[Natts_owed] = {
+		[Anum_owed_domain - 1] = key->domain->name,
+		[Anum_owed_tenant_id - 1] = key->tenant,
+		[Anum_owed_former - 1] = key->former ? watch_as_text(key->former) : NULL
+	};
+
+	insert_owed(rel, row);
+}
+
+static void
+insert_reset(Relation rel)
+{
+	const char *row[Natts_owed] = {0};
+
+	insert_owed(rel, row);
+}
+
+/* This transaction owes the delivery of these ChangeKeys. */
+void
+owed_add(List *keys)
+{
+	Relation	rel = open_owed();
+	ListCell   *lc;
+
+	if (rel == NULL)
+		return;
+	if (list_length(keys) > MAX_OWED_KEYS)
+		insert_reset(rel);
+	foreach(lc, keys)
+	{
+		ChangeKey  *key = lfirst(lc);
+
+		/* The reset will not reach a former channel. */
+		if (list_length(keys) <= MAX_OWED_KEYS || key->former != NULL)
+			insert_key(rel, key);
+		FAULT_POINT("owed");
+	}
+	relation_close(rel, NoLock);
+}
+
+static bool
+same_message(const Message *a, const Message *b)
+{
+	return strcmp(a->channel, b->channel) == 0 &&
+		strcmp(a->payload, b->payload) == 0;
+}
+
+static void
+insert_message(Relation rel, const Message *message)
+{
+	const char *row[Natts_owed] = {
+		[Anum_owed_channel - 1] = message->channel,
+		[Anum_owed_payload - 1] = message->payload
+	};
+
+	insert_owed(rel, row);
+}
+
+/*
+ * This transaction owes these Messages, which no reset can stand for.  Equal
+ * ones, taken over from others perhaps, are owed once.
+ */
+void
+owed_add_messages(List *messages)
+{
+	Relation	rel = messages != NIL ? open_owed() : NULL;
+
+	if (rel == NULL)
+		return;
+	for (int i = 0; i < list_length(messages); i++)
+	{
+		bool		repeated = false;
+
+		for (int j = 0; j < i && !repeated; j++)
+			repeated = same_message(list_nth(messages, i), list_nth(messages, j));
+		if (!repeated)
+			insert_message(rel, list_nth(messages, i));
+	}
+	relation_close(rel, NoLock);
+}
+
+static char *
+text_attribute(HeapTuple tuple, TupleDesc desc, AttrNumber column)
+{
+	bool		isnull;
+	Datum		value = heap_getattr(tuple, column, desc, &isnull);
+
+	return isnull ? NULL : TextDatumGetCString(value);
+}
+
+/* Add to what is owed what a row says. */
+static void
+read_owed(HeapTuple tuple, TupleDesc desc, Owed *owed)
+{
+	char	   *domain = text_attribute(tuple, desc, Anum_owed_domain);
+	char	   *tenant = text_attribute(tuple, desc, Anum_owed_tenant_id);
+	char	   *channel = text_attribute(tuple, desc, Anum_owed_channel);
+	char	   *former = text_attribute(tuple, desc, Anum_owed_former);
+
+	if (domain != NULL)
+	{
+		ChangeKey  *key = palloc0(sizeof(ChangeKey));
+
+		key->domain = domain_lookup(domain);
+		key->tenant = tenant;
+		key->tenant_len = tenant != NULL ? strlen(tenant) : 0;
+		key->extra.coarse = true;	/* its events are not kept */
+		key->former = former != NULL ? watch_from_text(former) : NULL;
+		owed->keys = lappend(owed->keys, key);
+	}
+	else if (channel != NULL)
+	{
+		Message    *message = palloc0(sizeof(Message));
+
+		message->channel = channel;
+		message->payload = text_attribute(tuple, desc, Anum_owed_payload);
+		owed->messages = lappend(owed->messages, message);
+	}
+	else
+		owed->reset = true;
+}
+
+/*
+ * Wait until the transaction that wrote a row has also told us what it did to
+ * the catalogs, which is when it gives up the lock on its ID: a moment.
+ */
+static void
+wait_for_end(HeapTuple tuple)
+{
+	TransactionId xid = HeapTupleHeaderGetXmin(tuple->t_data);
+
+	if (TransactionIdIsNormal(xid) && !TransactionIdIsCurrentTransactionId(xid))
+		XactLockTableWait(xid, NULL, NULL, XLTW_None);
+}
+
+/*
+ * Visit the committed rows that nobody is taking.  With take, delete them;
+ * without, stop at the first that owes a reset.  The keys are unowned.
+ */
+static void
+scan_owed(Relation rel, bool take, Owed *owed)
+{
+	SnapshotData dirty;
+	TableScanDesc scan;
+	HeapTuple	tuple;
+
+	if (RelationGetNumberOfBlocks(rel) == 0)
+		return;
+	PushActiveSnapshot(GetLatestSnapshot());
+	InitDirtySnapshot(dirty);
+	scan = compat_table_beginscan(rel, &dirty);
+	while ((take || !owed->reset) &&
+		   (tuple = heap_getnext(scan, ForwardScanDirection)) != NULL)
+	{
+		if (TransactionIdIsValid(dirty.xmin) || TransactionIdIsValid(dirty.xmax))
+			continue;
+		if (take)
+			wait_for_end(tuple);
+		if (!take || compat_heap_delete(rel, &tuple->t_self))
+			read_owed(tuple, RelationGetDescr(rel), owed);
+	}
+	table_endscan(scan);
+	PopActiveSnapshot();
+}
+
+/* Owe a reset, unless one is owed already. */
+void
+owed_add_reset(void)
+{
+	Relation	rel = open_owed();
+	Owed		owed = {0};
+
+	if (rel == NULL)
+		return;
+	scan_owed(rel, false, &owed);
+	if (!owed.reset)
+		insert_reset(rel);
+	relation_close(rel, NoLock);
+}
+
+/* Take over what committed transactions owe, and learn what they did. */
+Owed
+owed_take(void)
+{
+	Relation	rel = open_owed();
+	Owed		owed = {0};
+
+	if (rel == NULL)
+		return owed;
+	scan_owed(rel, true, &owed);
+	relation_close(rel, NoLock);
+	AcceptInvalidationMessages();
+	return owed;
+}

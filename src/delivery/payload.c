@@ -1,0 +1,327 @@
+/*-------------------------------------------------------------------------
+ *
+ * payload.c
+ *	  What a notification says, in each format.
+ *
+ * To add a format, write its function and list it in payload_formats[].
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "base/cache_notify.h"
+
+#include "access/htup_details.h"
+#include "access/xlogdefs.h"
+#include "catalog/pg_type.h"
+#include "funcapi.h"
+#include "pgtime.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/json.h"
+#include "utils/timestamp.h"
+
+PG_FUNCTION_INFO_V1(cache_notify_payload_formats);
+PG_FUNCTION_INFO_V1(cache_notify_payload_format);
+
+/* The end of the JSON string that begins here. */
+static const char *
+end_of_string(const char *p, const char *end)
+{
+	for (p++; p < end && *p != '"'; p++)
+		if (*p == '\\')
+			p++;
+	return Min(p + 1, end);
+}
+
+/* The end of the JSON string, or array of strings, that begins here. */
+static const char *
+end_of_value(const char *p, const char *end)
+{
+	if (*p != '[')
+		return end_of_string(p, end);
+	for (p++; p < end && *p != ']';)
+		p = *p == '"' ? end_of_string(p, end) : p + 1;
+	return Min(p + 1, end);
+}
+
+static bool
+has_key(const ExtraFields *extra, const char *json, size_t len)
+{
+	const char *end = extra->keys + extra->keys_len;
+
+	for (const char *p = extra->keys; p < end;)
+	{
+		const char *next = end_of_value(p, end);
+
+		if (next - p == len && memcmp(p, json, len) == 0)
+			return true;
+		p = next + 2;			/* the comma and the space */
+	}
+	return false;
+}
+
+static void
+add_key(ExtraFields *extra, const char *json, size_t len)
+{
+	if (extra->all_keys || has_key(extra, json, len))
+		return;
+	if (extra->keys_len + len + 2 > MAX_KEYS_LEN)
+	{
+		extra->all_keys = true;
+		return;
+	}
+	if (extra->keys_len > 0)
+	{
+		memcpy(extra->keys + extra->keys_len, ", ", 2);
+		extra->keys_len += 2;
+	}
+	memcpy(extra->keys + extra->keys_len, json, len);
+	extra->keys_len += len;
+}
+
+/* Add a row's key, a JSON value; too many of them become "all". */
+void
+extra_add_key(ExtraFields *extra, const char *json)
+{
+	add_key(extra, json, strlen(json));
+}
+
+/*
+ * What two changes of one key have in common to say.  A change that names no
+ * keys concerns all rows.  Raises no errors.
+ */
+void
+extra_merge(ExtraFields *into, const ExtraFields *from)
+{
+	const char *end = from->keys + from->keys_len;
+
+	into->wanted |= from->wanted;
+	into->coarse |= from->coarse;
+	into->all_keys |= from->all_keys || from->keys_len == 0;
+	into->operations |= from->operations;
+	into->xid = Max(into->xid, from->xid);
+	for (const char *p = from->keys; p < end && !into->all_keys;)
+	{
+		const char *next = end_of_value(p, end);
+
+		add_key(into, p, next - p);
+		p = next + 2;
+	}
+}
+
+static void
+write_operations(StringInfo buf, uint8 operations)
+{
+	static const char *const names[] = {"insert", "update", "delete", "truncate"};
+	const char *separator = "";
+
+	for (int i = 0; i < lengthof(names); i++)
+		if (operations & (1 << i))
+		{
+			appendStringInfo(buf, "%s\"%s\"", separator, names[i]);
+			separator = ", ";
+		}
+}
+
+static void
+write_fields(StringInfo buf, const Delivery *delivery, int fields)
+{
+	const ExtraFields *extra = delivery->extra;
+
+	if (fields & FIELD_LSN)
+	{
+		if (delivery->lsn != 0)
+			appendStringInfo(buf, ", \"lsn\": \"%X/%X\"",
+							 LSN_FORMAT_ARGS(delivery->lsn));
+		else
+			appendStringInfoString(buf, ", \"lsn\": null");
+	}
+	if (fields & FIELD_XID)
+	{
+		if (extra->xid != 0)
+			appendStringInfo(buf, ", \"xid\": " UINT64_FORMAT, extra->xid);
+		else
+			appendStringInfoString(buf, ", \"xid\": null");
+	}
+	if (fields & FIELD_OPERATIONS)
+	{
+		appendStringInfoString(buf, ", \"operations\": [");
+		write_operations(buf, extra->operations);
+		appendStringInfoChar(buf, ']');
+	}
+	if (fields & FIELD_KEYS)
+	{
+		if (extra->all_keys || extra->keys_len == 0)
+			appendStringInfoString(buf, ", \"keys\": null");
+		else
+			appendStringInfo(buf, ", \"keys\": [%.*s]", extra->keys_len,
+							 extra->keys);
+	}
+}
+
+/*
+ * The default: a JSON object whose first three fields, their order and their
+ * spacing are a promise; what else a watched table asks for comes after them.
+ * With a tenant of at most 255 bytes and keys of MAX_KEYS_LEN it stays far
+ * below the 7,999 bytes that NOTIFY takes, whatever has to be escaped.
+ */
+static void
+write_json(StringInfo buf, const Delivery *delivery, int fields)
+{
+	appendStringInfoString(buf, "{\"tenant_id\": ");
+	if (delivery->tenant != NULL)
+		escape_json(buf, delivery->tenant);
+	else
+		appendStringInfoString(buf, "null");
+	appendStringInfoString(buf, ", \"domain\": ");
+	escape_json(buf, delivery->domain);
+	appendStringInfo(buf, ", \"version\": " INT64_FORMAT,
+					 delivery->version);
+	write_fields(buf, delivery, fields);
+	if (delivery->bumps > 0)
+		appendStringInfo(buf, ", \"bumps\": " INT64_FORMAT, delivery->bumps);
+	appendStringInfoChar(buf, '}');
+}
+
+/* Sequel's pg_static_cache_updater: which table, nothing else. */
+static void
+write_oid(StringInfo buf, const TableDelivery *delivery)
+{
+	appendStringInfo(buf, "%u", delivery->table);
+}
+
+/*
+ * PGCacheWatch: which table, what was done, and when it is told, because the
+ * listener complains of what took long.
+ */
+static void
+write_pgcachewatch(StringInfo buf, const TableDelivery *delivery)
+{
+	struct pg_tm tm;
+	fsec_t		microseconds;
+
+	if (timestamp2tm(delivery->sent_at, NULL, &tm, &microseconds, NULL, NULL) != 0)
+		elog(ERROR, "timestamp out of range");
+	appendStringInfoString(buf, "{\"operation\" : ");
+	write_operations(buf, delivery->operation);
+	appendStringInfoString(buf, ", \"table\" : ");
+	escape_json(buf, delivery->table_name);
+	appendStringInfo(buf, ", \"sent_at\" : \"%04d-%02d-%02dT%02d:%02d:%02d.%06d+00:00\"}",
+					 tm.tm_year, tm.tm_mon, tm.tm_mday,
+					 tm.tm_hour, tm.tm_min, tm.tm_sec, microseconds);
+}
+
+static void
+append_quoted(StringInfo buf, const char *string, char quote)
+{
+	appendStringInfoChar(buf, quote);
+	for (const char *p = string; *p != '\0'; p++)
+	{
+		if (*p == quote)
+			appendStringInfoChar(buf, quote);
+		appendStringInfoChar(buf, *p);
+	}
+	appendStringInfoChar(buf, quote);
+}
+
+/*
+ * contrib/tcn: which table, what was done, and to which row.  That module
+ * knows no TRUNCATE; here T, without a row, is for all that is not told row
+ * by row.
+ */
+static void
+write_tcn(StringInfo buf, const TableDelivery *delivery)
+{
+	append_quoted(buf, delivery->table_name, '"');
+	appendStringInfo(buf, ",%c", delivery->row == NULL ? 'T' :
+					 delivery->operation == OPERATION_INSERT ? 'I' :
+					 delivery->operation == OPERATION_UPDATE ? 'U' : 'D');
+	if (delivery->row != NULL)
+		appendStringInfoString(buf, delivery->row);
+}
+
+/* A column of the primary key as tcn writes it. */
+static void
+write_tcn_row_key(StringInfo buf, const char *column, const char *value)
+{
+	appendStringInfoChar(buf, ',');
+	append_quoted(buf, column, '"');
+	appendStringInfoChar(buf, '=');
+	append_quoted(buf, value, '\'');
+}
+
+static const PayloadFormat payload_formats[] = {
+	{
+		.name = "json",
+		.write = write_json
+	},
+	{
+		.name = "oid",
+		.write_event = write_oid,
+		.channel = "sequel_static_cache_update"
+	},
+	{
+		.name = "pgcachewatch",
+		.write_event = write_pgcachewatch,
+		.tells_order = true,
+		.channel = "ch_pgcachewatch_table_change"
+	},
+	{
+		.name = "tcn",
+		.write_event = write_tcn,
+		.write_row_key = write_tcn_row_key,
+		.channel = "tcn"
+	}
+};
+
+/* The format of this name (NULL: the default), or NULL if there is none. */
+const PayloadFormat *
+payload_format(const char *name)
+{
+	if (name == NULL)
+		return &payload_formats[0];
+	for (int i = 0; i < lengthof(payload_formats); i++)
+		if (strcmp(payload_formats[i].name, name) == 0)
+			return &payload_formats[i];
+	return NULL;
+}
+
+/* payload_formats() returns text[]: the formats there are, default first. */
+Datum
+cache_notify_payload_formats(PG_FUNCTION_ARGS)
+{
+	Datum		names[lengthof(payload_formats)];
+
+	for (int i = 0; i < lengthof(payload_formats); i++)
+		names[i] = CStringGetTextDatum(payload_formats[i].name);
+	PG_RETURN_ARRAYTYPE_P(construct_array(names, lengthof(payload_formats),
+										  TEXTOID, -1, false, TYPALIGN_INT));
+}
+
+/*
+ * payload_format(name text, OUT tells text, OUT channel text): what a format
+ * tells of, and its own channel.
+ */
+Datum
+cache_notify_payload_format(PG_FUNCTION_ARGS)
+{
+	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	const PayloadFormat *format = payload_format(name);
+	TupleDesc	desc;
+	Datum		values[2] = {0};
+	bool		nulls[2] = {true, true};
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	if (format != NULL)
+	{
+		values[0] = CStringGetTextDatum(format->write_row_key ? "rows" :
+										format->write_event ? "tables" : "keys");
+		nulls[0] = false;
+	}
+	if (format != NULL && format->channel != NULL)
+	{
+		values[1] = CStringGetTextDatum(format->channel);
+		nulls[1] = false;
+	}
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(desc, values, nulls)));
+}

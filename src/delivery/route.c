@@ -1,0 +1,363 @@
+/*-------------------------------------------------------------------------
+ *
+ * route.c
+ *	  Which channels a domain's deliveries go to, in which format.
+ *
+ * A domain goes to the channel of each watched table that feeds it, because
+ * whoever listens there caches the domain and must hear of every bump, also
+ * of one that came by a cascade or by hand.  A domain that no table feeds
+ * goes to the default channel.  A format that tells of tables has a route for
+ * each table.
+ *
+ * The configuration is in the triggers' arguments, or for views in labels,
+ * and nowhere else (watched.c).  Every watched table has a statement trigger,
+ * and pg_depend finds the triggers of a function by index.  The result is
+ * cached with the cascade rules.
+ *
+ * When a table is dropped, watched no longer or given another channel, whoever
+ * listens on the channel that it had is told once more that the domain has
+ * moved.  The catalogs do not know that channel any more, so the transaction
+ * remembers the watches that it takes away, and owes the deliveries (owed.c).
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "base/cache_notify.h"
+
+#include "utils/builtins.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+
+#include "base/fault.h"
+
+PG_FUNCTION_INFO_V1(cache_notify_trigger_arguments);
+PG_FUNCTION_INFO_V1(cache_notify_configuration_changed);
+PG_FUNCTION_INFO_V1(cache_notify_rules_changed);
+
+static uint64 begun_generation = 0; /* of the routes in memory */
+static uint64 loaded_generation = 0;	/* the same, once they are all there */
+static uint64 name_changes = 1; /* how often a table may have been renamed */
+static uint64 names_read = 0;	/* the names in memory are as of this change */
+static List *routes = NIL;		/* every Route */
+static List *former_watches = NIL;	/* Watch *, of this transaction */
+
+/* The payload fields that a trigger asks for. */
+int
+route_fields(char **args, int nargs)
+{
+	static const struct
+	{
+		const char *argument;
+		int			field;
+	}			fields[] = {
+		{"field=lsn", FIELD_LSN},
+		{"field=xid", FIELD_XID},
+		{"field=operations", FIELD_OPERATIONS},
+		{"field=keys", FIELD_KEYS}
+	};
+	int			result = 0;
+
+	for (int i = 0; i < nargs; i++)
+		for (int f = 0; f < lengthof(fields); f++)
+			if (strcmp(args[i], fields[f].argument) == 0)
+				result |= fields[f].field;
+	return result;
+}
+
+static bool
+same_route(const Route *a, const Route *b)
+{
+	return a->format == b->format && a->fields == b->fields &&
+		a->table == b->table &&
+		strcmp(a->channel ? a->channel : "", b->channel ? b->channel : "") == 0 &&
+		strcmp(a->suffix ? a->suffix : "", b->suffix ? b->suffix : "") == 0;
+}
+
+static const char *
+option(const Watch *watch, const char *name)
+{
+	return trigger_argument(watch->args, watch->nargs, name);
+}
+
+/* The table that a former watch was of is among its arguments, with its name. */
+Route
+route_of_watch(const Watch *watch)
+{
+	Route		route = {0};
+
+	route.domain = watch->domain;
+	route.channel = option(watch, "channel");
+	route.format = payload_format(option(watch, "payload"));
+	if (route.format == NULL)
+		route.format = payload_format(NULL);
+	if (route.channel == NULL)
+		route.channel = route.format->channel;
+	route.fields = route_fields(watch->args, watch->nargs);
+	route.suffix = option(watch, "payload_suffix");
+	if (route.format->write_event != NULL)
+		route.table = watch->relation;
+	if (OidIsValid(route.table) || option(watch, "relation") == NULL)
+		return route;
+	route.table = atooid(option(watch, "relation"));
+	strlcpy(route.table_name, option(watch, "name"), NAMEDATALEN);
+	return route;
+}
+
+static void
+add_watch_route(const Watch *watch)
+{
+	Domain	   *domain;
+	Route		route;
+	Route	   *copy;
+	ListCell   *lc;
+	MemoryContext old;
+
+	if (watch->domain == NULL)
+		return;
+	domain = domain_lookup(watch->domain);
+	route = route_of_watch(watch);
+	route.domain = domain->name;
+	domain->layout = Max(domain->layout,
+						 trigger_layout(watch->args, watch->nargs));
+	if (OidIsValid(route.table) && watch->inherited)
+		return;					/* the parent is the table to tell of */
+	foreach(lc, domain->routes)
+	{
+		if (same_route(lfirst(lc), &route))
+			return;
+	}
+
+	old = MemoryContextSwitchTo(cascade_context());
+	copy = palloc(sizeof(Route));
+	*copy = route;
+	if (route.channel != NULL)
+		copy->channel = pstrdup(route.channel);
+	if (route.suffix != NULL)
+		copy->suffix = pstrdup(route.suffix);
+	/* In this order: one that is in the second list is never added again. */
+	routes = lappend(routes, copy);
+	domain->routes = lappend(domain->routes, copy);
+	MemoryContextSwitchTo(old);
+}
+
+static void
+relcache_callback(Datum arg, Oid relid)
+{
+	name_changes++;
+}
+
+void
+route_init(void)
+{
+	CacheRegisterRelcacheCallback(relcache_callback, (Datum) 0);
+}
+
+/* Payloads name tables as they are called now. */
+static void
+read_names(void)
+{
+	uint64		change = name_changes;
+	ListCell   *lc;
+
+	foreach(lc, routes)
+	{
+		Route	   *route = lfirst(lc);
+		char	   *name = OidIsValid(route->table) ?
+			get_rel_name(route->table) : NULL;
+
+		if (name != NULL)
+			strlcpy(route->table_name, name, NAMEDATALEN);
+	}
+	names_read = change;
+}
+
+/*
+ * Bring Domain.routes, Domain.layout and route_all() up to date.  May read the catalogs, and
+ * wait for a lock on them; what it leaves stays valid until the next call of
+ * this or of cascade_load().
+ */
+void
+route_load(void)
+{
+	uint64		reading = cascade_load();
+	ListCell   *lc;
+
+	if (loaded_generation == reading)
+	{
+		if (names_read != name_changes)
+			read_names();
+		return;
+	}
+	if (begun_generation != reading)
+		routes = NIL;			/* they went with the rules */
+	begun_generation = reading; /* else go on where an error stopped us */
+	foreach(lc, list_concat(watches_by_trigger(), watches_by_label()))
+	{
+		add_watch_route(lfirst(lc));
+		FAULT_POINT("load_routes");
+	}
+	read_names();
+	loaded_generation = reading;
+}
+
+/* Every Route. */
+List *
+route_all(void)
+{
+	return routes;
+}
+
+/*
+ * This transaction removes or replaces a watch.  If a savepoint is rolled
+ * back, its channel hears of the domain without need, which does no harm.
+ */
+void
+route_remember(const Watch *watch)
+{
+	MemoryContext old = MemoryContextSwitchTo(TopTransactionContext);
+
+	Watch	   *copy = watch_from_text(watch_as_text(watch));
+
+	if (OidIsValid(watch->relation))
+	{
+		copy->args = repalloc(copy->args, (copy->nargs + 2) * sizeof(char *));
+		copy->args[copy->nargs++] = psprintf("relation=%u", watch->relation);
+		copy->args[copy->nargs++] = psprintf("name=%s",
+											 former_name(watch->relation));
+	}
+	former_watches = lappend(former_watches, copy);
+	MemoryContextSwitchTo(old);
+}
+
+static const char *
+channel_of(const Route *route)
+{
+	return route->channel != NULL ? route->channel : default_channel;
+}
+
+static bool
+same_destination(const Route *a, const Route *b)
+{
+	return strcmp(channel_of(a), channel_of(b)) == 0 &&
+		(a->format->write_event == NULL ? InvalidOid : a->table) ==
+		(b->format->write_event == NULL ? InvalidOid : b->table);
+}
+
+/* Do deliveries of this domain go to the channel of this route? */
+static bool
+goes_there(const Domain *domain, const Route *route)
+{
+	ListCell   *lc;
+
+	foreach(lc, domain->routes)
+	{
+		if (same_destination(lfirst(lc), route))
+			return true;
+	}
+	return domain->routes == NIL &&
+		strcmp(channel_of(route), default_channel) == 0;
+}
+
+static bool
+has_former(List *keys, const Domain *domain, const Route *route)
+{
+	ListCell   *lc;
+
+	foreach(lc, keys)
+	{
+		ChangeKey  *key = lfirst(lc);
+		Route		other = route_of_watch(key->former);
+
+		if (key->domain == domain &&
+			same_destination(&other, route))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Before the commit: a shared ChangeKey for each channel that a domain no
+ * longer goes to because of this transaction.  Its shared change concerns
+ * whatever the channel's listeners hold of the domain, so that one will do.
+ */
+List *
+route_former_keys(void)
+{
+	List	   *keys = NIL;
+	ListCell   *lc;
+
+	if (former_watches != NIL)
+		route_load();
+	foreach(lc, former_watches)
+	{
+		const Watch *watch = lfirst(lc);
+		Domain	   *domain = domain_lookup(watch->domain);
+		Route		route = route_of_watch(watch);
+		ChangeKey  *key;
+
+		if (goes_there(domain, &route) || has_former(keys, domain, &route))
+			continue;
+		key = palloc0(sizeof(ChangeKey));
+		key->domain = domain;
+		key->former = watch;
+		keys = lappend(keys, key);
+	}
+	return keys;
+}
+
+void
+route_end_transaction(void)
+{
+	former_watches = NIL;
+}
+
+/* trigger_arguments(tgargs bytea) returns text[] */
+Datum
+cache_notify_trigger_arguments(PG_FUNCTION_ARGS)
+{
+	bytea	   *tgargs = PG_GETARG_BYTEA_PP(0);
+	ArrayBuildState *state = initArrayResult(TEXTOID, CurrentMemoryContext, false);
+	char	   *p = VARDATA_ANY(tgargs);
+	char	   *end = p + VARSIZE_ANY_EXHDR(tgargs);
+
+	while (p < end)
+	{
+		size_t		len = strnlen(p, end - p);
+
+		state = accumArrayResult(state,
+								 PointerGetDatum(cstring_to_text_with_len(p, len)),
+								 false, TEXTOID, CurrentMemoryContext);
+		p += len + 1;
+	}
+	PG_RETURN_DATUM(makeArrayResult(state, CurrentMemoryContext));
+}
+
+/*
+ * Tell every backend, once this transaction has committed, to read the rules
+ * and the triggers again: a relcache invalidation of cascade_rules, which is
+ * what cascade.c watches.
+ */
+void
+announce_configuration(void)
+{
+	Oid			rules = extension_relation("cascade_rules");
+
+	if (OidIsValid(rules))
+		CacheInvalidateRelcacheByRelid(rules);
+}
+
+/* configuration_changed() returns void: after (un)watching a table */
+Datum
+cache_notify_configuration_changed(PG_FUNCTION_ARGS)
+{
+	announce_configuration();
+	PG_RETURN_VOID();
+}
+
+/* Trigger on cascade_rules. */
+Datum
+cache_notify_rules_changed(PG_FUNCTION_ARGS)
+{
+	announce_configuration();
+	return PointerGetDatum(NULL);
+}

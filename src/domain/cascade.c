@@ -1,0 +1,418 @@
+/*-------------------------------------------------------------------------
+ *
+ * cascade.c
+ *	  The domains this backend knows, and the cascade rules between them.
+ *
+ * The rules live in cache_notify.cascade_rules.  Each backend keeps them in
+ * memory, with the closure of each domain that it has asked for.  A trigger
+ * on the table sends a relcache invalidation for it whenever rules change;
+ * the callback here only counts, as it can run at any moment.  Everything
+ * derived from the rules remembers the count that it was made at (the
+ * generation) and is made again when that has moved.  The count is read
+ * before the rules, so an invalidation that arrives in between leaves a
+ * result that is already out of date and will not be used twice.
+ *
+ * Rules apply to statements that begin after the rule was committed;
+ * commit.c looks once more before it writes.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "base/cache_notify.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/relation.h"
+#include "catalog/pg_type.h"
+#include "common/hashfn.h"
+#include "storage/proc.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/hsearch.h"
+#include "utils/inval.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/tuplestore.h"
+
+#include "base/fault.h"
+
+PG_FUNCTION_INFO_V1(cache_notify_cascade_closure);
+
+/* Columns of cache_notify.cascade_rules. */
+#define Anum_source_domain	1
+#define Anum_target_domain	2
+#define Anum_rule_type		3
+#define Anum_rule_keys		4
+
+/* More domains than this are forgotten at the end of a transaction. */
+#define MAX_CACHED_DOMAINS	4096
+
+/*
+ * Domain.mark, while a closure is computed: the number of the closure, and how
+ * the domain is reached; the higher, the more.  Marks of other numbers are
+ * none, so marks that an error left behind do no harm.
+ */
+#define MARK_NOTICE	(closure_number << 2 | 1)
+#define MARK_SAME	(closure_number << 2 | 2)	/* bumped, of the same keys */
+#define MARK_BUMP	(closure_number << 2 | 3)
+
+static uint64 closure_number = 0;
+static HTAB *domains = NULL;
+static uint64 domains_forgotten = 0;	/* how often */
+static MemoryContext rules_context = NULL;	/* rules, closures, routes */
+
+static uint64 generation = 1;	/* counts invalidations */
+static uint64 loaded_generation = 0;	/* of the rules in memory */
+static Oid	rules_oid = InvalidOid; /* what to watch invalidations of */
+
+static void
+relcache_callback(Datum arg, Oid relid)
+{
+	if (relid == InvalidOid || rules_oid == InvalidOid || relid == rules_oid)
+		generation++;
+}
+
+void
+cascade_init(void)
+{
+	CacheRegisterRelcacheCallback(relcache_callback, (Datum) 0);
+}
+
+/* Moves whenever something derived from the rules may be out of date. */
+uint64
+cascade_generation(void)
+{
+	return generation;
+}
+
+static void
+create_domains(void)
+{
+	HASHCTL		ctl = {
+		.keysize = NAMEDATALEN,
+		.entrysize = sizeof(Domain),
+		.hcxt = TopMemoryContext
+	};
+
+	domains = hash_create("cache_notify domains", 64, &ctl,
+						  HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
+	rules_context = AllocSetContextCreate(TopMemoryContext,
+										  "cache_notify rules",
+										  ALLOCSET_SMALL_SIZES);
+}
+
+/* The domain of this name if it is known, else NULL. */
+Domain *
+domain_find(const char *name)
+{
+	return domains == NULL || strlen(name) >= NAMEDATALEN ? NULL :
+		hash_search(domains, name, HASH_FIND, NULL);
+}
+
+/* The domain of this name, which must be at most 63 bytes. */
+Domain *
+domain_lookup(const char *name)
+{
+	Domain	   *domain;
+	bool		found;
+
+	if (domains == NULL)
+		create_domains();
+	domain = hash_search(domains, name, HASH_ENTER, &found);
+	if (!found)
+	{
+		memset((char *) domain + NAMEDATALEN, 0,
+			   sizeof(Domain) - NAMEDATALEN);
+		domain->hash = hash_bytes((const unsigned char *) domain->name,
+								  strlen(domain->name));
+	}
+	return domain;
+}
+
+static void
+forget_rules(void)
+{
+	HASH_SEQ_STATUS status;
+	Domain	   *domain;
+
+	hash_seq_init(&status, domains);
+	while ((domain = hash_seq_search(&status)) != NULL)
+	{
+		domain->rules = domain->targets = domain->routes = NIL;
+		domain->targets_generation = 0;
+		domain->layout = 0;
+	}
+	MemoryContextReset(rules_context);
+}
+
+static void
+add_rule(HeapTuple tuple, TupleDesc desc)
+{
+	bool		isnull;
+	char	   *source,
+			   *target,
+			   *type,
+			   *keys;
+	CascadeTarget *rule;
+	Domain	   *domain;
+	MemoryContext old;
+
+	source = TextDatumGetCString(heap_getattr(tuple, Anum_source_domain, desc, &isnull));
+	target = TextDatumGetCString(heap_getattr(tuple, Anum_target_domain, desc, &isnull));
+	type = TextDatumGetCString(heap_getattr(tuple, Anum_rule_type, desc, &isnull));
+	keys = TextDatumGetCString(heap_getattr(tuple, Anum_rule_keys, desc, &isnull));
+
+	domain = domain_lookup(source);
+	old = MemoryContextSwitchTo(rules_context);
+	rule = palloc(sizeof(CascadeTarget));
+	rule->domain = domain_lookup(target);
+	rule->bump = strcmp(type, "notify") != 0;
+	rule->same_key = strcmp(keys, "same") == 0;
+	domain->rules = lappend(domain->rules, rule);
+	MemoryContextSwitchTo(old);
+}
+
+/* The user's lock_timeout is for his own locks: no write fails of this one. */
+static Relation
+open_rules(void)
+{
+	int			lock_timeout = LockTimeout;
+	Relation	rel = NULL;
+
+	LockTimeout = 0;
+	PG_TRY();
+	{
+		rel = extension_open("cascade_rules", AccessShareLock);
+	}
+	PG_FINALLY();
+	{
+		LockTimeout = lock_timeout;
+	}
+	PG_END_TRY();
+	return rel;
+}
+
+/*
+ * Read the rules, as committed now and as changed by this transaction,
+ * whatever its isolation level.  Without the extension there are none.
+ *
+ * SnapshotSelf sees just that and, not being an MVCC snapshot, takes no
+ * predicate locks.  A rule that is changed and committed while we read may be
+ * missed or seen twice; its invalidation makes us read again.
+ */
+static void
+load_rules(void)
+{
+	Relation	rel;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	uint64		reading;
+
+	if (domains == NULL)
+		create_domains();
+	rel = open_rules();
+	rules_oid = rel ? RelationGetRelid(rel) : InvalidOid;
+	reading = generation;		/* after the lock has taken invalidations in */
+	forget_rules();
+
+	if (rel != NULL)
+	{
+		scan = systable_beginscan(rel, InvalidOid, false, SnapshotSelf, 0, NULL);
+		while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+		{
+			add_rule(tuple, RelationGetDescr(rel));
+			FAULT_POINT("load_rules");
+		}
+		systable_endscan(scan);
+		relation_close(rel, AccessShareLock);
+	}
+	loaded_generation = reading;
+}
+
+/*
+ * Go on from a domain that is bumped; append what is reached now.  A domain
+ * that is reached in more than one way gets the highest mark of them all.
+ */
+static void
+follow_rules(Domain *domain, List **reached, List **queue)
+{
+	ListCell   *lc;
+
+	foreach(lc, domain->rules)
+	{
+		CascadeTarget *rule = lfirst(lc);
+		Domain	   *target = rule->domain;
+		uint64		mark = !rule->bump ? MARK_NOTICE :
+			rule->same_key ? domain->mark : MARK_BUMP;
+
+		if (target->mark >= mark)
+			continue;
+		if (target->mark < MARK_NOTICE)
+			*reached = lappend(*reached, target);
+		if (target->mark < MARK_SAME)
+			target->reached_from = domain;
+		target->mark = mark;
+		if (rule->bump)
+			*queue = lappend(*queue, target);
+	}
+}
+
+/*
+ * Follow the rules breadth first, so that reached_from leads back on a
+ * shortest path.  Returns the domains reached, in that order, with their
+ * marks set until the next call.  The source itself, which is not among them,
+ * gets MARK_BUMP if its change reaches all its keys.
+ */
+static List *
+reach(Domain *source)
+{
+	List	   *reached = NIL;
+	List	   *queue = list_make1(source);
+
+	closure_number++;
+	source->mark = MARK_SAME;
+	source->reached_from = NULL;
+	while (queue != NIL)
+	{
+		Domain	   *domain = linitial(queue);
+
+		queue = list_delete_first(queue);
+		follow_rules(domain, &reached, &queue);
+		FAULT_POINT("closure");
+	}
+	return reached;
+}
+
+static List *
+compute_targets(Domain *source)
+{
+	List	   *reached = reach(source);
+	List	   *targets = NIL;
+	MemoryContext old = MemoryContextSwitchTo(rules_context);
+	ListCell   *lc;
+
+	source->reaches_itself = source->mark == MARK_BUMP;
+	source->carries_keys = false;
+	foreach(lc, reached)
+	{
+		CascadeTarget *target = palloc(sizeof(CascadeTarget));
+
+		target->domain = lfirst(lc);
+		target->bump = target->domain->mark >= MARK_SAME;
+		target->same_key = target->domain->mark == MARK_SAME;
+		source->carries_keys |= target->same_key;
+		targets = lappend(targets, target);
+	}
+	MemoryContextSwitchTo(old);
+	list_free(reached);
+	return targets;
+}
+
+/*
+ * Bring the rules in memory up to date, and say which generation they are of.
+ * May read the catalogs.
+ */
+uint64
+cascade_load(void)
+{
+	if (loaded_generation != generation)
+		load_rules();
+	return loaded_generation;
+}
+
+/*
+ * What a change of the domain reaches: CascadeTargets, never the domain
+ * itself.  The list is valid until the next call of a function that can
+ * read the catalogs.
+ */
+List *
+cascade_targets(Domain *domain)
+{
+	(void) cascade_load();
+	if (domain->targets_generation != loaded_generation)
+	{
+		domain->targets = compute_targets(domain);
+		domain->targets_generation = loaded_generation;
+	}
+	return domain->targets;
+}
+
+/* Memory that is kept as long as the rules are. */
+MemoryContext
+cascade_context(void)
+{
+	return rules_context;
+}
+
+/* No Domain is referred to any more: forget them if there are too many. */
+void
+cascade_end_transaction(void)
+{
+	if (domains == NULL || hash_get_num_entries(domains) <= MAX_CACHED_DOMAINS)
+		return;
+	hash_destroy(domains);
+	MemoryContextDelete(rules_context);
+	domains = NULL;
+	rules_context = NULL;
+	generation++;				/* what was made from them is gone as well */
+	domains_forgotten++;
+}
+
+/* Moves whenever the Domains of earlier transactions are gone. */
+uint64
+cascade_domains_forgotten(void)
+{
+	return domains_forgotten;
+}
+
+/* The path to a domain that reach() has reached, as text[]; sets its length. */
+static Datum
+path_to(Domain *domain, int *length)
+{
+	List	   *names = NIL;
+	ArrayBuildState *path = initArrayResult(TEXTOID, CurrentMemoryContext, false);
+	ListCell   *lc;
+
+	for (Domain *d = domain; d != NULL; d = d->reached_from)
+		names = lcons(d->name, names);
+	foreach(lc, names)
+		path = accumArrayResult(path, CStringGetTextDatum(lfirst(lc)), false,
+								TEXTOID, CurrentMemoryContext);
+	*length = list_length(names) - 1;
+	return makeArrayResult(path, CurrentMemoryContext);
+}
+
+/*
+ * cascade_closure(domain text) returns setof (target_domain, rule_type, depth,
+ * path): what change_set.c follows, made visible.
+ */
+Datum
+cache_notify_cascade_closure(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	Domain	   *source;
+	List	   *reached;
+	ListCell   *lc;
+
+	compat_materialize_result(fcinfo);
+	if (PG_ARGISNULL(0))
+		return (Datum) 0;
+	check_domain_name(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	source = domain_lookup(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	(void) cascade_load();
+	reached = reach(source);
+	foreach(lc, reached)
+	{
+		Domain	   *domain = lfirst(lc);
+		bool		nulls[4] = {false};
+		Datum		values[4];
+		int			depth;
+
+		values[0] = CStringGetTextDatum(domain->name);
+		values[1] = CStringGetTextDatum(domain->mark >= MARK_SAME ?
+										"invalidate" : "notify");
+		values[3] = path_to(domain, &depth);
+		values[2] = Int32GetDatum(depth);
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	}
+	return (Datum) 0;
+}

@@ -1,0 +1,404 @@
+/*-------------------------------------------------------------------------
+ *
+ * key.c
+ *	  Keys of a domain: their names, and the buckets that they fall into.
+ *
+ * A watched table may name key columns.  Then each of its rows has a key, and
+ * 'contract/123' names the rows of domain contract whose key reads 123.  A
+ * key's version is the sum of two counters:
+ *
+ *	  the bucket		that the key's hash falls into.  It has a row of its
+ *						own in version_counter, under an internal name
+ *	  the whole			all bumps of the domain but those that are "keyed":
+ *						whose transaction has bumped, in the same commit, the
+ *						buckets of all rows that they changed
+ *
+ * So whoever bumps a domain and knows nothing of keys reaches every key: the
+ * whole needs no counter, and nobody can forget to bump it.  How many bumps
+ * were keyed is in the domain's own counter rows.
+ *
+ * Layout.  The number of buckets, and so which bucket a key falls into, can
+ * change.  Each time, the domain gets another layout: a number that has the
+ * binary logarithm of the number of buckets in its last five bits, and above
+ * them one that only grows.  Triggers carry it as an argument.  Buckets and the
+ * count of keyed bumps belong to one layout, and bumps that are keyed in
+ * another one reach every key.  So whatever layout a reader or a writer
+ * believes in, because it has not heard of a change yet or has an old snapshot,
+ * it is never wrong, only coarser.  Versions go forward nevertheless: within a
+ * layout no bucket has counted more than were keyed, so that the last version
+ * of the old layout is at most the domain's sum, which the first of the new one
+ * begins with.
+ *
+ * A name for which there is no layout has the version of its domain.
+ *
+ * In names, a domain and each column's text have %2F for a slash and %25 for a
+ * per cent sign; any other per cent sign stands for itself.  Slashes stand
+ * between columns.  Letter case makes no difference to a bucket, so that a UUID
+ * may be written either way, nor do zeros at the end of a number's fraction.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "base/cache_notify.h"
+
+#include "catalog/pg_type.h"
+#include "common/hashfn.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+
+PG_FUNCTION_INFO_V1(cache_notify_key_name);
+
+/* The greatest number of buckets, as a power of two. */
+#define MAX_BUCKET_BITS	20
+#define MAX_BUCKET_DIGITS 10	/* more than that */
+
+/* The layout that a trigger's arguments give its domain; 0: none. */
+int64
+trigger_layout(char **args, int nargs)
+{
+	const char *argument = trigger_argument(args, nargs, "layout");
+	int64		layout = argument ? strtoll(argument, NULL, 10) : 0;
+
+	return layout > 0 && (layout & 31) <= MAX_BUCKET_BITS ? layout : 0;
+}
+
+/* The layout of a domain's keys; 0: it has none.  May read the catalogs. */
+int64
+domain_layout(Domain *domain)
+{
+	route_load();
+	return domain->layout;
+}
+
+uint32
+layout_bucket(int64 layout, uint32 hash)
+{
+	return hash & (layout_buckets(layout) - 1);
+}
+
+/*
+ * The name of a bucket's counter, palloc'd.  Not by psprintf(), as each commit
+ * of a table with keys needs one.
+ */
+const char *
+bucket_name(const char *domain, int64 layout, uint32 bucket)
+{
+	static const char prefix[] = INTERNAL_PREFIX "key/";
+	Size		domain_size = strlen(domain) + 1;
+	char	   *name = palloc(sizeof(prefix) + MAXINT8LEN + 1 +
+							  MAX_BUCKET_DIGITS + 1 + domain_size);
+	char	   *end = name + sizeof(prefix) - 1;
+
+	memcpy(name, prefix, sizeof(prefix) - 1);
+	end += pg_lltoa(layout, end);
+	*end++ = '/';
+	end += pg_ultoa_n(bucket, end);
+	*end++ = '/';
+	memcpy(end, domain, domain_size);
+	return name;
+}
+
+/* The sum of a name's counters, for a tenant or (NULL) shared. */
+int64
+name_sum(CounterTable *table, const VersionName *name, const char *tenant,
+		 Snapshot snapshot)
+{
+	if (name->layout == 0)
+		return counter_sum(table, name->domain, tenant, snapshot);
+	return counter_sum_whole(table, name->domain, tenant, name->layout,
+							 snapshot) +
+		counter_sum(table, name->bucket, tenant, snapshot);
+}
+
+/*
+ * Equal numbers may be written differently, 1 and 1.00 or 0 and -0: write one
+ * of these in place.  Returns its length; that of any other text is len.
+ */
+static int
+canonical_number(char *digits, int len)
+{
+	int			i = len > 0 && digits[0] == '-';
+	int			integer = i;
+
+	while (i < len && digits[i] >= '0' && digits[i] <= '9')
+		i++;
+	if (i == integer)
+		return len;
+	if (i < len && digits[i] == '.')
+	{
+		do
+			i++;
+		while (i < len && digits[i] >= '0' && digits[i] <= '9');
+		if (i < len)
+			return len;
+		while (digits[len - 1] == '0')
+			len--;
+		if (digits[len - 1] == '.')
+			len--;
+	}
+	else if (i < len)
+		return len;
+	if (len == 2 && digits[0] == '-' && digits[1] == '0')
+		digits[--len - 1] = '0';
+	return len;
+}
+
+/* The same for each column of a key; returns the length of all. */
+static int
+canonical_numbers(char *bytes, int len)
+{
+	char	   *to = bytes;
+
+	for (char *from = bytes, *next; from <= bytes + len; from = next + 1)
+	{
+		int			n;
+
+		next = memchr(from, KEY_SEPARATOR, bytes + len - from);
+		if (next == NULL)
+			next = bytes + len;
+		n = canonical_number(from, next - from);
+		memmove(to, from, n);
+		to += n;
+		if (next < bytes + len)
+			*to++ = KEY_SEPARATOR;
+	}
+	return to - bytes;
+}
+
+/*
+ * The hash of a key: of the texts of its columns, with KEY_SEPARATOR between
+ * them.  The bytes are changed.
+ */
+uint32
+hash_key_bytes(char *bytes, int len)
+{
+	len = canonical_numbers(bytes, len);
+	for (int i = 0; i < len; i++)
+		if (bytes[i] >= 'A' && bytes[i] <= 'Z')
+			bytes[i] += 'a' - 'A';
+	return hash_bytes((unsigned char *) bytes, len);
+}
+
+/* --------------------------------------------------------------- names */
+
+/* Add a column's text as it is written in names. */
+void
+append_escaped_bytes(StringInfo buf, const char *bytes, int len)
+{
+	for (const char *end = bytes + len; bytes < end; bytes++)
+	{
+		if (*bytes == '/')
+			appendStringInfoString(buf, "%2F");
+		else if (*bytes == '%')
+			appendStringInfoString(buf, "%25");
+		else
+			appendStringInfoChar(buf, *bytes);
+	}
+}
+
+static void
+append_escaped(StringInfo buf, const text *string)
+{
+	append_escaped_bytes(buf, VARDATA_ANY(string), VARSIZE_ANY_EXHDR(string));
+}
+
+/* Undo that, in place; a slash becomes the separator.  Returns the length. */
+static int
+unescape(char *string)
+{
+	char	   *to = string;
+
+	for (const char *from = string; *from != '\0'; from++)
+	{
+		if (*from == '/')
+			*to++ = KEY_SEPARATOR;
+		else if (pg_strncasecmp(from, "%2F", 3) == 0)
+		{
+			*to++ = '/';
+			from += 2;
+		}
+		else if (strncmp(from, "%25", 3) == 0)
+		{
+			*to++ = '%';
+			from += 2;
+		}
+		else
+			*to++ = *from;
+	}
+	*to = '\0';
+	return to - string;
+}
+
+/* A key as it is written in names, from the bytes that are hashed; palloc'd. */
+static char *
+escape_key(const char *bytes, int len)
+{
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	for (int i = 0; i < len; i++)
+	{
+		if (bytes[i] == KEY_SEPARATOR)
+			appendStringInfoChar(&buf, '/');
+		else
+			append_escaped_bytes(&buf, &bytes[i], 1);
+	}
+	return buf.data;
+}
+
+/* Is there a domain of this very name? */
+static bool
+is_domain(const char *name)
+{
+	Domain	   *domain = domain_find(name);
+	CounterTable table;
+	bool		exists;
+
+	if (domain != NULL && (domain->routes != NIL || domain->rules != NIL))
+		return true;
+	if (!counter_open(&table, AccessShareLock))
+		return false;
+	exists = counter_domain_exists(&table, name);
+	counter_close(&table, AccessShareLock);
+	return exists;
+}
+
+/*
+ * What a name stands for, palloc'd.  Error if it cannot be a name, or is that
+ * of a domain with a slash that is not written as one.
+ */
+VersionName *
+parse_name(const char *written)
+{
+	VersionName *name = palloc0(sizeof(VersionName));
+	char	   *domain = pstrdup(written);
+	char	   *slash = is_internal_domain(written) ? NULL : strchr(domain, '/');
+	Domain	   *known;
+
+	if (slash != NULL)
+	{
+		char	   *key = pstrdup(slash + 1);
+		int			len = unescape(key);
+
+		*slash = '\0';
+		name->key = escape_key(key, len);
+		name->hash = hash_key_bytes(key, len);
+	}
+	if (!is_internal_domain(written))
+		unescape(domain);
+	check_domain_name(domain);
+	name->written = written;
+	name->domain = domain;
+	if (name->key == NULL)
+		return name;
+
+	route_load();
+	known = domain_find(domain);
+	name->layout = known ? known->layout : 0;
+	if (name->layout != 0)
+		name->bucket = bucket_name(domain, name->layout,
+								   layout_bucket(name->layout, name->hash));
+	else if (is_domain(written))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_NAME),
+				 errmsg("\"%s\" could be a domain or a key of domain \"%s\"",
+						written, domain),
+				 errhint("Write a slash in a domain as %%2F, or use %s.key_name().",
+						 EXTENSION_SCHEMA)));
+	return name;
+}
+
+static int
+compare_written(const ListCell *a, const ListCell *b)
+{
+	return strcmp(((VersionName *) lfirst(a))->written,
+				  ((VersionName *) lfirst(b))->written);
+}
+
+/* The names that a caller gives, sorted, each once. */
+List *
+name_arguments(FunctionCallInfo fcinfo, int n)
+{
+	List	   *names = NIL;
+	List	   *unique = NIL;
+	Datum	   *elements;
+	bool	   *nulls;
+	int			count = 0;
+	ListCell   *lc;
+
+	if (!PG_ARGISNULL(n))
+		deconstruct_array(PG_GETARG_ARRAYTYPE_P(n), TEXTOID, -1, false,
+						  TYPALIGN_INT, &elements, &nulls, &count);
+	if (count == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("no domain is named"),
+				 errhint("Name every domain that the cached result was computed from.")));
+	for (int i = 0; i < count; i++)
+	{
+		if (nulls[i])
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("domain must not be null")));
+		names = lappend(names, parse_name(TextDatumGetCString(elements[i])));
+	}
+	list_sort(names, compare_written);
+	foreach(lc, names)
+	{
+		if (unique == NIL ||
+			strcmp(((VersionName *) llast(unique))->written,
+				   ((VersionName *) lfirst(lc))->written) != 0)
+			unique = lappend(unique, lfirst(lc));
+	}
+	return unique;
+}
+
+static int
+compare_strings(const ListCell *a, const ListCell *b)
+{
+	return strcmp(lfirst(a), lfirst(b));
+}
+
+/* The domains of the names that a caller gives, sorted, each once. */
+List *
+domain_arguments(FunctionCallInfo fcinfo, int n)
+{
+	List	   *domains = NIL;
+	List	   *unique = NIL;
+	ListCell   *lc;
+
+	foreach(lc, name_arguments(fcinfo, n))
+		domains = lappend(domains, (char *) ((VersionName *) lfirst(lc))->domain);
+	list_sort(domains, compare_strings);
+	foreach(lc, domains)
+	{
+		if (unique == NIL || strcmp(llast(unique), lfirst(lc)) != 0)
+			unique = lappend(unique, lfirst(lc));
+	}
+	return unique;
+}
+
+/* key_name(domain text, VARIADIC key text[]) returns text */
+Datum
+cache_notify_key_name(PG_FUNCTION_ARGS)
+{
+	StringInfoData buf;
+	Datum	   *elements;
+	bool	   *nulls;
+	int			count = 0;
+
+	if (PG_ARGISNULL(0))
+		PG_RETURN_NULL();
+	initStringInfo(&buf);
+	append_escaped(&buf, PG_GETARG_TEXT_PP(0));
+	if (!PG_ARGISNULL(1))
+		deconstruct_array(PG_GETARG_ARRAYTYPE_P(1), TEXTOID, -1, false,
+						  TYPALIGN_INT, &elements, &nulls, &count);
+	for (int i = 0; i < count; i++)
+	{
+		if (nulls[i])
+			PG_RETURN_NULL();
+		appendStringInfoChar(&buf, '/');
+		append_escaped(&buf, DatumGetTextPP(elements[i]));
+	}
+	PG_RETURN_TEXT_P(cstring_to_text_with_len(buf.data, buf.len));
+}

@@ -1,0 +1,562 @@
+/*-------------------------------------------------------------------------
+ *
+ * watched.c
+ *	  What a relation is watched with: the configuration in the catalogs.
+ *
+ * A table is watched by triggers, whose arguments are its configuration.
+ * A materialized view has no triggers, and neither has a view whose domain
+ * setup_view_invalidation() created; these carry a security label of the
+ * provider "cache_notify" instead, which is the same arguments as a text[].
+ * pg_dump carries a label, DROP removes it, and it follows its object through
+ * every RENAME, so like a trigger it cannot disagree with reality.
+ *
+ * What a command has removed can be asked for, too: the dead row versions
+ * that this transaction has deleted are still in the catalogs.  They are
+ * found whatever snapshot the command ran with.
+ *
+ * Locking: AccessShareLock on the catalogs that are read, kept no longer than
+ * the reading.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "base/cache_notify.h"
+
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "catalog/indexing.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_depend.h"
+#include "catalog/pg_rewrite.h"
+#include "catalog/pg_proc.h"
+#include "catalog/pg_seclabel.h"
+#include "catalog/pg_trigger.h"
+#include "catalog/pg_type.h"
+#include "commands/seclabel.h"
+#include "commands/trigger.h"
+#include "parser/parse_func.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+
+/* Columns of pg_seclabel, all of which are in its index but the last. */
+#define NUM_LABEL_KEYS 4
+
+/*
+ * Views and functions share this many domains for their definitions, so that
+ * DDL cannot fill the counter table.
+ */
+#define DEFINITION_BUCKETS 1024
+
+/* The internal domain that moves when a view or function is redefined. */
+const char *
+definition_domain(Oid objid)
+{
+	return psprintf(INTERNAL_PREFIX "definition/%u",
+					objid % DEFINITION_BUCKETS);
+}
+
+static Oid
+own_function(const char *name)
+{
+	return LookupFuncName(list_make2(makeString(EXTENSION_SCHEMA),
+									 makeString(pstrdup(name))),
+						  0, NULL, true);
+}
+
+/* Was this row version deleted or replaced by the current transaction? */
+static bool
+deleted_by_us(HeapTuple tuple)
+{
+	HeapTupleHeader header = tuple->t_data;
+
+	return !(header->t_infomask & HEAP_XMAX_INVALID) &&
+		!HEAP_XMAX_IS_LOCKED_ONLY(header->t_infomask) &&
+		TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetUpdateXid(header));
+}
+
+static Snapshot
+snapshot_for(WatchTime when)
+{
+	return when == WATCH_REMOVED ? SnapshotAny : NULL;
+}
+
+static bool
+wanted(HeapTuple tuple, WatchTime when)
+{
+	return when == WATCH_NOW || deleted_by_us(tuple);
+}
+
+static Watch *
+make_watch(char **args, int nargs)
+{
+	Watch	   *watch = palloc0(sizeof(Watch));
+	const char *inherited = trigger_argument(args, nargs, "inherited");
+
+	watch->domain = trigger_argument(args, nargs, "domain");
+	if (watch->domain != NULL && strlen(watch->domain) >= NAMEDATALEN)
+		watch->domain = NULL;
+	watch->inherited = inherited != NULL && strcmp(inherited, "true") == 0;
+	watch->args = args;
+	watch->nargs = nargs;
+	return watch;
+}
+
+/* Split pg_trigger.tgargs: each argument ends with a zero byte. */
+static char **
+split_arguments(bytea *tgargs, int nargs)
+{
+	char	  **args = palloc(Max(nargs, 1) * sizeof(char *));
+	char	   *p = VARDATA_ANY(tgargs);
+
+	for (int i = 0; i < nargs; i++)
+	{
+		args[i] = p;
+		p += strlen(p) + 1;
+	}
+	return args;
+}
+
+/* The Watch that a row of pg_trigger stands for, or NULL if it is not ours. */
+Watch *
+watch_of_trigger_tuple(HeapTuple tuple, TupleDesc desc)
+{
+	Form_pg_trigger form = (Form_pg_trigger) GETSTRUCT(tuple);
+	bool		is_row = form->tgfoid == own_function("row_change");
+	bool		isnull;
+	Datum		tgargs;
+	Watch	   *watch;
+
+	if (!is_row && form->tgfoid != own_function("statement_change"))
+		return NULL;
+	tgargs = heap_getattr(tuple, Anum_pg_trigger_tgargs, desc, &isnull);
+	watch = make_watch(split_arguments(DatumGetByteaPCopy(tgargs),
+									   form->tgnargs), form->tgnargs);
+	watch->trigger = form->oid;
+	watch->relation = form->tgrelid;
+	watch->name = pstrdup(NameStr(form->tgname));
+	watch->is_row = is_row;
+	watch->is_clone = OidIsValid(form->tgparentid);
+	watch->enabled = form->tgenabled;
+	return watch;
+}
+
+static List *
+add_triggers(List *watches, Oid relid, WatchTime when)
+{
+	Relation	pg_trigger = table_open(TriggerRelationId, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&key, Anum_pg_trigger_tgrelid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(relid));
+	scan = systable_beginscan(pg_trigger, TriggerRelidNameIndexId, true,
+							  snapshot_for(when), 1, &key);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Watch	   *watch = wanted(tuple, when) ?
+			watch_of_trigger_tuple(tuple, RelationGetDescr(pg_trigger)) : NULL;
+
+		if (watch != NULL)
+			watches = lappend(watches, watch);
+	}
+	systable_endscan(scan);
+	table_close(pg_trigger, AccessShareLock);
+	return watches;
+}
+
+/* A Watch without a relation from its arguments, the text of a text[]. */
+Watch *
+watch_from_text(const char *string)
+{
+	Datum		array = OidFunctionCall3(F_ARRAY_IN, CStringGetDatum(string),
+										 ObjectIdGetDatum(TEXTOID),
+										 Int32GetDatum(-1));
+	Datum	   *elements;
+	bool	   *nulls;
+	int			n;
+	char	  **args;
+
+	deconstruct_array(DatumGetArrayTypeP(array), TEXTOID, -1, false,
+					  TYPALIGN_INT, &elements, &nulls, &n);
+	args = palloc(Max(n, 1) * sizeof(char *));
+	for (int i = 0; i < n; i++)
+		args[i] = nulls[i] ? "" : TextDatumGetCString(elements[i]);
+	return make_watch(args, n);
+}
+
+/* The arguments of a Watch. */
+char *
+watch_as_text(const Watch *watch)
+{
+	Datum	   *elements = palloc(Max(watch->nargs, 1) * sizeof(Datum));
+
+	for (int i = 0; i < watch->nargs; i++)
+		elements[i] = CStringGetTextDatum(watch->args[i]);
+	return OidOutputFunctionCall(F_ARRAY_OUT,
+								 PointerGetDatum(construct_array(elements, watch->nargs,
+																 TEXTOID, -1, false,
+																 TYPALIGN_INT)));
+}
+
+/* The Watch that a label stands for.  The label hook has checked its form. */
+static Watch *
+watch_of_label_tuple(HeapTuple tuple, TupleDesc desc)
+{
+	bool		isnull;
+	Datum		label = heap_getattr(tuple, Anum_pg_seclabel_label, desc, &isnull);
+	Watch	   *watch;
+
+	watch = watch_from_text(TextDatumGetCString(label));
+	watch->relation =
+		DatumGetObjectId(heap_getattr(tuple, Anum_pg_seclabel_objoid, desc,
+									  &isnull));
+	watch->enabled = TRIGGER_FIRES_ON_ORIGIN;
+	return watch;
+}
+
+/* The label of a relation, or with InvalidOid those of all relations. */
+static List *
+add_labels(List *watches, Oid relid, WatchTime when)
+{
+	Relation	pg_seclabel = table_open(SecLabelRelationId, AccessShareLock);
+	ScanKeyData keys[NUM_LABEL_KEYS];
+	int			nkeys = 0;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	if (OidIsValid(relid))
+		ScanKeyInit(&keys[nkeys++], Anum_pg_seclabel_objoid,
+					BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relid));
+	ScanKeyInit(&keys[nkeys++], Anum_pg_seclabel_classoid,
+				BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(RelationRelationId));
+	ScanKeyInit(&keys[nkeys++], Anum_pg_seclabel_objsubid,
+				BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(0));
+	ScanKeyInit(&keys[nkeys++], Anum_pg_seclabel_provider,
+				BTEqualStrategyNumber, F_TEXTEQ,
+				CStringGetTextDatum(LABEL_PROVIDER));
+	scan = systable_beginscan(pg_seclabel, SecLabelObjectIndexId,
+							  OidIsValid(relid), snapshot_for(when),
+							  nkeys, keys);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+		if (wanted(tuple, when))
+			watches = lappend(watches,
+							  watch_of_label_tuple(tuple,
+												   RelationGetDescr(pg_seclabel)));
+	systable_endscan(scan);
+	table_close(pg_seclabel, AccessShareLock);
+	return watches;
+}
+
+/* What a domain that nothing feeds is delivered by. */
+Watch *
+watch_without_options(const char *domain)
+{
+	char	  **args = palloc(sizeof(char *));
+
+	args[0] = psprintf("domain=%s", domain);
+	return make_watch(args, 1);
+}
+
+/* The Watches of a relation, as they are or as this transaction found them. */
+List *
+watches_of_relation(Oid relid, WatchTime when)
+{
+	return add_labels(add_triggers(NIL, relid, when), relid, when);
+}
+
+/* Is a relation watched for this domain? */
+bool
+relation_feeds(Oid relid, const char *domain)
+{
+	Watch		wanted = {.domain = domain};
+	ListCell   *lc;
+
+	foreach(lc, watches_of_relation(relid, WATCH_NOW))
+	{
+		if (same_domain(lfirst(lc), &wanted))
+			return true;
+	}
+	return false;
+}
+
+/* The Watches of all labelled relations. */
+List *
+watches_by_label(void)
+{
+	return add_labels(NIL, InvalidOid, WATCH_NOW);
+}
+
+/* The Watch of this trigger, or NULL if it is not ours (or not there). */
+Watch *
+watch_of_trigger(Oid trigger, WatchTime when)
+{
+	Relation	pg_trigger = table_open(TriggerRelationId, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	Watch	   *watch = NULL;
+
+	ScanKeyInit(&key, Anum_pg_trigger_oid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(trigger));
+	scan = systable_beginscan(pg_trigger, TriggerOidIndexId, true,
+							  snapshot_for(when), 1, &key);
+	while (watch == NULL && HeapTupleIsValid(tuple = systable_getnext(scan)))
+		if (wanted(tuple, when))
+			watch = watch_of_trigger_tuple(tuple, RelationGetDescr(pg_trigger));
+	systable_endscan(scan);
+	table_close(pg_trigger, AccessShareLock);
+	return watch;
+}
+
+/* The Watches of all statement triggers, one for each table and domain. */
+List *
+watches_by_trigger(void)
+{
+	Relation	pg_depend = table_open(DependRelationId, AccessShareLock);
+	List	   *watches = NIL;
+	ScanKeyData keys[2];
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&keys[0], Anum_pg_depend_refclassid, BTEqualStrategyNumber,
+				F_OIDEQ, ObjectIdGetDatum(ProcedureRelationId));
+	ScanKeyInit(&keys[1], Anum_pg_depend_refobjid, BTEqualStrategyNumber,
+				F_OIDEQ, ObjectIdGetDatum(own_function("statement_change")));
+	scan = systable_beginscan(pg_depend, DependReferenceIndexId, true, NULL,
+							  2, keys);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_depend depend = (Form_pg_depend) GETSTRUCT(tuple);
+		Watch	   *watch = depend->classid == TriggerRelationId ?
+			watch_of_trigger(depend->objid, WATCH_NOW) : NULL;
+
+		if (watch != NULL)
+			watches = lappend(watches, watch);
+	}
+	systable_endscan(scan);
+	table_close(pg_depend, AccessShareLock);
+	return watches;
+}
+
+/* What a relation is called, or was before this transaction dropped it. */
+const char *
+former_name(Oid relid)
+{
+	Relation	pg_class = table_open(RelationRelationId, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	char	   *name = get_rel_name(relid);
+
+	ScanKeyInit(&key, Anum_pg_class_oid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(relid));
+	scan = systable_beginscan(pg_class, ClassOidIndexId, true, SnapshotAny,
+							  1, &key);
+	while (name == NULL && HeapTupleIsValid(tuple = systable_getnext(scan)))
+		if (deleted_by_us(tuple))
+			name = pstrdup(NameStr(((Form_pg_class) GETSTRUCT(tuple))->relname));
+	systable_endscan(scan);
+	table_close(pg_class, AccessShareLock);
+	return name != NULL ? name : "";
+}
+
+/*
+ * Did this transaction replace a row of a catalog?  The row is found by an
+ * OID that is the first column of the index.
+ */
+static bool
+row_was_replaced(Oid catalog, Oid index, AttrNumber column, Oid oid)
+{
+	Relation	rel = table_open(catalog, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	bool		found = false;
+
+	ScanKeyInit(&key, column, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(oid));
+	scan = systable_beginscan(rel, index, true, SnapshotAny, 1, &key);
+	while (!found && HeapTupleIsValid(tuple = systable_getnext(scan)))
+		found = deleted_by_us(tuple);
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return found;
+}
+
+/* Has this transaction changed a function, rather than created it? */
+bool
+function_was_replaced(Oid function)
+{
+	return row_was_replaced(ProcedureRelationId, ProcedureOidIndexId,
+							Anum_pg_proc_oid, function);
+}
+
+/* Has this transaction changed a view, rather than created it? */
+bool
+view_was_replaced(Oid view)
+{
+	return row_was_replaced(RewriteRelationId, RewriteRelRulenameIndexId,
+							Anum_pg_rewrite_ev_class, view);
+}
+
+/*
+ * Did a trigger fire on other occasions before this transaction?  What came in
+ * between was asked about when it came.
+ */
+bool
+trigger_firing_changed(const Watch *watch)
+{
+	Relation	pg_trigger = table_open(TriggerRelationId, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	bool		found = false;
+
+	ScanKeyInit(&key, Anum_pg_trigger_oid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(watch->trigger));
+	scan = systable_beginscan(pg_trigger, TriggerOidIndexId, true, SnapshotAny,
+							  1, &key);
+	while (!found && HeapTupleIsValid(tuple = systable_getnext(scan)))
+		found = deleted_by_us(tuple) &&
+			!TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(tuple->t_data)) &&
+			((Form_pg_trigger) GETSTRUCT(tuple))->tgenabled != watch->enabled;
+	systable_endscan(scan);
+	table_close(pg_trigger, AccessShareLock);
+	return found;
+}
+
+bool
+same_domain(const Watch *a, const Watch *b)
+{
+	return a->domain != NULL && b->domain != NULL &&
+		strcmp(a->domain, b->domain) == 0;
+}
+
+/* Do two Watches of one relation see the same, for the same channel? */
+bool
+same_watch(const Watch *a, const Watch *b)
+{
+	if (a->nargs != b->nargs || a->is_row != b->is_row ||
+		a->enabled != b->enabled)
+		return false;
+	for (int i = 0; i < a->nargs; i++)
+		if (strcmp(a->args[i], b->args[i]) != 0)
+			return false;
+	return true;
+}
+
+/* "name=old" among the arguments becomes "name=new". */
+static bool
+replace_value(Watch *watch, const char *name, const char *old, const char *new)
+{
+	char	   *from = psprintf("%s=%s", name, old);
+	bool		replaced = false;
+
+	for (int i = 0; i < watch->nargs; i++)
+		if (strcmp(watch->args[i], from) == 0)
+		{
+			watch->args[i] = psprintf("%s=%s", name, new);
+			replaced = true;
+		}
+	return replaced;
+}
+
+static Datum
+join_arguments(Watch *watch)
+{
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	for (int i = 0; i < watch->nargs; i++)
+		appendBinaryStringInfo(&buf, watch->args[i],
+							   strlen(watch->args[i]) + 1);
+	return PointerGetDatum(cstring_to_text_with_len(buf.data, buf.len));
+}
+
+/*
+ * Write a trigger's arguments.  Its identity, its clones and whether it is
+ * enabled stay as they are, which CREATE OR REPLACE TRIGGER could not do.
+ */
+static void
+write_arguments(Watch *watch)
+{
+	Relation	pg_trigger = table_open(TriggerRelationId, RowExclusiveLock);
+	TupleDesc	desc = RelationGetDescr(pg_trigger);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	Datum		values[Natts_pg_trigger] = {0};
+	bool		nulls[Natts_pg_trigger] = {0};
+	bool		replace[Natts_pg_trigger] = {0};
+
+	ScanKeyInit(&key, Anum_pg_trigger_oid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(watch->trigger));
+	scan = systable_beginscan(pg_trigger, TriggerOidIndexId, true, NULL,
+							  1, &key);
+	if (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		values[Anum_pg_trigger_tgargs - 1] = join_arguments(watch);
+		replace[Anum_pg_trigger_tgargs - 1] = true;
+		tuple = heap_modify_tuple(tuple, desc, values, nulls, replace);
+		CatalogTupleUpdate(pg_trigger, &tuple->t_self, tuple);
+	}
+	systable_endscan(scan);
+	table_close(pg_trigger, RowExclusiveLock);
+	CacheInvalidateRelcacheByRelid(watch->relation);
+}
+
+/* A column of a table has a new name: the triggers go on with that. */
+void
+watches_rename_column(Oid relid, const char *old, const char *new)
+{
+	ListCell   *lc;
+
+	foreach(lc, watches_of_relation(relid, WATCH_NOW))
+	{
+		Watch	   *watch = lfirst(lc);
+		bool		tenant,
+					counted,
+					keyed;
+
+		if (!OidIsValid(watch->trigger))
+			continue;
+		tenant = replace_value(watch, "tenant_column", old, new);
+		counted = replace_value(watch, "column", old, new);
+		keyed = replace_value(watch, "key", old, new);
+		if (tenant || counted || keyed)
+			write_arguments(watch);
+	}
+}
+
+/*
+ * Somebody sets a label of ours, by hand or from a dump.  Restoring a dump
+ * must not fail, so only what could not be read back is refused.
+ */
+static void
+check_label(const ObjectAddress *object, const char *label)
+{
+	char		relkind = object->classId == RelationRelationId &&
+		object->objectSubId == 0 ? get_rel_relkind(object->objectId) : '\0';
+
+	if (relkind != RELKIND_MATVIEW && relkind != RELKIND_VIEW)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("only views and materialized views have labels of provider \"%s\"",
+						LABEL_PROVIDER),
+				 errhint("Use %s.setup_table_invalidation() to watch a table.",
+						 EXTENSION_SCHEMA)));
+	if (label != NULL)
+		(void) OidFunctionCall3(F_ARRAY_IN, CStringGetDatum(label),
+								ObjectIdGetDatum(TEXTOID), Int32GetDatum(-1));
+	announce_configuration();
+}
+
+void
+watched_init(void)
+{
+	register_label_provider(LABEL_PROVIDER, check_label);
+}

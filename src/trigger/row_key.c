@@ -1,0 +1,213 @@
+/*-------------------------------------------------------------------------
+ *
+ * row_key.c
+ *	  The key of a row: from key columns to buckets of the change set.
+ *
+ * Hashing is what costs here, so the common types are written by hand, and a
+ * row whose key is the one seen last costs one comparison.  Without a key (a
+ * column is NULL, or has no text) a row belongs to no key that could be named;
+ * its change reaches all, which is simple and right.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "base/cache_notify.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_type.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/json.h"
+#include "utils/uuid.h"
+
+#include "trigger/trigger_config.h"
+
+static void
+append_uuid(StringInfo buf, const pg_uuid_t *uuid)
+{
+	static const char digits[] = "0123456789abcdef";
+
+	for (int i = 0; i < UUID_LEN; i++)
+	{
+		if (i == 4 || i == 6 || i == 8 || i == 10)
+			appendStringInfoChar(buf, '-');
+		appendStringInfoChar(buf, digits[uuid->data[i] >> 4]);
+		appendStringInfoChar(buf, digits[uuid->data[i] & 15]);
+	}
+}
+
+static void
+append_integer(StringInfo buf, int64 value)
+{
+	enlargeStringInfo(buf, MAXINT8LEN + 1);
+	buf->len += pg_lltoa(value, buf->data + buf->len);
+}
+
+static bool
+is_ascii(const char *string, int len)
+{
+	for (int i = 0; i < len; i++)
+		if (IS_HIGHBIT_SET(string[i]))
+			return false;
+	return true;
+}
+
+/*
+ * Add the text of a value, as it is or as it is written in names.  False if it
+ * cannot be had.
+ */
+static bool
+append_value(StringInfo buf, ColumnText *column, Datum value, bool escaped)
+{
+	const char *string;
+	int			len;
+
+	switch (column->type)
+	{
+		case INT2OID:
+			append_integer(buf, DatumGetInt16(value));
+			return true;
+		case INT4OID:
+			append_integer(buf, DatumGetInt32(value));
+			return true;
+		case INT8OID:
+			append_integer(buf, DatumGetInt64(value));
+			return true;
+		case UUIDOID:
+			append_uuid(buf, DatumGetUUIDP(value));
+			return true;
+	}
+	string = column_text(column, value, &len);
+	if (string == NULL || (column->loose_letters && !is_ascii(string, len)))
+		return false;
+	if (escaped)
+		append_escaped_bytes(buf, string, len);
+	else
+		appendBinaryStringInfo(buf, string, len);
+	return true;
+}
+
+/* Write a row's key into state->bytes.  False if it has none. */
+static bool
+write_key(TriggerState *state, HeapTuple tuple, TupleDesc desc,
+		  char separator, bool escaped)
+{
+	TriggerConfig *config = state->config;
+	StringInfo	buf = &state->bytes;
+
+	if (buf->data == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(state->context);
+
+		initStringInfo(buf);
+		MemoryContextSwitchTo(old);
+	}
+	resetStringInfo(buf);
+	for (int i = 0; i < config->nkey_texts; i++)
+	{
+		bool		isnull;
+		Datum		value = heap_getattr(tuple, config->key_texts[i].attnum,
+										 desc, &isnull);
+
+		if (isnull)
+			return false;
+		if (i > 0)
+			appendStringInfoChar(buf, separator);
+		if (!append_value(buf, &config->key_texts[i], value, escaped))
+			return false;
+	}
+	return true;
+}
+
+/* The hash of a row's key.  False if it has none. */
+bool
+row_key_hash(TriggerState *state, HeapTuple tuple, TupleDesc desc, uint32 *hash)
+{
+	if (!write_key(state, tuple, desc, KEY_SEPARATOR, false))
+		return false;
+	*hash = hash_key_bytes(state->bytes.data, state->bytes.len);
+	return true;
+}
+
+/* Is this, of the key of this (domain, tenant), what was touched last? */
+static bool
+is_touched_value(TriggerState *state, ChangeKey *key, HeapTuple tuple,
+				 TupleDesc desc)
+{
+	TriggerConfig *config = state->config;
+	bool		known = key == state->touched_key &&
+		change_set_keys_touched(key, state->depth);
+	bool		isnull;
+	Datum		value;
+
+	state->touched_key = NULL;
+	if (config->nkey_texts != 1 || !config->key_texts[0].byval)
+		return false;
+	value = heap_getattr(tuple, config->key_texts[0].attnum, desc, &isnull);
+	if (isnull)
+		return false;
+	if (known && value == state->touched_value)
+	{
+		state->touched_key = key;
+		return true;
+	}
+	state->touched_value = value;
+	return false;
+}
+
+/* A row of this (domain, tenant) has changed: touch its key. */
+void
+touch_row_key(TriggerState *state, ChangeKey *key, HeapTuple tuple,
+			  TupleDesc desc)
+{
+	bool		by_value = state->config->nkey_texts == 1 &&
+		state->config->key_texts[0].byval;
+	uint32		hash;
+
+	if (change_set_touched(key, state->depth) ||
+		is_touched_value(state, key, tuple, desc))
+		return;
+	if (!row_key_hash(state, tuple, desc, &hash))
+	{
+		change_set_touch(key, state->depth);
+		return;
+	}
+	change_set_touch_key(key, state->config->layout, hash, state->depth);
+	if (by_value)
+		state->touched_key = key;
+}
+
+/* Are the key columns, if there are any, the same in both rows, bit for bit? */
+bool
+same_row_key(TriggerState *state, HeapTuple old, HeapTuple new, TupleDesc desc)
+{
+	if (state->config->layout == 0)
+		return true;
+	for (int i = 0; i < state->config->nkey_texts; i++)
+	{
+		ColumnText *column = &state->config->key_texts[i];
+		bool		old_null,
+					new_null;
+		Datum		old_value = heap_getattr(old, column->attnum, desc, &old_null);
+		Datum		new_value = heap_getattr(new, column->attnum, desc, &new_null);
+
+		if (old_null != new_null)
+			return false;
+		if (!old_null &&
+			!datum_image_eq(old_value, new_value, column->byval, column->len))
+			return false;
+	}
+	return true;
+}
+
+/* The key of a row as a JSON string, as it is written in names; or NULL. */
+char *
+row_key_as_json(TriggerState *state, HeapTuple tuple, TupleDesc desc)
+{
+	StringInfoData buf;
+
+	if (!write_key(state, tuple, desc, '/', true))
+		return NULL;
+	initStringInfo(&buf);
+	escape_json(&buf, state->bytes.data);
+	return buf.data;
+}

@@ -1,0 +1,462 @@
+/*-------------------------------------------------------------------------
+ *
+ * trigger.c
+ *	  The triggers of watched tables: from a row to a key of the change set.
+ *
+ * A watched table has, for each domain it feeds, one AFTER ROW trigger
+ * (row_change; not with granularity 'statement') and one AFTER STATEMENT
+ * trigger (statement_change), for TRUNCATE and, with granularity 'statement',
+ * for everything.
+ *
+ * The work per row is what counts for large statements, that per statement
+ * for small ones.  What a trigger is to do is prepared once per backend
+ * (trigger_config.c).  What a statement has seen so far is in fn_extra, which
+ * lives as long as the statement's executor state.  A row whose tenant is the
+ * one seen last, in a key that the statement has touched, costs one
+ * comparison.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "base/cache_notify.h"
+
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "commands/trigger.h"
+#include "executor/spi.h"
+#include "mb/pg_wchar.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/fmgrprotos.h"
+#include "utils/guc.h"
+#include "utils/json.h"
+#include "utils/rel.h"
+
+#include "base/fault.h"
+#include "trigger/trigger_config.h"
+
+PG_FUNCTION_INFO_V1(cache_notify_row_change);
+PG_FUNCTION_INFO_V1(cache_notify_statement_change);
+
+int64		trigger_rows_seen = 0;
+
+/* How many triggers deep are we?  1 in a trigger of a top-level statement. */
+int
+trigger_depth(void)
+{
+	LOCAL_FCINFO(fcinfo, 0);
+
+	InitFunctionCallInfoData(*fcinfo, NULL, 0, InvalidOid, NULL, NULL);
+	return DatumGetInt32(pg_trigger_depth(fcinfo));
+}
+
+/* Complain about a trigger that setup_table_invalidation() did not make. */
+static void
+check_called_well(FunctionCallInfo fcinfo, const char *function, bool for_row)
+{
+	TriggerData *trigdata = (TriggerData *) fcinfo->context;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) ||
+		!TRIGGER_FIRED_AFTER(trigdata->tg_event) ||
+		!TRIGGER_FIRED_FOR_ROW(trigdata->tg_event) == for_row)
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("%s() must be called as an AFTER trigger for each %s",
+						function, for_row ? "row" : "statement"),
+				 errhint("Use %s.setup_table_invalidation().",
+						 EXTENSION_SCHEMA)));
+}
+
+/* The state of the trigger that called, which is new for each statement. */
+static inline TriggerState *
+get_trigger_state(FunctionCallInfo fcinfo, const char *function, bool for_row)
+{
+	FmgrInfo   *flinfo = fcinfo->flinfo;
+
+	if (flinfo->fn_extra == NULL)
+	{
+		TriggerData *trigdata = (TriggerData *) fcinfo->context;
+		TriggerState *state;
+
+		check_called_well(fcinfo, function, for_row);
+		state = MemoryContextAllocZero(flinfo->fn_mcxt, sizeof(TriggerState));
+		state->config = trigger_config(trigdata->tg_relation, trigdata->tg_trigger);
+		state->depth = trigger_depth();
+		state->context = flinfo->fn_mcxt;
+		flinfo->fn_extra = state;
+	}
+	return flinfo->fn_extra;
+}
+
+/* The key of a tenant that is not the one seen last. */
+static ChangeKey *
+key_of_tenant(TriggerState *state, Datum value)
+{
+	int			len;
+	const char *tenant = column_text(&state->config->tenant, value, &len);
+	ChangeKey  *key = change_set_key(state->config->domain, tenant,
+									 tenant ? len : 0);
+
+	if (key->tenant == NULL && change_set_full())
+		state->overflow_key = key;
+	return key;
+}
+
+/* Keep the tenant, to recognize it in the next row. */
+static void
+remember_tenant(TriggerState *state, ChangeKey *key, Datum value)
+{
+	state->last_key = NULL;
+	if (state->config->tenant.byval)
+		state->last_tenant = value;
+	else
+	{
+		Size		size = datumGetSize(value, false, state->config->tenant.len);
+
+		if (size > state->last_size)
+		{
+			if (state->last_size > 0)
+				pfree(DatumGetPointer(state->last_tenant));
+			state->last_size = 0;
+			state->last_tenant =
+				PointerGetDatum(MemoryContextAlloc(state->context, size));
+			state->last_size = size;
+		}
+		memcpy(DatumGetPointer(state->last_tenant), DatumGetPointer(value),
+			   size);
+	}
+	state->last_key = key;
+}
+
+/*
+ * The tenant in a setting, NULL if there is none.  Whoever may create triggers
+ * on a table names the setting, and the tenant is told to listeners: a setting
+ * that not everybody may read holds no tenant.
+ */
+static const char *
+tenant_in_setting(const char *name)
+{
+	const char *tenant;
+
+	if (GetConfigOptionFlags(name, true) & GUC_SUPERUSER_ONLY)
+		return NULL;
+	tenant = GetConfigOption(name, true, false);
+
+	/* SET LOCAL leaves an empty string behind. */
+	if (tenant == NULL || tenant[0] == '\0')
+		return NULL;
+
+	/* What comes with a connection request is not checked by the server. */
+	return pg_verifymbstr(tenant, strlen(tenant), true) ? tenant : NULL;
+}
+
+/* A shared change, or one whose tenant is in a setting: one key for all rows. */
+static ChangeKey *
+key_of_statement(TriggerState *state)
+{
+	if (state->last_key == NULL)
+	{
+		const char *tenant = state->config->tenant_setting ?
+			tenant_in_setting(state->config->tenant_setting) : NULL;
+
+		state->last_key = change_set_key(state->config->domain, tenant,
+										 tenant ? strlen(tenant) : 0);
+	}
+	return state->last_key;
+}
+
+/*
+ * Is this the tenant seen last, bit for bit?  What datumIsEqual() does, without
+ * its calls: this runs twice for each updated row.
+ */
+static inline bool
+is_last_tenant(const TriggerState *state, Datum value)
+{
+	const char *a,
+			   *b;
+
+	if (state->config->tenant.byval)
+		return value == state->last_tenant;
+	a = DatumGetPointer(value);
+	b = DatumGetPointer(state->last_tenant);
+	if (state->config->tenant.len > 0)
+		return memcmp(a, b, state->config->tenant.len) == 0;
+	if (state->config->tenant.len == -2)
+		return strcmp(a, b) == 0;
+	return VARSIZE_ANY(a) == VARSIZE_ANY(b) && memcmp(a, b, VARSIZE_ANY(a)) == 0;
+}
+
+/* The key that a row belongs to. */
+ChangeKey *
+key_of_row(TriggerState *state, HeapTuple tuple, TupleDesc desc)
+{
+	bool		isnull;
+	Datum		value;
+	ChangeKey  *key;
+
+	if (!state->config->has_tenant_column)
+		return key_of_statement(state);
+	value = heap_getattr(tuple, state->config->tenant.attnum, desc, &isnull);
+	if (isnull)
+		return change_set_key(state->config->domain, NULL, 0);
+	if (state->last_key != NULL && is_last_tenant(state, value))
+		return state->last_key;
+	if (value_too_long(&state->config->tenant, value))
+		return change_set_key(state->config->domain, NULL, 0);
+	key = key_of_tenant(state, value);
+	remember_tenant(state, key, value);
+	return key;
+}
+
+/* Are the columns that count the same in both rows? */
+static bool
+same_columns(TriggerState *state, HeapTuple old, HeapTuple new, TupleDesc desc)
+{
+	for (int i = 0; i < state->config->ncolumns; i++)
+	{
+		Form_pg_attribute attr = TupleDescAttr(desc, state->config->columns[i] - 1);
+		bool		old_null,
+					new_null;
+		Datum		old_value,
+					new_value;
+
+		old_value = heap_getattr(old, state->config->columns[i], desc, &old_null);
+		new_value = heap_getattr(new, state->config->columns[i], desc, &new_null);
+		if (old_null != new_null)
+			return false;
+		if (!old_null &&
+			!datum_image_eq(old_value, new_value, attr->attbyval, attr->attlen))
+			return false;
+	}
+	return true;
+}
+
+/* Is nothing in the row different, bit for bit? */
+static bool
+same_row(HeapTuple old, HeapTuple new)
+{
+	HeapTupleHeader a = old->t_data;
+	HeapTupleHeader b = new->t_data;
+
+	return old->t_len == new->t_len &&
+		a->t_hoff == b->t_hoff &&
+		HeapTupleHeaderGetNatts(a) == HeapTupleHeaderGetNatts(b) &&
+		((a->t_infomask ^ b->t_infomask) & ~HEAP_XACT_MASK) == 0 &&
+		memcmp((char *) a + SizeofHeapTupleHeader,
+			   (char *) b + SizeofHeapTupleHeader,
+			   old->t_len - SizeofHeapTupleHeader) == 0;
+}
+
+/* The primary key of a row as JSON: a string, or an array of them. */
+static char *
+key_as_json(TriggerState *state, HeapTuple tuple, TupleDesc desc)
+{
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	if (state->config->nkey_columns > 1)
+		appendStringInfoChar(&buf, '[');
+	for (int i = 0; i < state->config->nkey_columns; i++)
+	{
+		char	   *value = SPI_getvalue(tuple, desc, state->config->key_columns[i]);
+
+		if (i > 0)
+			appendStringInfoString(&buf, ", ");
+		escape_json(&buf, value ? value : "");
+	}
+	if (state->config->nkey_columns > 1)
+		appendStringInfoChar(&buf, ']');
+	return buf.data;
+}
+
+/* Has nothing changed that counts?  May say no too often. */
+bool
+same_content(TriggerState *state, HeapTuple old, HeapTuple new, TupleDesc desc)
+{
+	return state->config->ncolumns > 0 ? same_columns(state, old, new, desc) :
+		same_row(old, new);
+}
+
+/* Note what payloads are to tell beside the version. */
+static void
+note_extra(TriggerState *state, ChangeKey *key, HeapTuple tuple,
+		   TupleDesc desc, int operation)
+{
+	TriggerConfig *config = state->config;
+	char	   *json = NULL;
+
+	if (config->fields != 0)
+	{
+		key->extra.wanted = true;
+		key->extra.operations |= operation;
+	}
+	if ((config->fields & FIELD_KEYS) && !key->extra.all_keys)
+		json = config->layout != 0 ? row_key_as_json(state, tuple, desc) :
+			config->nkey_columns > 0 ? key_as_json(state, tuple, desc) : NULL;
+	if (json != NULL)
+		extra_add_key(&key->extra, json);
+	else
+		key->extra.all_keys = true;
+	if (config->layout != 0)
+		change_set_tell_key(key, json);
+}
+
+/* The primary key of a row as the payload format writes it, or NULL. */
+static char *
+key_as_event(TriggerState *state, HeapTuple tuple, TupleDesc desc)
+{
+	StringInfoData buf;
+
+	if (tuple == NULL || state->config->nkey_columns == 0)
+		return NULL;
+	initStringInfo(&buf);
+	for (int i = 0; i < state->config->nkey_columns; i++)
+	{
+		AttrNumber	column = state->config->key_columns[i];
+		char	   *value = SPI_getvalue(tuple, desc, column);
+
+		state->config->event_format->write_row_key(&buf,
+												   NameStr(TupleDescAttr(desc, column - 1)->attname),
+												   value ? value : "");
+	}
+	if (buf.len > MAX_ROW_LEN)
+		return NULL;			/* too long to be told */
+	return buf.data;
+}
+
+/* Note what happened to the table, or to one of its rows, if that is told. */
+static void
+note_event(TriggerState *state, ChangeKey *key, HeapTuple tuple,
+		   TupleDesc desc, int operation)
+{
+	const PayloadFormat *format = state->config->event_format;
+	TableEvent	event = {0};
+
+	if (format == NULL)
+		return;
+	if (!table_event_full())
+	{
+		event.table = state->config->event_table;
+		event.of_rows = format->write_row_key != NULL;
+		event.row = event.of_rows ? key_as_event(state, tuple, desc) : NULL;
+		event.operations = event.of_rows && event.row == NULL ?
+			OPERATION_TRUNCATE : operation;
+		event.frame = change_set_frame(state->depth);
+	}
+	if (table_event_full() || !table_event_note(&event))
+		key->extra.coarse = true;
+	state->noted |= operation;
+}
+
+static void
+touch_row(TriggerState *state, ChangeKey *key, HeapTuple tuple,
+		  TupleDesc desc, int operation)
+{
+	if (state->config->layout != 0)
+		touch_row_key(state, key, tuple, desc);
+	else
+		change_set_touch(key, state->depth);
+	FAULT_POINT("trigger");
+	note_extra(state, key, tuple, desc, operation);
+	note_event(state, key, tuple, desc, operation);
+}
+
+/* The statement changed rows that nobody has looked at. */
+static void
+touch_whole(TriggerState *state, ChangeKey *key, int operation)
+{
+	change_set_touch(key, state->depth);
+	key->extra.wanted |= state->config->fields != 0;
+	key->extra.all_keys = true;
+	note_event(state, key, NULL, NULL, operation);
+}
+
+/* Does it make a difference which rows the statement changes? */
+static inline bool
+rows_matter(const TriggerState *state)
+{
+	return state->config->fields != 0 ||
+		(state->config->event_format != NULL &&
+		 state->config->event_format->write_row_key != NULL);
+}
+
+/* Once its keys are touched: has the statement more to tell of this operation? */
+static inline bool
+is_told(const TriggerState *state, int operation)
+{
+	return !rows_matter(state) &&
+		(state->config->event_format == NULL || state->noted & operation);
+}
+
+static void
+update_change(TriggerState *state, HeapTuple old, HeapTuple new, TupleDesc desc)
+{
+	ChangeKey  *new_key = key_of_row(state, new, desc);
+	ChangeKey  *old_key = key_of_row(state, old, desc);
+	bool		same_key;
+
+	if (is_told(state, OPERATION_UPDATE) &&
+		change_set_touched(old_key, state->depth) &&
+		change_set_touched(new_key, state->depth))
+		return;
+
+	/* A row that moves to another tenant or key has changed in any case. */
+	same_key = old_key == new_key && same_row_key(state, old, new, desc);
+	if (same_key && same_content(state, old, new, desc))
+		return;
+	touch_row(state, old_key, old, desc, OPERATION_UPDATE);
+	if (!same_key || rows_matter(state))
+		touch_row(state, new_key, new, desc, OPERATION_UPDATE);
+}
+
+static inline int
+operation_of(TriggerEvent event)
+{
+	return TRIGGER_FIRED_BY_INSERT(event) ? OPERATION_INSERT :
+		TRIGGER_FIRED_BY_UPDATE(event) ? OPERATION_UPDATE :
+		TRIGGER_FIRED_BY_DELETE(event) ? OPERATION_DELETE : OPERATION_TRUNCATE;
+}
+
+/* AFTER INSERT OR UPDATE OR DELETE ... FOR EACH ROW */
+Datum
+cache_notify_row_change(PG_FUNCTION_ARGS)
+{
+	TriggerState *state = get_trigger_state(fcinfo, "row_change", true);
+	TriggerData *trigdata = (TriggerData *) fcinfo->context;
+	TupleDesc	desc = RelationGetDescr(trigdata->tg_relation);
+	int			operation = operation_of(trigdata->tg_event);
+
+	trigger_rows_seen++;
+
+	/* Too many tenants: the shared key speaks for all rows to come. */
+	if (state->overflow_key != NULL && is_told(state, operation) &&
+		change_set_touched(state->overflow_key, state->depth))
+		return PointerGetDatum(NULL);
+
+	if (TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event))
+		update_change(state, trigdata->tg_trigtuple, trigdata->tg_newtuple,
+					  desc);
+	else
+		touch_row(state, key_of_row(state, trigdata->tg_trigtuple, desc),
+				  trigdata->tg_trigtuple, desc, operation);
+	return PointerGetDatum(NULL);
+}
+
+/* AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ... FOR EACH STATEMENT */
+Datum
+cache_notify_statement_change(PG_FUNCTION_ARGS)
+{
+	TriggerState *state = get_trigger_state(fcinfo, "statement_change", false);
+	TriggerData *trigdata = (TriggerData *) fcinfo->context;
+
+	if (TRIGGER_FIRED_BY_TRUNCATE(trigdata->tg_event))
+	{
+		ChangeKey  *key = change_set_key(state->config->domain, NULL, 0);
+
+		touch_whole(state, key, OPERATION_TRUNCATE);
+		key->extra.operations |= OPERATION_TRUNCATE;
+	}
+	else if (state->config->per_statement)
+		touch_whole(state, key_of_statement(state),
+					operation_of(trigdata->tg_event));
+	return PointerGetDatum(NULL);
+}

@@ -1,0 +1,302 @@
+/*-------------------------------------------------------------------------
+ *
+ * trigger_config.c
+ *	  What a watched table's trigger is to do, from its arguments.
+ *
+ * The arguments are "name=value" strings that setup_table_invalidation()
+ * writes:
+ *
+ *	  domain			which domain the table feeds
+ *	  tenant_column		column that holds the tenant; none: shared changes
+ *	  tenant_setting	setting that holds it instead
+ *	  column			one for each column that counts; none: all do
+ *	  key				one for each column of the rows' key; none: no keys
+ *	  layout			of the domain's keys, see key.c
+ *	  granularity		'statement': bump for each statement, seen rows or not
+ *	  field				one for each extra payload field, see route.c
+ *	  channel, payload, payload_suffix	see route.c
+ *	  inherited			'true': a parent is watched, see inheritance.c
+ *
+ * What is wrong with them at this point (a tenant column that is gone) makes
+ * a change coarser, never an error.
+ *
+ * What follows from the arguments and the table's columns is prepared once per
+ * backend and dropped by a relcache invalidation of the table, or when any cast
+ * changes: the callback only marks it, as a statement may be using it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "base/cache_notify.h"
+
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "catalog/pg_index.h"
+#include "common/hashfn.h"
+#include "executor/spi.h"
+#include "utils/inval.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+
+#include "trigger/trigger_config.h"
+
+typedef struct ConfigEntry
+{
+	Oid			trigger;		/* hash key */
+	TriggerConfig *config;		/* may be NULL */
+	char		status;
+} ConfigEntry;
+
+#define SH_PREFIX config_table
+#define SH_ELEMENT_TYPE ConfigEntry
+#define SH_KEY_TYPE Oid
+#define SH_KEY trigger
+#define SH_HASH_KEY(tb, key) murmurhash32(key)
+#define SH_EQUAL(tb, a, b) ((a) == (b))
+#define SH_SCOPE static inline
+#define SH_DECLARE
+#define SH_DEFINE
+#include "lib/simplehash.h"
+
+/* More triggers than this are not remembered at the same time. */
+#define MAX_CONFIGS	4096
+
+static config_table_hash *configs = NULL;
+static TriggerConfig *all_configs = NULL;
+static uint64 invalidations = 0;
+
+static void
+relcache_callback(Datum arg, Oid relid)
+{
+	invalidations++;
+	for (TriggerConfig *config = all_configs; config; config = config->next)
+		if (relid == InvalidOid || relid == config->relid)
+			config->valid = false;
+}
+
+static void
+cast_callback(Datum arg, int cacheid, uint32 hashvalue)
+{
+	relcache_callback(arg, InvalidOid);
+}
+
+void
+trigger_init(void)
+{
+	CacheRegisterRelcacheCallback(relcache_callback, (Datum) 0);
+	CacheRegisterSyscacheCallback(CASTSOURCETARGET, cast_callback, (Datum) 0);
+}
+
+/* The value of the first argument "name=value", or NULL. */
+const char *
+trigger_argument(char **args, int nargs, const char *name)
+{
+	size_t		len = strlen(name);
+
+	for (int i = 0; i < nargs; i++)
+		if (strncmp(args[i], name, len) == 0 && args[i][len] == '=')
+			return args[i] + len + 1;
+	return NULL;
+}
+
+/*
+ * The columns that count, and with them the tenant's: two tenants may have one
+ * key, if there are too many, or if they are too long.
+ */
+static void
+prepare_columns(TriggerConfig *config, Relation rel, Trigger *trigger)
+{
+	const size_t len = strlen("column=");
+
+	config->columns = palloc((trigger->tgnargs + 1) * sizeof(AttrNumber));
+	for (int i = 0; i < trigger->tgnargs; i++)
+	{
+		AttrNumber	attnum;
+
+		if (strncmp(trigger->tgargs[i], "column=", len) != 0)
+			continue;
+		attnum = SPI_fnumber(RelationGetDescr(rel), trigger->tgargs[i] + len);
+		if (attnum <= 0)
+		{
+			config->ncolumns = 0;	/* gone or renamed: every column counts */
+			return;
+		}
+		config->columns[config->ncolumns++] = attnum;
+	}
+	if (config->ncolumns > 0 && config->has_tenant_column)
+		config->columns[config->ncolumns++] = config->tenant.attnum;
+}
+
+/*
+ * The columns of a row's key, each with an argument of its own.  Without one
+ * of them (gone or renamed), or if a query for one key finds rows whose text is
+ * another, keys cannot be told.
+ */
+static void
+prepare_key_texts(TriggerConfig *config, Relation rel, Trigger *trigger)
+{
+	const size_t len = strlen("key=");
+
+	config->layout = trigger_layout(trigger->tgargs, trigger->tgnargs);
+	for (int i = 0; i < trigger->tgnargs && config->layout != 0; i++)
+	{
+		ColumnText *column = &config->key_texts[config->nkey_texts];
+
+		if (strncmp(trigger->tgargs[i], "key=", len) != 0)
+			continue;
+		if (config->nkey_texts == INDEX_MAX_KEYS ||
+			!column_text_prepare(column, rel, trigger->tgargs[i] + len,
+								 config->context) ||
+			column->loose)
+		{
+			config->layout = 0;
+			return;
+		}
+		if (!column->lasting)
+			config->valid = false;
+		config->nkey_texts++;
+	}
+	if (config->nkey_texts == 0)
+		config->layout = 0;
+}
+
+/* The columns of the primary key, whose values payloads are to tell. */
+static void
+prepare_key_columns(TriggerConfig *config, Relation rel)
+{
+	HeapTuple	tuple;
+	Form_pg_index index;
+
+	list_free(RelationGetIndexList(rel));	/* sets rd_pkindex */
+	if (!OidIsValid(rel->rd_pkindex))
+		return;
+	tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(rel->rd_pkindex));
+	if (!HeapTupleIsValid(tuple))
+		return;
+	index = (Form_pg_index) GETSTRUCT(tuple);
+	for (int i = 0; i < index->indnkeyatts; i++)
+		config->key_columns[config->nkey_columns++] = index->indkey.values[i];
+	ReleaseSysCache(tuple);
+}
+
+/* Some payload formats tell of the table that was watched, or of its rows. */
+static void
+prepare_events(TriggerConfig *config, Relation rel, const char *format)
+{
+	const PayloadFormat *payload = payload_format(format);
+
+	if (payload == NULL || payload->write_event == NULL)
+		return;
+	config->event_format = payload;
+	config->event_table = watched_ancestor(RelationGetRelid(rel),
+										   config->domain->name);
+	if (payload->write_row_key != NULL)
+		prepare_key_columns(config, rel);
+}
+
+/* The context is the configuration's own, so that it can go as a whole. */
+static TriggerConfig *
+create_config(Relation rel, Trigger *trigger)
+{
+	char	  **args = trigger->tgargs;
+	int			nargs = trigger->tgnargs;
+	const char *domain = trigger_argument(args, nargs, "domain");
+	const char *tenant_column = trigger_argument(args, nargs, "tenant_column");
+	const char *granularity = trigger_argument(args, nargs, "granularity");
+	const char *tenant_setting = trigger_argument(args, nargs, "tenant_setting");
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
+												  "cache_notify trigger",
+												  ALLOCSET_SMALL_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	TriggerConfig *config = palloc0(sizeof(TriggerConfig));
+	uint64		invalidations_before = invalidations;
+
+	/* Only a trigger made by hand can lack a domain, or have too long a one. */
+	if (domain == NULL || strlen(domain) >= NAMEDATALEN)
+		domain = RelationGetRelationName(rel);
+	config->valid = true;
+	config->context = context;
+	config->relid = RelationGetRelid(rel);
+	config->domain = domain_lookup(domain);
+	config->domains_forgotten = cascade_domains_forgotten();
+	config->per_statement = granularity != NULL &&
+		strcmp(granularity, "statement") == 0;
+	if (tenant_setting != NULL)
+		config->tenant_setting = pstrdup(tenant_setting);
+	else if (tenant_column != NULL)
+	{
+		/* If it is gone or renamed, changes are shared. */
+		config->has_tenant_column =
+			column_text_prepare(&config->tenant, rel, tenant_column, context);
+		if (config->has_tenant_column && !config->tenant.lasting)
+			config->valid = false;
+	}
+	prepare_key_texts(config, rel, trigger);
+	prepare_columns(config, rel, trigger);
+	config->fields = route_fields(args, nargs) &
+		(FIELD_OPERATIONS | FIELD_KEYS);
+	if ((config->fields & FIELD_KEYS) && config->layout == 0)
+		prepare_key_columns(config, rel);
+	prepare_events(config, rel, trigger_argument(args, nargs, "payload"));
+	if (invalidations != invalidations_before)
+		config->valid = false;	/* out of date already, next time */
+	MemoryContextSwitchTo(old);
+	return config;
+}
+
+/* A statement may be using it: it goes when the transaction ends. */
+static void
+drop_config(TriggerConfig *config)
+{
+	TriggerConfig **link = &all_configs;
+
+	while (*link != config)
+		link = &(*link)->next;
+	*link = config->next;
+	MemoryContextSetParent(config->context, TopTransactionContext);
+}
+
+static void
+drop_all_configs(void)
+{
+	while (all_configs != NULL)
+		drop_config(all_configs);
+	config_table_destroy(configs);
+	configs = NULL;
+}
+
+static ConfigEntry *
+find_config_entry(Oid trigger)
+{
+	ConfigEntry *entry;
+	bool		found;
+
+	if (configs != NULL && configs->members >= MAX_CONFIGS)
+		drop_all_configs();
+	if (configs == NULL)
+		configs = config_table_create(TopMemoryContext, 64, NULL);
+	entry = config_table_insert(configs, trigger, &found);
+	if (!found)
+		entry->config = NULL;
+	return entry;
+}
+
+/* What this trigger is to do.  Valid until the transaction ends. */
+TriggerConfig *
+trigger_config(Relation rel, Trigger *trigger)
+{
+	ConfigEntry *entry = find_config_entry(trigger->tgoid);
+	TriggerConfig *config = entry->config;
+
+	if (config != NULL && config->valid &&
+		config->domains_forgotten == cascade_domains_forgotten())
+		return config;
+
+	config = create_config(rel, trigger);
+	if (entry->config != NULL)
+		drop_config(entry->config);
+	MemoryContextSetParent(config->context, TopMemoryContext);
+	config->next = all_configs;
+	all_configs = entry->config = config;
+	return config;
+}

@@ -1,0 +1,117 @@
+/*-------------------------------------------------------------------------
+ *
+ * trigger_config.h
+ *	  What a trigger is to do, and what it has seen: for trigger_config.c,
+ *	  column_text.c, trigger.c, inline_trigger.c and row_key.c only.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef CACHE_NOTIFY_TRIGGER_CONFIG_H
+#define CACHE_NOTIFY_TRIGGER_CONFIG_H
+
+#include "base/cache_notify.h"
+
+#include "access/attnum.h"
+#include "commands/trigger.h"
+#include "fmgr.h"
+
+/* How to write a column's values as text. */
+typedef struct ColumnText
+{
+	AttrNumber	attnum;
+	Oid			type;			/* below its domains */
+	bool		byval;
+	int16		len;
+	bool		is_text;		/* can be taken for text */
+	bool		cast;			/* has a cast function to text */
+	FmgrInfo	function;		/* that one, or else its output function */
+	bool		needs_settings; /* the text depends on settings */
+	bool		lasting;		/* false: look again next time */
+	bool		loose;			/* equal values may have different texts */
+	bool		loose_letters;	/* only if they have other than ASCII letters */
+} ColumnText;
+
+/* What a trigger is to do. */
+typedef struct TriggerConfig
+{
+	struct TriggerConfig *next; /* in all_configs */
+	MemoryContext context;		/* that all of it lives in */
+	Oid			relid;
+	bool		valid;			/* false: to be prepared anew */
+
+	Domain	   *domain;
+	uint64		domains_forgotten;	/* when domain was looked up */
+	bool		per_statement;	/* granularity */
+
+	/* where the tenant comes from; without either, changes are shared */
+	const char *tenant_setting;
+	bool		has_tenant_column;
+	ColumnText	tenant;
+
+	/* where the key comes from */
+	int64		layout;			/* of the buckets; 0: there are no keys */
+	int			nkey_texts;
+	ColumnText	key_texts[INDEX_MAX_KEYS];
+
+	AttrNumber *columns;		/* those that count */
+	int			ncolumns;		/* 0: all */
+
+	/* operations and keys, if payloads are to tell them */
+	int			fields;
+	AttrNumber	key_columns[INDEX_MAX_KEYS];	/* of the primary key */
+	int			nkey_columns;	/* 0: there is none */
+
+	/* if the payload format tells of tables: what table_event.c is to note */
+	const PayloadFormat *event_format;	/* else NULL */
+	Oid			event_table;
+} TriggerConfig;
+
+/* One execution of a trigger: by a statement, for all its rows. */
+typedef struct TriggerState
+{
+	TriggerConfig *config;
+	int			depth;			/* trigger depth, see change_set.c */
+
+	/* the tenant seen last */
+	ChangeKey  *last_key;
+	Datum		last_tenant;
+	Size		last_size;		/* allocated for it, if by reference */
+	MemoryContext context;
+
+	/* set once tenants of the statement do not fit into the change set */
+	ChangeKey  *overflow_key;
+
+	int			noted;			/* operations that table_event.c knows of */
+
+	/* the key seen last, if it is passed by value: see row_key.c */
+	ChangeKey  *touched_key;	/* which it has touched */
+	Datum		touched_value;
+	StringInfoData bytes;		/* of the key */
+} TriggerState;
+
+/* trigger_config.c */
+extern TriggerConfig *trigger_config(Relation rel, Trigger *trigger);
+
+/* trigger.c */
+extern ChangeKey *key_of_row(TriggerState *state, HeapTuple tuple,
+							 TupleDesc desc);
+extern bool same_content(TriggerState *state, HeapTuple old, HeapTuple new,
+						 TupleDesc desc);
+
+/* column_text.c */
+extern bool column_text_prepare(ColumnText *column, Relation rel,
+								const char *name, MemoryContext context);
+extern const char *column_text(ColumnText *column, Datum value, int *len);
+extern bool value_too_long(const ColumnText *column, Datum value);
+
+/* row_key.c */
+extern bool row_key_hash(TriggerState *state, HeapTuple tuple, TupleDesc desc,
+						 uint32 *hash);
+extern void touch_row_key(TriggerState *state, ChangeKey *key, HeapTuple tuple,
+						  TupleDesc desc);
+extern bool same_row_key(TriggerState *state, HeapTuple old, HeapTuple new,
+						 TupleDesc desc);
+extern char *row_key_as_json(TriggerState *state, HeapTuple tuple,
+							 TupleDesc desc);
+
+#endif							/* CACHE_NOTIFY_TRIGGER_CONFIG_H */
