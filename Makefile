@@ -50,9 +50,14 @@ EXTENSION  = $(CORE) $(FRAISEQL)
 MODULE_big = $(CORE)
 OBJS       = $(patsubst %.c,%.o,$(wildcard src/*.c src/*/*.c))
 
-# The order matters: each part may use what an earlier one creates.
-SQL_PARTS  = prologue tables functions epoch token setup key refresh watch cascade views status stats \
-	dependency schema privileges events
+# The order matters: each part may use what an earlier one creates. A folder for each
+# schema: in cache_notify is what people call, in _cache_notify what only we do.
+internal   = $(1:%=_cache_notify/%)
+public     = $(1:%=cache_notify/%)
+both       = $(foreach part,$(1),_cache_notify/$(part) cache_notify/$(part))
+SQL_PARTS  = prologue $(call both,tables functions epoch) $(call public,token) \
+	$(call internal,setup) $(call both,key refresh watch) $(call public,cascade) \
+	$(call both,views status stats dependency schema privileges) $(call internal,events)
 SQL_FILES  = $(SQL_PARTS:%=sql/%.sql)
 SQL_BUILT  = $(CORE)--$(EXTVERSION).sql
 
@@ -128,7 +133,7 @@ check-version:
 
 # A file in sql/ that SQL_PARTS does not name would silently be left out.
 check-sources:
-	@$(foreach f,$(filter-out $(SQL_FILES),$(wildcard sql/*.sql)), \
+	@$(foreach f,$(filter-out $(SQL_FILES),$(wildcard sql/*.sql sql/*cache_notify/*.sql)), \
 	  echo "$f is not in SQL_PARTS of the Makefile" >&2; exit 1;)
 
 # ------------------------------------------------------------------ test and run

@@ -228,15 +228,15 @@ END $$;
 
 BUMPS = "SET synchronous_commit = off; CALL bump(1000000);"
 
-KEYS = Check("SELECT sum(n) FROM cache_notify.version_counter;")
+KEYS = Check("SELECT sum(n) FROM _cache_notify.version_counter;")
 
 
 def with_keys(count):
     """As many counters as if that many tenants had changed something."""
     return watched(f"keys{count}", "worker", KEYS, more=f"""
 UPDATE item SET tenant_id = 'tenant-' || id % {count};
-UPDATE cache_notify.version_counter SET n = n WHERE false;
-INSERT INTO cache_notify.version_counter (n, last_modified, domain, tenant_id)
+UPDATE _cache_notify.version_counter SET n = n WHERE false;
+INSERT INTO _cache_notify.version_counter (n, last_modified, domain, tenant_id)
 SELECT 1, now(), 'item', 'tenant-' || n FROM generate_series(0, {count} - 1) AS n;
 """)
 

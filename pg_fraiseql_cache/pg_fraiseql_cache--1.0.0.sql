@@ -8,24 +8,24 @@
 -- FraiseQL's tenants are UUIDs, those of cache_notify any text.  The pattern
 -- takes every way to write a UUID that the server reads, so the cast cannot
 -- fail.  The expression is repeated in the view below, which the index serves.
-CREATE INDEX version_counter_fraiseql ON cache_notify.version_counter
+CREATE INDEX version_counter_fraiseql ON _cache_notify.version_counter
 	((CASE WHEN tenant_id ~ '^([0-9A-Fa-f]{4}-?){7}[0-9A-Fa-f]{4}$|^\{([0-9A-Fa-f]{4}-?){7}[0-9A-Fa-f]{4}\}$'
 	  THEN tenant_id::uuid END), domain);
-COMMENT ON INDEX cache_notify.version_counter_fraiseql IS
+COMMENT ON INDEX _cache_notify.version_counter_fraiseql IS
 'finds the counters of a tenant that is a UUID; goes with the extension pg_fraiseql_cache';
-ALTER INDEX cache_notify.version_counter_fraiseql DEPENDS ON EXTENSION pg_fraiseql_cache;
+ALTER INDEX _cache_notify.version_counter_fraiseql DEPENDS ON EXTENSION pg_fraiseql_cache;
 
 CREATE VIEW fraiseql_cache.tenant_counter AS
 	SELECT CASE WHEN tenant_id ~ '^([0-9A-Fa-f]{4}-?){7}[0-9A-Fa-f]{4}$|^\{([0-9A-Fa-f]{4}-?){7}[0-9A-Fa-f]{4}\}$'
 		THEN tenant_id::uuid END AS tenant_id,
 		domain, n, last_modified
 	FROM (SELECT c.tenant_id, c.domain, c.n, c.last_modified
-		  FROM cache_notify.version_counter c
+		  FROM _cache_notify.version_counter c
 		  UNION ALL
 		  SELECT p.tenant_id COLLATE "C", p.domain COLLATE "C", p.n, now()
 		  FROM cache_notify.pending_changes() p) AS part;
 COMMENT ON VIEW fraiseql_cache.tenant_counter IS
-'The rows of cache_notify.version_counter with the tenant as a UUID, or NULL if it is something else, and what this transaction has changed itself.';
+'The rows of _cache_notify.version_counter with the tenant as a UUID, or NULL if it is something else, and what this transaction has changed itself.';
 
 -- A tenant that has a row for any domain gets one for every shared domain:
 -- FraiseQL takes a domain that it is not told of for one that never changes.
@@ -40,7 +40,7 @@ CREATE VIEW fraiseql_cache.domain_version AS
 		  SELECT own.tenant_id, shared.domain, shared.n, shared.last_modified
 		  FROM (SELECT DISTINCT tenant_id FROM fraiseql_cache.tenant_counter
 				WHERE tenant_id IS NOT NULL) AS own
-		  CROSS JOIN cache_notify.counter_total AS shared
+		  CROSS JOIN _cache_notify.counter_total AS shared
 		  WHERE shared.tenant_id IS NULL) AS part
 	GROUP BY tenant_id, domain;
 COMMENT ON VIEW fraiseql_cache.domain_version IS

@@ -19,3 +19,16 @@ BEGIN
 END
 $$;
 
+-- A schema of that name that is there already could hold anything: refused as well, here.
+DO $$
+BEGIN
+	IF EXISTS (SELECT FROM pg_catalog.pg_namespace n WHERE n.nspname OPERATOR(pg_catalog.=) '_cache_notify') THEN
+		RAISE EXCEPTION USING ERRCODE = 'duplicate_schema',
+			MESSAGE = 'schema _cache_notify is there already',
+			HINT = 'The extension creates it, and drops it again. Drop the schema, or rename it.';
+	END IF;
+END
+$$;
+CREATE SCHEMA _cache_notify;
+COMMENT ON SCHEMA _cache_notify IS
+'What only the extension cache_notify calls itself, and its state. May be another in any release: call what is in cache_notify.';

@@ -78,11 +78,20 @@ _PG_init(void)
 
 /* A table or index of the extension, or InvalidOid if it is not there. */
 Oid
-extension_relation(const char *name)
+extension_relation(const char *schema, const char *name)
 {
-	Oid			schema = get_namespace_oid(EXTENSION_SCHEMA, true);
+	Oid			oid = get_namespace_oid(schema, true);
 
-	return OidIsValid(schema) ? get_relname_relid(name, schema) : InvalidOid;
+	return OidIsValid(oid) ? get_relname_relid(name, oid) : InvalidOid;
+}
+
+/* Is this one of the extension's own schemas? */
+bool
+extension_has_schema(Oid schema)
+{
+	return OidIsValid(schema) &&
+		(schema == get_namespace_oid(EXTENSION_SCHEMA, true) ||
+		 schema == get_namespace_oid(INTERNAL_SCHEMA, true));
 }
 
 /*
@@ -91,13 +100,13 @@ extension_relation(const char *name)
  * last heard: taking the lock takes that in, so look again.
  */
 Relation
-extension_open(const char *name, LOCKMODE lockmode)
+extension_open(const char *schema, const char *name, LOCKMODE lockmode)
 {
 	Oid			tried = InvalidOid;
 
 	for (;;)
 	{
-		Oid			oid = extension_relation(name);
+		Oid			oid = extension_relation(schema, name);
 		Relation	rel;
 
 		if (!OidIsValid(oid) || oid == tried)

@@ -300,7 +300,7 @@ note_function(Dependencies *deps, Oid function)
 		note_builtin(deps, function);
 		return;
 	}
-	if (get_func_namespace(function) == get_namespace_oid(EXTENSION_SCHEMA, true))
+	if (extension_has_schema(get_func_namespace(function)))
 	{
 		if (func_volatile(function) != PROVOLATILE_IMMUTABLE)
 			add_dependency(deps, KIND_VOLATILE, ProcedureRelationId, function, 0,

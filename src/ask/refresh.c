@@ -96,7 +96,7 @@ fill_table(Relation rel)
 static Relation
 open_claims(void)
 {
-	Relation	rel = extension_open("refresh_claim", RowExclusiveLock);
+	Relation	rel = extension_open(INTERNAL_SCHEMA, "refresh_claim", RowExclusiveLock);
 
 	if (rel != NULL && !is_filled(rel))
 		fill_table(rel);

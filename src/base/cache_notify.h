@@ -32,7 +32,8 @@
 #include "base/compat.h"
 
 #define EXTENSION_NAME		"cache_notify"
-#define EXTENSION_SCHEMA	"cache_notify"
+#define EXTENSION_SCHEMA	"cache_notify"	/* what people call and name */
+#define INTERNAL_SCHEMA		"_cache_notify" /* what only we do, and our state */
 
 /*
  * Domains that begin with this are the extension's own.  Tokens contain them
@@ -348,8 +349,10 @@ typedef enum WatchTime
 /* cache_notify.c */
 extern int	max_keys;
 extern char *default_channel;
-extern Oid	extension_relation(const char *name);
-extern Relation extension_open(const char *name, LOCKMODE lockmode);
+extern Oid	extension_relation(const char *schema, const char *name);
+extern Relation extension_open(const char *schema, const char *name,
+							   LOCKMODE lockmode);
+extern bool extension_has_schema(Oid schema);
 extern void check_domain_name(const char *name);
 
 /* table_event.c */

@@ -4,7 +4,7 @@
  *	  Counters that many transactions move at once without waiting: how they
  *	  are written (counter_read.c reads them).
  *
- * The counter of a key is the sum of its rows in cache_notify.version_counter.
+ * The counter of a key is the sum of its rows in _cache_notify.version_counter.
  * A transaction adds to any row of the key that nobody else is changing, and
  * inserts another one if all are taken.  Each committed bump is in exactly
  * one row, so a snapshot's sum is exact.
@@ -67,7 +67,7 @@ open_heap(LOCKMODE lockmode)
 
 	if (heap == NULL)
 	{
-		heap = extension_open("version_counter", lockmode);
+		heap = extension_open(INTERNAL_SCHEMA, "version_counter", lockmode);
 		heap_oid = heap ? RelationGetRelid(heap) : InvalidOid;
 		index_oid = InvalidOid;
 	}
@@ -102,7 +102,7 @@ counter_open_index(CounterTable *table)
 	if (table->index != NULL)
 		return;
 	if (!OidIsValid(index_oid))
-		index_oid = extension_relation("version_counter_key");
+		index_oid = extension_relation(INTERNAL_SCHEMA, "version_counter_key");
 	table->index = relation_open(index_oid, table->lockmode);
 }
 
@@ -462,10 +462,10 @@ cache_notify_counter_inserted(PG_FUNCTION_ARGS)
 		!TRIGGER_FIRED_FOR_ROW(trigger->tg_event) ||
 		!TRIGGER_FIRED_BY_INSERT(trigger->tg_event) ||
 		RelationGetRelid(trigger->tg_relation) !=
-		extension_relation("version_counter"))
+		extension_relation(INTERNAL_SCHEMA, "version_counter"))
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("counter_inserted() is a trigger of cache_notify.version_counter only")));
+				 errmsg("counter_inserted() is a trigger of _cache_notify.version_counter only")));
 	values[0] = Int64GetDatum(new_row_id());
 	values[1] = Int32GetDatum(0);
 	return PointerGetDatum(heap_modify_tuple_by_cols(trigger->tg_trigtuple,

@@ -11,7 +11,7 @@
  * synchronous_commit = off.  So no number stands for two states, and none
  * goes backwards.
  *
- * The facts.  Each row of cache_notify.history says where it was written: on
+ * The facts.  Each row of _cache_notify.history says where it was written: on
  * which timeline, in which cluster and database, for which counter table.
  * The row with the greatest origin counts.  While the facts around us are the
  * ones it says, its origin is the origin.  If they differ, we are in a new
@@ -43,7 +43,7 @@
  *
  * Commits that a crash can lose.  With synchronous_commit = off others see a
  * commit before it is on disk.  The first such commit marks the history
- * (column asynchronous) and puts a row into cache_notify.running, an unlogged
+ * (column asynchronous) and puts a row into _cache_notify.running, an unlogged
  * table, which crash recovery empties.  Marked and empty: there was a crash.
  *
  * Locking.  A page lock on the history table, for the time of the insertion
@@ -80,7 +80,7 @@ PG_FUNCTION_INFO_V1(cache_notify_version_origin);
 PG_FUNCTION_INFO_V1(cache_notify_new_history);
 PG_FUNCTION_INFO_V1(cache_notify_counters_edited);
 
-/* Columns of cache_notify.history, all of fixed width and not null. */
+/* Columns of _cache_notify.history, all of fixed width and not null. */
 typedef struct HistoryForm
 {
 	int64		origin;
@@ -240,7 +240,7 @@ lost_commits(const HistoryForm *row)
 
 	if (!row->asynchronous || RecoveryInProgress())
 		return false;
-	oid = extension_relation("running");
+	oid = extension_relation(INTERNAL_SCHEMA, "running");
 	rel = OidIsValid(oid) ? try_relation_open(oid, AccessShareLock) : NULL;
 	if (rel == NULL)
 		return true;
@@ -298,7 +298,7 @@ insert_history(Relation rel, const HistoryForm *row, const Facts *facts,
 static void
 insert_running(void)
 {
-	Oid			oid = extension_relation("running");
+	Oid			oid = extension_relation(INTERNAL_SCHEMA, "running");
 	Relation	rel = OidIsValid(oid) ?
 		try_relation_open(oid, RowExclusiveLock) : NULL;
 	Datum		values[1] = {BoolGetDatum(true)};
@@ -409,7 +409,7 @@ static void
 look_at_history(CounterTable *table, Snapshot snapshot, Facts *facts,
 				Reading *reading)
 {
-	Oid			oid = extension_relation("history");
+	Oid			oid = extension_relation(INTERNAL_SCHEMA, "history");
 	Relation	rel = OidIsValid(oid) ?
 		try_relation_open(oid, AccessShareLock) : NULL;
 	uint64		invalidations_before;
@@ -470,7 +470,7 @@ epoch_origin(CounterTable *table, Snapshot snapshot)
 static void
 note_asynchronous(CounterTable *table, Snapshot snapshot)
 {
-	Relation	rel = extension_open("history", AccessShareLock);
+	Relation	rel = extension_open(INTERNAL_SCHEMA, "history", AccessShareLock);
 	Facts		facts;
 	Reading		reading;
 
@@ -508,7 +508,7 @@ epoch_before_bump(CounterTable *table, bool prepare)
 static void
 begin_at_commit(void)
 {
-	Oid			oid = extension_relation("history");
+	Oid			oid = extension_relation(INTERNAL_SCHEMA, "history");
 	Relation	rel = OidIsValid(oid) ?
 		try_relation_open(oid, RowExclusiveLock) : NULL;
 	CounterTable table;

@@ -5,7 +5,7 @@
  *
  * A prepared transaction cannot send notifications: at COMMIT PREPARED its
  * backend is long gone.  A transaction that finds the notification queue full
- * must not fail.  Both write what they owe to cache_notify.owed_delivery, in
+ * must not fail.  Both write what they owe to _cache_notify.owed_delivery, in
  * the same transaction, so it becomes visible with the change and goes with a
  * rollback.  Whoever delivers next takes it over.
  *
@@ -33,7 +33,7 @@
 
 #include "base/fault.h"
 
-/* Columns of cache_notify.owed_delivery. */
+/* Columns of _cache_notify.owed_delivery. */
 #define Anum_owed_domain	1
 #define Anum_owed_tenant_id	2
 #define Anum_owed_channel	3
@@ -47,7 +47,7 @@
 static Relation
 open_owed(void)
 {
-	return extension_open("owed_delivery", RowExclusiveLock);
+	return extension_open(INTERNAL_SCHEMA, "owed_delivery", RowExclusiveLock);
 }
 
 static void

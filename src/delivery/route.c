@@ -340,7 +340,7 @@ cache_notify_trigger_arguments(PG_FUNCTION_ARGS)
 void
 announce_configuration(void)
 {
-	Oid			rules = extension_relation("cascade_rules");
+	Oid			rules = extension_relation(EXTENSION_SCHEMA, "cascade_rules");
 
 	if (OidIsValid(rules))
 		CacheInvalidateRelcacheByRelid(rules);

@@ -6,7 +6,7 @@
  * A preset knows which changes of the schema a program counts, its channel,
  * and what the payload says.  To add one, list it in presets[].
  *
- * Who listens is in cache_notify.schema_listener, one row for each channel.
+ * Who listens is in _cache_notify.schema_listener, one row for each channel.
  * Event triggers take no arguments, so their configuration needs a table, and
  * pg_dump carries its rows; a security label would need our library loaded in
  * each of the sessions that restore it.
@@ -28,7 +28,7 @@
 
 PG_FUNCTION_INFO_V1(cache_notify_schema_presets);
 
-/* Columns of cache_notify.schema_listener. */
+/* Columns of _cache_notify.schema_listener. */
 #define Anum_listener_channel	1
 #define Anum_listener_preset	2
 #define Anum_listener_payload	3
@@ -322,7 +322,7 @@ schema_messages(void)
 
 	if (changes == NIL)
 		return NIL;
-	rel = extension_open("schema_listener", AccessShareLock);
+	rel = extension_open(INTERNAL_SCHEMA, "schema_listener", AccessShareLock);
 	if (rel == NULL)
 		return NIL;
 	CommandCounterIncrement();

@@ -181,7 +181,7 @@ open_rules(void)
 	LockTimeout = 0;
 	PG_TRY();
 	{
-		rel = extension_open("cascade_rules", AccessShareLock);
+		rel = extension_open(EXTENSION_SCHEMA, "cascade_rules", AccessShareLock);
 	}
 	PG_FINALLY();
 	{

@@ -19,7 +19,7 @@ SET client_min_messages = warning;
 DROP EXTENSION cache_notify CASCADE;
 CREATE EXTENSION cache_notify;
 CREATE TEMP TABLE seen AS
-	SELECT domain, tenant_id, n FROM cache_notify.counter_total;
+	SELECT domain, tenant_id, n FROM _cache_notify.counter_total;
 
 CREATE FUNCTION pg_temp.moved() RETURNS text
 	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -32,7 +32,7 @@ BEGIN
 			ORDER BY domain COLLATE "C", tenant_id COLLATE "C"), 'nothing')
 		INTO result
 		FROM (SELECT domain, tenant_id, sum(n) AS by
-			  FROM (SELECT domain, tenant_id, n FROM cache_notify.counter_total
+			  FROM (SELECT domain, tenant_id, n FROM _cache_notify.counter_total
 					UNION ALL SELECT domain, tenant_id, -n FROM seen) AS both_times
 			  GROUP BY domain, tenant_id
 			  HAVING sum(n) <> 0) AS difference;
@@ -41,11 +41,11 @@ BEGIN
 		result := result || ' DISAGREE';
 	END IF;
 	DELETE FROM seen;
-	INSERT INTO seen SELECT domain, tenant_id, n FROM cache_notify.counter_total;
+	INSERT INTO seen SELECT domain, tenant_id, n FROM _cache_notify.counter_total;
 	RETURN result;
 END
 $$;
 
 \set moved 'SELECT pg_temp.moved();'
-\set triggers 'SELECT w.tgrelid::regclass, w.tgname, array_to_string(w.arguments, \', \') FROM cache_notify.watching_trigger w ORDER BY w.tgrelid::regclass::text COLLATE "C", w.tgname COLLATE "C";'
+\set triggers 'SELECT w.tgrelid::regclass, w.tgname, array_to_string(w.arguments, \', \') FROM _cache_notify.watching_trigger w ORDER BY w.tgrelid::regclass::text COLLATE "C", w.tgname COLLATE "C";'
 \set ECHO all

@@ -29,7 +29,7 @@ SELECT is(proargnames, '{domain,tenant_id}', 'names of ' || proname || '''s argu
 	FROM pg_proc WHERE oid IN ('cache_notify.version'::regproc, 'cache_notify.invalidate'::regproc)
 	ORDER BY proname;
 SELECT is(count(*), 0::bigint, 'no function of ours is SECURITY DEFINER')
-	FROM pg_proc WHERE pronamespace = 'cache_notify'::regnamespace AND prosecdef;
+	FROM pg_proc WHERE pronamespace IN ('cache_notify'::regnamespace, '_cache_notify'::regnamespace) AND prosecdef;
 
 SELECT has_table('cache_notify', 'cascade_rules', 'the rules are a table');
 SELECT columns_are('cache_notify', 'cascade_rules', ARRAY['source_domain', 'target_domain', 'rule_type', 'keys']);
@@ -46,7 +46,7 @@ SELECT ok(NOT has_function_privilege('public', 'cache_notify.invalidate(text, te
 SELECT ok(has_function_privilege('public', 'cache_notify.version(text, text)', 'EXECUTE'), 'version is for all');
 SELECT ok(has_table_privilege('pg_monitor', 'cache_notify.domain_version', 'SELECT'), 'pg_monitor lists versions');
 SELECT ok(NOT has_table_privilege('public', 'cache_notify.domain_version', 'SELECT'), 'others do not');
-SELECT ok(NOT has_table_privilege('public', 'cache_notify.version_counter', 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE'),
+SELECT ok(NOT has_table_privilege('public', '_cache_notify.version_counter', 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE'),
 	'counters are the owner''s');
 
 SELECT is(cache_notify.version('nothing'), 0::bigint, 'the first call of a session loads the settings');
@@ -56,6 +56,6 @@ SELECT is(current_setting('cache_notify.max_keys'), '10000', 'the default limit 
 SELECT is(current_setting('cache_notify.inline_triggers'), 'on', 'rows are noted while they are changed');
 
 SELECT is(reltoastrelid::int, 0, 'counters have no TOAST table, which only who has a snapshot may change')
-	FROM pg_class WHERE oid = 'cache_notify.version_counter'::regclass;
+	FROM pg_class WHERE oid = '_cache_notify.version_counter'::regclass;
 SELECT * FROM finish();
 ROLLBACK;

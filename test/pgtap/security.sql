@@ -29,14 +29,14 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON shop.item TO cn_writer, cn_tenant_a, cn_
 -- ------------------------------------------------- the owner of a table
 
 SELECT is(cache_notify.setup_table_invalidation('shop.item', 'item'), 'item', 'an owner watches his table');
-SELECT throws_ok('SELECT cache_notify.setup_table_invalidation(''cache_notify.history'')', '42809', NULL,
+SELECT throws_ok('SELECT cache_notify.setup_table_invalidation(''_cache_notify.history'')', '42809', NULL,
 	'he watches no table of the extension');
 SELECT pg_temp.denied('SELECT cache_notify.new_history()', 'he begins no history');
-SELECT pg_temp.denied('CREATE TRIGGER t AFTER INSERT ON shop.item EXECUTE FUNCTION cache_notify.counters_edited()',
+SELECT pg_temp.denied('CREATE TRIGGER t AFTER INSERT ON shop.item EXECUTE FUNCTION _cache_notify.counters_edited()',
 	'nor does a trigger of his');
-SELECT pg_temp.denied('CREATE TRIGGER t AFTER INSERT ON shop.item EXECUTE FUNCTION cache_notify.rules_changed()',
+SELECT pg_temp.denied('CREATE TRIGGER t AFTER INSERT ON shop.item EXECUTE FUNCTION _cache_notify.rules_changed()',
 	'no trigger of his has rules read again');
-SELECT pg_temp.denied('CREATE TRIGGER t BEFORE INSERT ON shop.item FOR EACH ROW EXECUTE FUNCTION cache_notify.counter_inserted()',
+SELECT pg_temp.denied('CREATE TRIGGER t BEFORE INSERT ON shop.item FOR EACH ROW EXECUTE FUNCTION _cache_notify.counter_inserted()',
 	'nor is his row taken for a counter');
 SELECT pg_temp.denied('SELECT cache_notify.compact()', 'he merges no counters');
 SELECT pg_temp.denied('SELECT cache_notify.reset_statistics()', 'he resets no statistics');
@@ -67,15 +67,15 @@ SELECT lives_ok('INSERT INTO shop.item VALUES (1, ''a''), (2, ''b'')', 'a writer
 SELECT is(cache_notify.version('item', 'a'), 1::bigint, 'and moves the version');
 SELECT pg_temp.denied('SELECT cache_notify.setup_table_invalidation(''shop.item'')', 'he does not watch the table');
 SELECT pg_temp.denied('SELECT cache_notify.remove_table_invalidation(''shop.item'')', 'nor cease to');
-SELECT pg_temp.denied('SELECT cache_notify.create_watching_trigger(''shop.item'', ''row'', ''x'', ''{domain=x}'')', 'nor by an inner function');
+SELECT pg_temp.denied('SELECT _cache_notify.create_watching_trigger(''shop.item'', ''row'', ''x'', ''{domain=x}'')', 'nor by an inner function');
 SELECT pg_temp.denied('ALTER TABLE shop.item DISABLE TRIGGER ALL', 'he disables no trigger');
 SELECT pg_temp.denied('SET session_replication_role = replica', 'nor all of them');
 SELECT throws_ok('SET cache_notify.delivery = off', '55P02', NULL, 'he does not switch delivery off');
 SELECT throws_ok('SET cache_notify.max_keys = 1', '55P02', NULL, 'he does not make invalidation coarser');
-SELECT pg_temp.denied('UPDATE cache_notify.version_counter SET n = 0', 'he sets back no counter');
-SELECT pg_temp.denied('DELETE FROM cache_notify.history', 'he rewrites no history');
-SELECT pg_temp.denied('INSERT INTO cache_notify.owed_delivery VALUES (NULL, NULL)', 'he owes nobody a reset');
-SELECT pg_temp.denied('TRUNCATE cache_notify.running', 'he simulates no crash');
+SELECT pg_temp.denied('UPDATE _cache_notify.version_counter SET n = 0', 'he sets back no counter');
+SELECT pg_temp.denied('DELETE FROM _cache_notify.history', 'he rewrites no history');
+SELECT pg_temp.denied('INSERT INTO _cache_notify.owed_delivery VALUES (NULL, NULL)', 'he owes nobody a reset');
+SELECT pg_temp.denied('TRUNCATE _cache_notify.running', 'he simulates no crash');
 
 -- --------------------------------------------------------------- a reader
 
@@ -83,10 +83,13 @@ SET ROLE cn_reader;
 SELECT is(cache_notify.version('item', 'a'), 1::bigint, 'a reader asks for a version that he can name');
 SELECT is(cache_notify.token('a', 'item'), NULL, 'and gets no token for what this transaction has changed');
 SELECT pg_temp.denied('SELECT * FROM cache_notify.' || relation, 'he lists nothing from ' || relation)
-	FROM unnest('{version_counter,owed_delivery,cascade_rules,history,running,domain_version,v_domain_versions,v_recent_invalidations,counter_total,stats}'::text[]) AS relation;
-SELECT pg_temp.denied('SELECT cache_notify.' || call, 'he does not call ' || call)
-	FROM unnest(ARRAY['changes_since(NULL)', 'invalidate(''item'', ''a'')', 'new_history()',
-		'cascade_closure(''item'')', 'cascade_graph()', 'statistics()', 'reset_statistics()']) AS call;
+	FROM unnest('{cascade_rules,domain_version,v_domain_versions,v_recent_invalidations,stats}'::text[]) AS relation;
+SELECT pg_temp.denied('SELECT * FROM _cache_notify.' || relation, 'he lists nothing from ' || relation)
+	FROM unnest('{version_counter,owed_delivery,history,running,counter_total}'::text[]) AS relation;
+SELECT pg_temp.denied('SELECT ' || call, 'he does not call ' || call)
+	FROM unnest(ARRAY['cache_notify.changes_since(NULL)', 'cache_notify.invalidate(''item'', ''a'')',
+		'cache_notify.new_history()', 'cache_notify.cascade_closure(''item'')', 'cache_notify.cascade_graph()',
+		'_cache_notify.statistics()', 'cache_notify.reset_statistics()']) AS call;
 SELECT pg_temp.denied('SELECT n FROM shop.item', 'a version lets him read no row');
 
 -- ------------------------------------------------- tenants, row security
@@ -110,26 +113,26 @@ SELECT pg_temp.denied('SELECT * FROM cache_notify.changes_since(cache_notify.cur
 -- ------------------------------------------------------------- pg_monitor
 
 SET ROLE cn_monitor;
-SELECT lives_ok('SELECT * FROM cache_notify.' || relation, 'pg_monitor reads ' || relation)
-	FROM unnest('{domain_version,v_domain_versions,v_recent_invalidations,cascade_rules,history,stats}'::text[]) AS relation;
+SELECT lives_ok('SELECT * FROM ' || relation, 'pg_monitor reads ' || relation)
+	FROM unnest('{cache_notify.domain_version,cache_notify.v_domain_versions,cache_notify.v_recent_invalidations,cache_notify.cascade_rules,_cache_notify.history,cache_notify.stats}'::text[]) AS relation;
 SELECT pg_temp.denied('SELECT cache_notify.invalidate(''item'')', 'and changes nothing');
 
 -- --------------------------------------------------- the code of functions
 
 RESET ROLE;
 SELECT is(array_agg(oid::regprocedure::text), NULL, 'no function runs with the rights of its owner')
-	FROM pg_proc WHERE pronamespace = 'cache_notify'::regnamespace AND prosecdef;
+	FROM pg_proc WHERE pronamespace IN ('cache_notify'::regnamespace, '_cache_notify'::regnamespace) AND prosecdef;
 SELECT is(array_agg(p.oid::regprocedure::text), NULL, 'every function that is parsed when it runs pins its search_path')
 	FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang
-	WHERE p.pronamespace = 'cache_notify'::regnamespace AND l.lanname NOT IN ('c', 'internal')
+	WHERE p.pronamespace IN ('cache_notify'::regnamespace, '_cache_notify'::regnamespace) AND l.lanname NOT IN ('c', 'internal')
 	AND p.prosqlbody IS NULL AND NOT coalesce('search_path=pg_catalog, pg_temp' = ANY (p.proconfig), false);
 SELECT is(array_agg(p.oid::regprocedure::text), NULL, 'no trigger function but those of watched tables is for everybody')
 	FROM pg_proc p
-	WHERE p.pronamespace = 'cache_notify'::regnamespace AND p.prorettype = 'trigger'::regtype
+	WHERE p.pronamespace IN ('cache_notify'::regnamespace, '_cache_notify'::regnamespace) AND p.prorettype = 'trigger'::regtype
 	AND has_function_privilege('cn_reader', p.oid, 'EXECUTE')
 	AND p.proname NOT IN ('row_change', 'statement_change');
 SELECT is(array_agg(oid::regclass::text), NULL, 'no table is writable by PUBLIC')
-	FROM pg_class WHERE relnamespace = 'cache_notify'::regnamespace
+	FROM pg_class WHERE relnamespace IN ('cache_notify'::regnamespace, '_cache_notify'::regnamespace)
 	AND has_table_privilege('cn_reader', oid, 'INSERT, UPDATE, DELETE, TRUNCATE, TRIGGER, REFERENCES');
 
 -- -------------------------------------------------- names that are traps
@@ -211,7 +214,10 @@ SELECT pg_temp.denied(statement, 'the owner of the database does not ' || statem
 		'ALTER EXTENSION cache_notify ADD FUNCTION shop.format(text, text)',
 		'DROP SCHEMA cache_notify CASCADE',
 		'ALTER SCHEMA cache_notify RENAME TO mine',
-		'CREATE FUNCTION cache_notify.argument(text[], name) RETURNS text LANGUAGE sql AS ''SELECT 1''',
+		'DROP SCHEMA _cache_notify CASCADE',
+		'ALTER SCHEMA _cache_notify RENAME TO mine',
+		'CREATE TABLE _cache_notify.history2 ()',
+		'CREATE FUNCTION _cache_notify.argument(text[], name) RETURNS text LANGUAGE sql AS ''SELECT 1''',
 		'CREATE TABLE cache_notify.history2 ()',
 		'ALTER EVENT TRIGGER cache_notify_drop DISABLE',
 		'DROP EVENT TRIGGER cache_notify_drop',
@@ -221,7 +227,7 @@ SELECT pg_temp.denied(statement, 'the owner of the database does not ' || statem
 		'INSERT INTO cache_notify.cascade_rules VALUES (''a'', ''b'')',
 		'SELECT cache_notify.invalidate(''item'')',
 		'SELECT * FROM cache_notify.domain_version',
-		'UPDATE cache_notify.version_counter SET n = 0']) AS statement;
+		'UPDATE _cache_notify.version_counter SET n = 0']) AS statement;
 
 -- Where there is no extension, he cannot create it, nor lay a trap for who does.
 RESET ROLE;
@@ -236,6 +242,12 @@ RESET ROLE;
 SELECT throws_ok('CREATE EXTENSION cache_notify', '42501',
 	'schema cache_notify belongs to cn_dbowner, who is not a superuser', 'a schema that is his is refused');
 DROP SCHEMA cache_notify;
+SET ROLE cn_dbowner;
+CREATE SCHEMA _cache_notify;
+RESET ROLE;
+SELECT throws_ok('CREATE EXTENSION cache_notify', '42P06', 'schema _cache_notify is there already',
+	'the inner schema is the extension''s own');
+DROP SCHEMA _cache_notify;
 SELECT lives_ok('CREATE EXTENSION cache_notify', 'without it the extension is created');
 
 SELECT * FROM finish();

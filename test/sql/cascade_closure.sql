@@ -80,7 +80,7 @@ INSERT INTO cache_notify.cascade_rules
 	SELECT 'd' || i, 'd' || i || side FROM generate_series(1, 40) AS i, unnest('{l,r}'::text[]) AS side
 	UNION ALL SELECT 'd' || i || side, 'd' || i + 1 FROM generate_series(1, 40) AS i, unnest('{l,r}'::text[]) AS side;
 SELECT cache_notify.invalidate('d1');
-SELECT count(*), max(n) FROM cache_notify.counter_total WHERE domain LIKE 'd%';
+SELECT count(*), max(n) FROM _cache_notify.counter_total WHERE domain LIKE 'd%';
 SELECT count(*), max(depth) FROM cache_notify.cascade_closure('d1');
 DELETE FROM cache_notify.cascade_rules;
 INSERT INTO cache_notify.cascade_rules

@@ -2,7 +2,7 @@
 CREATE DATABASE cache_notify_changes;
 \c cache_notify_changes
 CREATE EXTENSION cache_notify;
-SET search_path = cache_notify, public;
+SET search_path = cache_notify, _cache_notify, public;
 
 -- The changes since a position, and whether each has its present version.
 CREATE FUNCTION since(since text) RETURNS TABLE (tenant_id text, domain text, exact boolean)
@@ -68,7 +68,7 @@ SELECT invalidate('many', 'tenant 2500');
 PREPARE TRANSACTION 'cache_notify_changes';
 CHECKPOINT;
 \c
-SET search_path = cache_notify, public;
+SET search_path = cache_notify, _cache_notify, public;
 SELECT current_position() AS while_prepared \gset
 SELECT * FROM since(:'while_prepared');
 COMMIT PREPARED 'cache_notify_changes';

@@ -17,7 +17,7 @@ CREATE VIEW family AS
 	SELECT tgrelid::regclass::text AS relation, string_agg(
 		replace(function, '_change', '') || CASE WHEN tgparentid <> 0 THEN ' (clone)' WHEN inherited THEN ' (inherited)' ELSE '' END
 		|| CASE tgenabled WHEN 'O' THEN '' ELSE ' ' || tgenabled::text END, ', ' ORDER BY function) AS triggers, domain
-	FROM cache_notify.watching_trigger GROUP BY tgrelid, domain ORDER BY 1, 3;
+	FROM _cache_notify.watching_trigger GROUP BY tgrelid, domain ORDER BY 1, 3;
 
 CREATE TABLE log (day int, id int, tenant_id text) PARTITION BY RANGE (day);
 CREATE TABLE log1 PARTITION OF log FOR VALUES FROM (1) TO (2);

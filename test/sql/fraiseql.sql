@@ -67,9 +67,9 @@ SELECT domain, tenants FROM fraiseql_cache.v_domain_versions
 	WHERE domain IN ('odd', 'permission', 'user') ORDER BY domain;
 
 -- With many tenants the read looks at a few pages.
-INSERT INTO cache_notify.version_counter (n, last_modified, domain, tenant_id)
+INSERT INTO _cache_notify.version_counter (n, last_modified, domain, tenant_id)
 	SELECT 1, now(), 'user', md5(i::text)::uuid FROM generate_series(1, 100000) i;
-ANALYZE cache_notify.version_counter;
+ANALYZE _cache_notify.version_counter;
 CREATE FUNCTION pages_read(query text) RETURNS int LANGUAGE plpgsql AS $$
 DECLARE plan json;
 BEGIN
@@ -81,7 +81,7 @@ SELECT pages_read('SELECT domain, version FROM fraiseql_cache.domain_version'
 SET plan_cache_mode = force_generic_plan;
 SELECT pages_read($$EXECUTE versions (md5('7')::uuid, '{user,permission}')$$) < 100 AS few;
 RESET plan_cache_mode;
-TRUNCATE cache_notify.version_counter;
+TRUNCATE _cache_notify.version_counter;
 
 -- ------------------------------------------------------------ rules
 INSERT INTO fraiseql_cache.cascade_rules (source_domain, target_domain, rule_type)
@@ -117,7 +117,7 @@ DROP ROLE fraiseql_app;
 
 -- ------------------------------------------------------------ and gone
 DROP EXTENSION pg_fraiseql_cache;
-SELECT count(*) FROM pg_index WHERE indrelid = 'cache_notify.version_counter'::regclass;
+SELECT count(*) FROM pg_index WHERE indrelid = '_cache_notify.version_counter'::regclass;
 INSERT INTO tv_user VALUES (2, :acme, 'a');
 CREATE EXTENSION pg_fraiseql_cache;
 EXECUTE versions (:acme, '{user}');

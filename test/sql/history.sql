@@ -3,7 +3,7 @@
 CREATE DATABASE cache_notify_history;
 \c cache_notify_history
 CREATE EXTENSION cache_notify;
-SET search_path = cache_notify, public;
+SET search_path = cache_notify, _cache_notify, public;
 
 -- A new extension: versions are plain numbers.
 SELECT origin, timeline, database_oid = (SELECT oid FROM pg_database WHERE datname = current_database()) AS here,
@@ -77,7 +77,7 @@ SELECT token('t1', 'a') AS token, version('a', 't1') AS version, current_positio
 \c contrib_regression
 CREATE DATABASE cache_notify_copy TEMPLATE cache_notify_history;
 \c cache_notify_copy
-SET search_path = cache_notify, public;
+SET search_path = cache_notify, _cache_notify, public;
 BEGIN ISOLATION LEVEL SERIALIZABLE READ ONLY;
 SELECT is_current(:'token'), version('a', 't1') > :version AS forward;
 SELECT token('t1', 'a') AS provisional, version('a', 't1') AS provisional_version \gset
@@ -94,19 +94,19 @@ SELECT * FROM changes_since(:'position');
 SELECT cache_notify.is_current(:'token');
 
 -- A commit that a crash may lose is noted, once.
-SELECT count(*) AS rows FROM cache_notify.history \gset
+SELECT count(*) AS rows FROM _cache_notify.history \gset
 SELECT cache_notify.version_origin() AS origin, cache_notify.token('t1', 'b') AS token \gset
 SET synchronous_commit = off;
 SELECT cache_notify.invalidate('a', 't1');
 SELECT cache_notify.invalidate('a', 't1');
-SELECT count(*) - :rows AS noted, (SELECT count(*) FROM cache_notify.running) AS running,
+SELECT count(*) - :rows AS noted, (SELECT count(*) FROM _cache_notify.running) AS running,
 	cache_notify.version_origin() = :origin AS same_origin, cache_notify.is_current(:'token')
-FROM cache_notify.history;
+FROM _cache_notify.history;
 -- What a crash does to an unlogged table.
-TRUNCATE cache_notify.running;
+TRUNCATE _cache_notify.running;
 \c cache_notify_history
 SELECT cache_notify.is_current(:'token'), cache_notify.version_origin() > :origin AS forward;
-SELECT count(*) - :rows AS noted, cache_notify.version_origin() = max(origin) AS stays FROM cache_notify.history;
+SELECT count(*) - :rows AS noted, cache_notify.version_origin() = max(origin) AS stays FROM _cache_notify.history;
 
 \c contrib_regression
 DROP DATABASE cache_notify_copy;

@@ -63,11 +63,11 @@ SELECT versions('contract', 'contract/1', 'contract/2');
 SELECT versions('contract', 'contract/1', 'contract/999');
 INSERT INTO tv_contract SELECT i, 'a', 'x' FROM generate_series(1001, 2000) i;
 SELECT versions('contract', 'contract/1', 'contract/999');
-SELECT count(*) < 20 AS few_counters FROM cache_notify.version_counter WHERE domain LIKE '%/contract';
+SELECT count(*) < 20 AS few_counters FROM _cache_notify.version_counter WHERE domain LIKE '%/contract';
 -- many statements of one transaction, each with few rows
 DO $$ BEGIN FOR i IN 1001..1300 LOOP UPDATE key.tv_contract SET name = 'loop' WHERE id = i; END LOOP; END $$;
 SELECT versions('contract', 'contract/1', 'contract/999');
-SELECT count(*) < 20 AS few_counters FROM cache_notify.version_counter WHERE domain LIKE '%/contract';
+SELECT count(*) < 20 AS few_counters FROM _cache_notify.version_counter WHERE domain LIKE '%/contract';
 DELETE FROM tv_contract WHERE id > 1000;
 ALTER TABLE tv_contract ALTER name TYPE varchar(5) USING upper(name);
 SELECT versions('contract', 'contract/1', 'contract/999');

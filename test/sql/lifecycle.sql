@@ -14,18 +14,18 @@ SELECT pg_describe_object(classid, objid, 0) AS without_comment
 	AND obj_description(objid, classid::regclass::name) IS NULL
 	ORDER BY pg_describe_object(classid, objid, 0) COLLATE "C";
 SELECT a.attrelid::regclass, a.attname FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
-	WHERE c.relnamespace = 'cache_notify'::regnamespace AND c.relkind = 'r'
+	WHERE c.relnamespace IN ('cache_notify'::regnamespace, '_cache_notify'::regnamespace) AND c.relkind = 'r'
 	AND a.attnum > 0 AND NOT a.attisdropped AND col_description(a.attrelid, a.attnum) IS NULL
 	ORDER BY a.attrelid::regclass::text COLLATE "C", a.attnum;
 SELECT t.tgrelid::regclass, t.tgname FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
-	WHERE c.relnamespace = 'cache_notify'::regnamespace AND NOT t.tgisinternal
+	WHERE c.relnamespace IN ('cache_notify'::regnamespace, '_cache_notify'::regnamespace) AND NOT t.tgisinternal
 	AND obj_description(t.oid, 'pg_trigger') IS NULL;
 SELECT count(*) > 10 AS objects FROM pg_depend WHERE refclassid = 'pg_extension'::regclass AND deptype = 'e'
 	AND refobjid = (SELECT oid FROM pg_extension WHERE extname = 'cache_notify');
 SELECT obj_description(oid, 'pg_extension') IS NOT NULL AS comment FROM pg_extension WHERE extname = 'cache_notify';
--- Everything that a schema can hold is in the one schema, which cannot be another.
+-- Everything that a schema can hold is in the two schemas, which cannot be others.
 SELECT DISTINCT (pg_identify_object(classid, objid, 0)).schema
-	FROM pg_depend WHERE classid <> 'pg_event_trigger'::regclass AND refclassid = 'pg_extension'::regclass AND deptype = 'e'
+	FROM pg_depend WHERE classid <> ALL ('{pg_event_trigger,pg_namespace}'::regclass[]) AND refclassid = 'pg_extension'::regclass AND deptype = 'e'
 	AND refobjid = (SELECT oid FROM pg_extension WHERE extname = 'cache_notify');
 SELECT extrelocatable FROM pg_extension WHERE extname = 'cache_notify';
 CREATE SCHEMA elsewhere;
@@ -109,14 +109,14 @@ COMMIT;
 SELECT cache_notify.version('item');
 
 -- Counters moved to other files, as VACUUM FULL does, lose nothing.
-VACUUM FULL cache_notify.version_counter;
+VACUUM FULL _cache_notify.version_counter;
 INSERT INTO item VALUES (2);
-REINDEX INDEX cache_notify.version_counter_key;
+REINDEX INDEX _cache_notify.version_counter_key;
 INSERT INTO item VALUES (3);
 SELECT cache_notify.version('item');
 BEGIN;
 INSERT INTO item VALUES (4);
-CLUSTER cache_notify.version_counter USING version_counter_key;
+CLUSTER _cache_notify.version_counter USING version_counter_key;
 INSERT INTO item VALUES (5);
 COMMIT;
 SELECT cache_notify.version('item');

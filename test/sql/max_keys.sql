@@ -27,7 +27,7 @@ UPDATE crowd SET id = id + 1;
 ROLLBACK TO s;
 SELECT cache_notify.version('crowd', 'tenant 18'), cache_notify.version('crowd');
 ROLLBACK;
-SELECT count(*) FROM cache_notify.counter_total WHERE domain LIKE 'crowd%';
+SELECT count(*) FROM _cache_notify.counter_total WHERE domain LIKE 'crowd%';
 
 -- A million, in one statement.
 CREATE FUNCTION own_memory() RETURNS bigint LANGUAGE sql AS $$
@@ -52,7 +52,7 @@ COMMIT;
 SELECT own_memory() < 1024 * 1024 AS given_back;
 SELECT count(*) AS unmoved FROM crowd WHERE id % 100 = 1
 	AND (cache_notify.version('crowd', tenant_id) = 0 OR cache_notify.version('crowd_target', tenant_id) = 0);
-SELECT count(*) <= 10002 AS bounded FROM cache_notify.version_counter WHERE domain IN ('crowd', 'crowd_target');
+SELECT count(*) <= 10002 AS bounded FROM _cache_notify.version_counter WHERE domain IN ('crowd', 'crowd_target');
 
 DELETE FROM cache_notify.cascade_rules;
 DROP TABLE crowd;

@@ -145,7 +145,7 @@ EXCEPTION WHEN OTHERS THEN
 	RAISE WARNING 'refused';
 END
 $$;
-SELECT count(*) FROM cache_notify.watching_trigger;
+SELECT count(*) FROM _cache_notify.watching_trigger;
 SELECT table_name, problem FROM cache_notify.v_invalidation_status;
 
 -- A partition that is detached is not watched any more.

@@ -4,9 +4,9 @@
 -- message or hint, or another channel or problem.
 \set SHOW_CONTEXT never
 SELECT unnest(cache_notify.payload_formats()) AS name;
-SELECT name, (cache_notify.payload_format(name)).* FROM unnest(cache_notify.payload_formats()) AS name;
-SELECT * FROM cache_notify.payload_format('none');
-SELECT * FROM cache_notify.payload_format(NULL);
+SELECT name, (_cache_notify.payload_format(name)).* FROM unnest(cache_notify.payload_formats()) AS name;
+SELECT * FROM _cache_notify.payload_format('none');
+SELECT * FROM _cache_notify.payload_format(NULL);
 
 CREATE TABLE item (id int PRIMARY KEY, name text);
 CREATE TABLE loose (id int);

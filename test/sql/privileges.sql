@@ -68,34 +68,34 @@ SELECT * FROM cache_notify.pending_changes();
 SELECT table_name, domain, enabled FROM cache_notify.v_invalidation_status;
 SELECT (cache_notify.payload_formats())[1];
 -- Nobody may list tenants or rules, change counters, or invalidate for others.
-SELECT * FROM cache_notify.version_counter;
-SELECT * FROM cache_notify.owed_delivery;
+SELECT * FROM _cache_notify.version_counter;
+SELECT * FROM _cache_notify.owed_delivery;
 SELECT * FROM cache_notify.domain_version;
 SELECT * FROM cache_notify.domain_version WHERE tenant_id = 'a' AND domain = 'item';
 SELECT * FROM cache_notify.v_domain_versions;
 SELECT * FROM cache_notify.v_recent_invalidations;
-SELECT * FROM cache_notify.counter_total;
+SELECT * FROM _cache_notify.counter_total;
 SELECT * FROM cache_notify.cascade_rules;
 SELECT * FROM cache_notify.cascade_closure('item');
 SELECT cache_notify.cascade_graph();
 SELECT cache_notify.invalidate('item', 'a');
-INSERT INTO cache_notify.version_counter (n, last_modified, domain, tenant_id)
+INSERT INTO _cache_notify.version_counter (n, last_modified, domain, tenant_id)
 	VALUES (1, now(), 'item', 'a');
-UPDATE cache_notify.version_counter SET n = 0;
-DELETE FROM cache_notify.version_counter;
-TRUNCATE cache_notify.version_counter;
-SELECT * FROM cache_notify.version_counter FOR UPDATE;
+UPDATE _cache_notify.version_counter SET n = 0;
+DELETE FROM _cache_notify.version_counter;
+TRUNCATE _cache_notify.version_counter;
+SELECT * FROM _cache_notify.version_counter FOR UPDATE;
 BEGIN;
-LOCK TABLE cache_notify.version_counter IN ACCESS SHARE MODE;
+LOCK TABLE _cache_notify.version_counter IN ACCESS SHARE MODE;
 ROLLBACK;
-INSERT INTO cache_notify.owed_delivery VALUES ('item');
-DELETE FROM cache_notify.owed_delivery;
+INSERT INTO _cache_notify.owed_delivery VALUES ('item');
+DELETE FROM _cache_notify.owed_delivery;
 INSERT INTO cache_notify.cascade_rules VALUES ('a', 'b');
 DELETE FROM cache_notify.cascade_rules;
 TRUNCATE cache_notify.cascade_rules;
 CREATE TABLE cache_notify.mine ();
-CREATE TRIGGER t AFTER INSERT ON cache_notify.version_counter FOR EACH ROW EXECUTE FUNCTION cache_notify.row_change();
-ALTER TABLE cache_notify.version_counter DISABLE TRIGGER ALL;
+CREATE TRIGGER t AFTER INSERT ON _cache_notify.version_counter FOR EACH ROW EXECUTE FUNCTION cache_notify.row_change();
+ALTER TABLE _cache_notify.version_counter DISABLE TRIGGER ALL;
 DROP EXTENSION cache_notify;
 SET cache_notify.delivery = 'off';
 SET cache_notify.max_keys = 1;
@@ -110,7 +110,7 @@ SELECT count(*) FROM cache_notify.cascade_rules;
 SELECT target_domain FROM cache_notify.cascade_closure('item');
 SELECT cache_notify.cascade_graph() IS NOT NULL AS drawn;
 SELECT cache_notify.invalidate('item', 'a');
-UPDATE cache_notify.version_counter SET n = 0;
+UPDATE _cache_notify.version_counter SET n = 0;
 INSERT INTO cache_notify.cascade_rules VALUES ('a', 'b');
 
 -- Rights can be given: rules to one, invalidation to another.

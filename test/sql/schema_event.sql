@@ -169,5 +169,5 @@ SET session_replication_role = replica;
 SELECT bumps('ALTER TABLE item ADD x int');
 RESET session_replication_role;
 -- Called by hand
-SELECT cache_notify.schema_event();
+SELECT _cache_notify.schema_event();
 DROP SCHEMA se CASCADE;

@@ -21,7 +21,7 @@ SELECT cache_notify.remove_schema_invalidation('postgrest', 'x');
 SELECT cache_notify.remove_schema_invalidation();
 SELECT cache_notify.schema_change();
 SELECT count(*) FROM cache_notify.v_schema_invalidation;
-SELECT count(*) FROM cache_notify.schema_event_trigger WHERE evtname IS NOT NULL;
+SELECT count(*) FROM _cache_notify.schema_event_trigger WHERE evtname IS NOT NULL;
 
 -- Who may not create event triggers is told so, also when they are there.
 CREATE ROLE regress_cn_nobody;

@@ -37,7 +37,7 @@ CREATE SCHEMA names
 	CREATE TABLE tb_order () CREATE TABLE v_price () CREATE TABLE tv_tb_x ()
 	CREATE TABLE tv_ () CREATE TABLE stv_y () CREATE TABLE "TV_Upper" ()
 	CREATE TABLE "tb_two words" ();
-SELECT relname, cache_notify.default_domain(oid) FROM pg_class
+SELECT relname, _cache_notify.default_domain(oid) FROM pg_class
 	WHERE relnamespace = 'names'::regnamespace ORDER BY relname COLLATE "C";
 SELECT cache_notify.setup_table_invalidation('names."tb_two words"');
 DROP SCHEMA names CASCADE;
@@ -47,7 +47,7 @@ SELECT cache_notify.setup_table_invalidation('users', 'option', channel => 'c1',
 	payload => 'json', columns => '{name,id}');
 SELECT cache_notify.setup_table_invalidation('roles', 'option',
 	granularity => 'statement', tenant_setting => 'app.tenant_id');
-SELECT tgrelid::regclass, function, arguments FROM cache_notify.watching_trigger
+SELECT tgrelid::regclass, function, arguments FROM _cache_notify.watching_trigger
 	WHERE domain = 'option' ORDER BY tgrelid::regclass::text COLLATE "C", function;
 
 -- One table feeds several domains; each is removed by its name.
@@ -61,17 +61,17 @@ UPDATE users SET name = 'Bill' WHERE id = 2;
 SELECT cache_notify.setup_table_invalidation('roles', 'role', channel => 'c2', columns => '{name}');
 SELECT cache_notify.setup_table_invalidation('roles', 'role', channel => 'c3');
 SELECT cache_notify.remove_table_invalidation('roles', 'option');
-SELECT tgname, arguments FROM cache_notify.watching_trigger
+SELECT tgname, arguments FROM _cache_notify.watching_trigger
 	WHERE tgrelid = 'roles'::regclass ORDER BY tgname COLLATE "C";
 
 -- From row to statement granularity the row trigger goes, and back it comes.
 SELECT cache_notify.setup_table_invalidation('roles', 'role', granularity => 'statement');
-SELECT tgname, arguments FROM cache_notify.watching_trigger
+SELECT tgname, arguments FROM _cache_notify.watching_trigger
 	WHERE tgrelid = 'roles'::regclass ORDER BY tgname COLLATE "C";
 UPDATE roles SET name = name;
 :moved
 SELECT cache_notify.setup_table_invalidation('roles', 'role');
-SELECT tgname, arguments FROM cache_notify.watching_trigger
+SELECT tgname, arguments FROM _cache_notify.watching_trigger
 	WHERE tgrelid = 'roles'::regclass ORDER BY tgname COLLATE "C";
 UPDATE roles SET name = name;
 :moved
@@ -98,7 +98,7 @@ CREATE FOREIGN DATA WRAPPER setup_wrapper;
 CREATE SERVER setup_server FOREIGN DATA WRAPPER setup_wrapper;
 CREATE FOREIGN TABLE remote_item (id int, tenant_id int) SERVER setup_server;
 SELECT cache_notify.setup_table_invalidation('remote_item');
-SELECT tgname, arguments FROM cache_notify.watching_trigger
+SELECT tgname, arguments FROM _cache_notify.watching_trigger
 	WHERE tgrelid = 'remote_item'::regclass ORDER BY tgname COLLATE "C";
 SELECT cache_notify.remove_table_invalidation('remote_item');
 DROP FOREIGN DATA WRAPPER setup_wrapper CASCADE;

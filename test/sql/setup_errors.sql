@@ -19,7 +19,7 @@ SELECT cache_notify.setup_table_invalidation('item_type');
 SELECT cache_notify.setup_table_invalidation('item_pkey');
 SELECT cache_notify.setup_table_invalidation('pg_class');
 SELECT cache_notify.setup_table_invalidation('information_schema.sql_features');
-SELECT cache_notify.setup_table_invalidation('cache_notify.version_counter');
+SELECT cache_notify.setup_table_invalidation('_cache_notify.version_counter');
 SELECT cache_notify.setup_table_invalidation('cache_notify.cascade_rules');
 SELECT cache_notify.setup_table_invalidation('cache_notify.domain_version');
 SELECT cache_notify.setup_table_invalidation('missing');
@@ -33,7 +33,7 @@ SELECT cache_notify.setup_table_invalidation('item', repeat('ü', 32));
 SELECT cache_notify.setup_table_invalidation('item', 'cache_notify/definition/1');
 SELECT octet_length(cache_notify.setup_table_invalidation('item', repeat('d', 63)));
 SELECT octet_length(cache_notify.setup_table_invalidation('item', repeat('ü', 31) || 'd'));
-SELECT count(*) FROM cache_notify.watching_trigger WHERE tgrelid = 'item'::regclass;
+SELECT count(*) FROM _cache_notify.watching_trigger WHERE tgrelid = 'item'::regclass;
 SELECT cache_notify.remove_table_invalidation('item');
 
 -- The tenant column.

@@ -67,7 +67,7 @@ CREATE TABLE long_domain (id int);
 SELECT cache_notify.setup_table_invalidation('long_domain', repeat('d', 62) || i)
 	FROM generate_series(1, 2) AS i;
 SELECT count(*), count(DISTINCT tgname), max(octet_length(tgname::text)) <= 63 AS fits
-	FROM cache_notify.watching_trigger WHERE tgrelid = 'long_domain'::regclass;
+	FROM _cache_notify.watching_trigger WHERE tgrelid = 'long_domain'::regclass;
 INSERT INTO long_domain VALUES (1);
 :moved
 SELECT cache_notify.remove_table_invalidation('long_domain', repeat('d', 62) || 1);
@@ -77,7 +77,7 @@ INSERT INTO long_domain VALUES (1);
 SELECT cache_notify.setup_table_invalidation('long_domain', repeat('ü', i / 2) || repeat('x', i % 2))
 	IS NULL AS failed FROM generate_series(36, 63) AS i GROUP BY 1;
 INSERT INTO long_domain VALUES (1);
-SELECT count(*) AS moved FROM cache_notify.counter_total WHERE domain LIKE 'ü%' AND n = 1;
+SELECT count(*) AS moved FROM _cache_notify.counter_total WHERE domain LIKE 'ü%' AND n = 1;
 DROP TABLE long_domain;
 
 DO $$

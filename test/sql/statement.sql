@@ -85,7 +85,7 @@ UPDATE item SET tenant_id = CASE tenant_id WHEN 'odd' THEN 'even' ELSE 'odd' END
 -- No tenant: the shared counter, which every tenant's version includes.
 INSERT INTO item VALUES (20000, NULL, 'for all');
 :moved
-SELECT cache_notify.version('item', 'new') - 1 = n AS includes_shared FROM cache_notify.counter_total
+SELECT cache_notify.version('item', 'new') - 1 = n AS includes_shared FROM _cache_notify.counter_total
 	WHERE domain = 'item' AND tenant_id = 'new';
 UPDATE item SET tenant_id = 'new' WHERE id = 20000;
 :moved

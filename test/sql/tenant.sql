@@ -33,7 +33,7 @@ BEGIN
 	END LOOP;
 END
 $$;
-SELECT c.domain, '<' || c.tenant_id || '>', c.n FROM cache_notify.counter_total c
+SELECT c.domain, '<' || c.tenant_id || '>', c.n FROM _cache_notify.counter_total c
 	WHERE c.domain LIKE 'type %' AND c.domain NOT IN ('type money', 'type regclass')
 	ORDER BY c.domain COLLATE "C";
 -- Where the text does not depend on settings it is that of the cast to text, so
@@ -48,7 +48,7 @@ BEGIN
 		EXECUTE format('SELECT tenant_id::text FROM %I', t.name) INTO tenant;
 		IF cache_notify.version(t.name, tenant) <> 1 THEN
 			RAISE WARNING '%: % is not known as %', t.name, tenant,
-				(SELECT tenant_id FROM cache_notify.counter_total WHERE domain = t.name);
+				(SELECT tenant_id FROM _cache_notify.counter_total WHERE domain = t.name);
 		END IF;
 	END LOOP;
 END
@@ -72,7 +72,7 @@ BEGIN
 END
 $$;
 RESET search_path;
-SELECT domain, count(*) AS texts, sum(n) AS moved FROM cache_notify.counter_total
+SELECT domain, count(*) AS texts, sum(n) AS moved FROM _cache_notify.counter_total
 	WHERE domain LIKE 'type %' GROUP BY domain HAVING count(*) > 1 OR sum(n) <> 2 ORDER BY domain COLLATE "C";
 -- And they are left as they were.
 SELECT now()::text LIKE '__/__/____ % +0545' AS datestyle_and_timezone, interval '1 day' AS intervalstyle,

@@ -3,7 +3,7 @@
 CREATE DATABASE cache_notify_token;
 \c cache_notify_token
 CREATE EXTENSION cache_notify;
-SET search_path = cache_notify, public;
+SET search_path = cache_notify, _cache_notify, public;
 
 -- A token is current until something changes, whatever is asked in what order.
 SELECT token('t', 'a', 'b') AS token \gset

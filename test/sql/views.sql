@@ -65,15 +65,15 @@ SELECT bool_and(last_modified >= next) AS newest_first FROM (
 -- A shared change is news for every tenant.
 SELECT cache_notify.invalidate('old');
 SELECT count(*) FROM cache_notify.v_recent_invalidations WHERE domain = 'old'
-	AND last_modified = (SELECT max(last_modified) FROM cache_notify.version_counter WHERE domain = 'old');
+	AND last_modified = (SELECT max(last_modified) FROM _cache_notify.version_counter WHERE domain = 'old');
 
 -- 100,000 keys, and some counters in several rows, as concurrent commits leave
 -- them. The client's query goes by the index, planned once or each time.
 -- Counters written by hand begin a new history: versions start at its origin.
-INSERT INTO cache_notify.version_counter (domain, tenant_id, n, last_modified)
+INSERT INTO _cache_notify.version_counter (domain, tenant_id, n, last_modified)
 	SELECT 'domain ' || i % 20, 'tenant ' || i / 20, 1 + i % 3, '2024-01-01'::timestamptz FROM generate_series(0, 99999) AS i
 	UNION ALL SELECT 'domain ' || i % 20, NULL, 5, '2024-01-02' FROM generate_series(0, 39) AS i;
-ANALYZE cache_notify.version_counter;
+ANALYZE _cache_notify.version_counter;
 CREATE FUNCTION uses_index(query text) RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE
 	line text;
@@ -101,7 +101,7 @@ SELECT tenant_id, domain, version - cache_notify.version_origin() AS version, la
 SELECT shared_version - cache_notify.version_origin() AS shared_version, tenants, changes FROM cache_notify.v_domain_versions WHERE domain = 'domain 3';
 -- A bump goes to one of the rows and is in the sum.
 SELECT cache_notify.invalidate('domain 3');
-SELECT cache_notify.version('domain 3') - cache_notify.version_origin(), count(*), min(n), max(n) FROM cache_notify.version_counter
+SELECT cache_notify.version('domain 3') - cache_notify.version_origin(), count(*), min(n), max(n) FROM _cache_notify.version_counter
 	WHERE domain = 'domain 3' AND tenant_id IS NULL;
 
 DROP FUNCTION uses_index(text);

@@ -112,7 +112,7 @@ sub check
 	# The index must find what the table holds.
 	is($node->safe_psql('postgres', <<'END'), $a + $b + $a, "$name: the sum of all counters");
 SET enable_indexscan = off; SET enable_indexonlyscan = off; SET enable_bitmapscan = off;
-SELECT sum(n) FROM cache_notify.version_counter;
+SELECT sum(n) FROM _cache_notify.version_counter;
 END
 	is(log_count($node, qr/deadlock detected|could not serialize|ERROR/), 0,
 		"$name: no error in the log");
@@ -176,7 +176,7 @@ is($node->safe_psql('postgres',
 	0, 'the server has counted no deadlock');
 
 cmp_ok($node->safe_psql('postgres',
-		"SELECT max(rows) FROM (SELECT count(*) AS rows FROM cache_notify.version_counter"
+		"SELECT max(rows) FROM (SELECT count(*) AS rows FROM _cache_notify.version_counter"
 		  . " GROUP BY domain, tenant_id) AS k"),
 	'<=', $clients, 'no more counter rows for a key than writers at a time');
 

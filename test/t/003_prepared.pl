@@ -32,7 +32,7 @@ sub expect
 	my ($version, $owed, $name) = @_;
 
 	versions_ok($node, $name, 'contract/t' => $version, 'report/t' => $version);
-	is($node->safe_psql('postgres', 'SELECT count(*) FROM cache_notify.owed_delivery'),
+	is($node->safe_psql('postgres', 'SELECT count(*) FROM _cache_notify.owed_delivery'),
 		$owed, "$name: what is owed");
 }
 
@@ -161,12 +161,12 @@ PREPARE TRANSACTION 'p';
 END
 commit_elsewhere('p');
 is($node->safe_psql('postgres',
-		"SELECT count(*) FROM cache_notify.owed_delivery WHERE domain IS NULL"), 1,
+		"SELECT count(*) FROM _cache_notify.owed_delivery WHERE domain IS NULL"), 1,
 	'a large prepared transaction owes a reset');
 $writer->query("SELECT cache_notify.invalidate('something')");
 is_deeply([ $listener->payloads ], ['{"reset": true}'], 'which is delivered once');
 versions_ok($node, 'large prepared transaction', 'contract/many 77' => 1, 'contract/t' => 18);
-is($node->safe_psql('postgres', 'SELECT count(*) FROM cache_notify.owed_delivery'),
+is($node->safe_psql('postgres', 'SELECT count(*) FROM _cache_notify.owed_delivery'),
 	0, 'nothing is owed any more');
 
 # Writers that take over at the same time: everything is delivered once.

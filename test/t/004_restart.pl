@@ -142,7 +142,7 @@ versions_ok($node, 'promoted and bumped', %expected);
 # ------------------------------------------------------------- dump and restore
 
 # What is owed must not get lost either.
-$node->safe_psql('postgres', "INSERT INTO cache_notify.owed_delivery VALUES ('mail', 'owed')");
+$node->safe_psql('postgres', "INSERT INTO _cache_notify.owed_delivery VALUES ('mail', 'owed')");
 
 my @connect = ('-h', $node->host, '-p', $node->port);
 for my $format ('plain', 'custom')

@@ -54,10 +54,10 @@ my $rounds = 0;
 my $full = wait_for('the queue to be full', sub {
 		my $load = pgbench_start($node, [ '-c', $clients, '-j', 2, '-t', 500, '-f', $script ]);
 		pgbench_finish($load, 'round ' . ++$rounds . ' of writers', $clients * 500);
-		return $node->safe_psql('postgres', 'SELECT count(*) FROM cache_notify.owed_delivery') > 0
+		return $node->safe_psql('postgres', 'SELECT count(*) FROM _cache_notify.owed_delivery') > 0
 		  || $rounds >= 40;
 	});
-is($node->safe_psql('postgres', 'SELECT count(*), count(domain) FROM cache_notify.owed_delivery'),
+is($node->safe_psql('postgres', 'SELECT count(*), count(domain) FROM _cache_notify.owed_delivery'),
 	'1|0', 'one reset is owed');
 cmp_ok($writer->query($usage), '>', 0.9, 'the queue is nearly full');
 cmp_ok($writer->query($usage), '<', 1, 'but others have room');
@@ -84,7 +84,7 @@ for my $statement ('UPDATE contract SET n = n + 1 WHERE client = 0',
 }
 my $load = pgbench_start($node, [ '-c', $clients, '-j', 2, '-t', 100, '-f', $script ]);
 pgbench_finish($load, 'writers with a full queue', $clients * 100);
-is($node->safe_psql('postgres', 'SELECT count(*), count(channel) FROM cache_notify.owed_delivery WHERE domain IS NULL'),
+is($node->safe_psql('postgres', 'SELECT count(*), count(channel) FROM _cache_notify.owed_delivery WHERE domain IS NULL'),
 	'2|1', 'still only one reset is owed, and one message');
 
 # In the order of commits, so far without a gap, and no reset.
@@ -109,7 +109,7 @@ is_deeply(
 	[ 'cache_invalidation: {"reset": true}', 'pgrst: reload schema', 'prices: {"reset": true}' ],
 	'when there is room again, a reset on every channel, and what no reset stands for');
 is_deeply([ $stuck->payloads ], ['{"reset": true}'], 'also for who had stopped reading');
-is($node->safe_psql('postgres', 'SELECT count(*) FROM cache_notify.owed_delivery'),
+is($node->safe_psql('postgres', 'SELECT count(*) FROM _cache_notify.owed_delivery'),
 	0, 'and nothing is owed');
 
 $writer->query('UPDATE price SET n = n + 1');
@@ -119,7 +119,7 @@ is_deeply([ $listener->payloads ],
 	'afterwards single payloads again, with versions that missed nothing');
 
 my $total = $node->safe_psql('postgres',
-	"SELECT sum(n) FROM cache_notify.version_counter WHERE domain = 'contract'");
+	"SELECT sum(n) FROM _cache_notify.version_counter WHERE domain = 'contract'");
 is($total, $node->safe_psql('postgres', $count) + 1, 'no bump was lost');
 
 # ------------------------------------------------- the stopped one goes for good

@@ -53,9 +53,9 @@ sub exact
 		  . " FROM cold WHERE n > 0 ORDER BY client)");
 	my $in_table = $node->safe_psql('postgres', <<'END');
 SET enable_indexscan = off; SET enable_bitmapscan = off; SET enable_indexonlyscan = off;
-SELECT 'hot t ' || sum(n) FROM cache_notify.version_counter WHERE domain = 'hot'
+SELECT 'hot t ' || sum(n) FROM _cache_notify.version_counter WHERE domain = 'hot'
 UNION ALL
-(SELECT 'cold ' || v.tenant_id || ' ' || sum(v.n) FROM cache_notify.version_counter v
+(SELECT 'cold ' || v.tenant_id || ' ' || sum(v.n) FROM _cache_notify.version_counter v
  JOIN cold c USING (tenant_id) WHERE domain = 'cold' GROUP BY v.tenant_id, c.client ORDER BY c.client)
 END
 
@@ -79,14 +79,14 @@ sub start_over
 	$node->safe_psql('postgres', <<'END');
 UPDATE hot SET n = 0;
 UPDATE cold SET n = 0;
-TRUNCATE cache_notify.version_counter;
+TRUNCATE _cache_notify.version_counter;
 END
 }
 
 # -------------------------------------------------- maintenance under writers
 
 my $seconds = long_test() ? 60 : 2;
-my $table = 'cache_notify.version_counter';
+my $table = '_cache_notify.version_counter';
 for my $command (
 	"VACUUM $table",
 	"VACUUM (FREEZE, TRUNCATE, DISABLE_PAGE_SKIPPING) $table",
@@ -117,8 +117,8 @@ for my $command (
 	# An index of somebody else's must find the rows as well.
 	is($node->safe_psql('postgres', <<'END'), 't', "$name: the index that was added is complete")
 SET enable_seqscan = off;
-SELECT (SELECT count(*) FROM cache_notify.version_counter WHERE last_modified > '-infinity')
-	= (SELECT count(*) FROM cache_notify.version_counter WHERE n + 0 > 0);
+SELECT (SELECT count(*) FROM _cache_notify.version_counter WHERE last_modified > '-infinity')
+	= (SELECT count(*) FROM _cache_notify.version_counter WHERE n + 0 > 0);
 END
 	  if $command =~ /mine/;
 	$node->safe_psql('postgres', 'DROP INDEX IF EXISTS cache_notify.mine');
@@ -218,7 +218,7 @@ run_hot('no snapshot held');
 run_hot("no snapshot held, round $_") for 2 .. 3;
 cmp_ok($node->safe_psql('postgres', "SELECT pg_relation_size('$table')"), '<=', 256 * 8192,
 	'dead row versions are removed as writers go');
-cmp_ok($node->safe_psql('postgres', "SELECT pg_relation_size('cache_notify.version_counter_key')"),
+cmp_ok($node->safe_psql('postgres', "SELECT pg_relation_size('_cache_notify.version_counter_key')"),
 	'<=', 64 * 8192, 'and so are index entries');
 
 my $holder = session($node);
@@ -246,7 +246,7 @@ is($node->safe_psql('postgres', <<'END'), 't', 'autovacuum looks after the count
 SELECT reloptions @> '{autovacuum_vacuum_cost_delay=0,vacuum_truncate=off}'
 	AND array_to_string(reloptions, ' ') ~ 'autovacuum_vacuum_scale_factor=0\.0[0-9]'
 	AND array_to_string(reloptions, ' ') ~ 'autovacuum_vacuum_threshold='
-FROM pg_class WHERE oid = 'cache_notify.version_counter'::regclass
+FROM pg_class WHERE oid = '_cache_notify.version_counter'::regclass
 END
 
 done_testing();

@@ -71,7 +71,7 @@ END
 hang_commits('nobody');
 my @hanging = map { start_hanging($_) } 1 .. 3;
 isnt($watcher->query(
-		"SELECT count(*) FROM pg_locks WHERE relation = 'cache_notify.version_counter'::regclass"
+		"SELECT count(*) FROM pg_locks WHERE relation = '_cache_notify.version_counter'::regclass"
 		  . " AND mode = 'RowExclusiveLock' AND granted"),
 	0, 'control: the hanging commits hold on to the counter table');
 

@@ -30,7 +30,7 @@ sub exact_ok
 	my ($session, $expected, $name) = @_;
 
 	is($session->query("SELECT cache_notify.version('item', 't')"), $expected, $name);
-	is($session->query('SELECT sum(n) FROM cache_notify.version_counter'), $expected,
+	is($session->query('SELECT sum(n) FROM _cache_notify.version_counter'), $expected,
 		"$name: in the table");
 }
 
@@ -57,8 +57,8 @@ for my $round (1 .. 3)
 my $reader = session($node);
 exact_ok($reader, $count, 'at the end');
 my $pages = $reader->query(
-	"SELECT pg_relation_size('cache_notify.version_counter') / current_setting('block_size')::int");
-my $rows = $reader->query('SELECT count(*) FROM cache_notify.version_counter');
+	"SELECT pg_relation_size('_cache_notify.version_counter') / current_setting('block_size')::int");
+my $rows = $reader->query('SELECT count(*) FROM _cache_notify.version_counter');
 my $plan = $reader->query(
 	"EXPLAIN (ANALYZE, BUFFERS, FORMAT json) SELECT cache_notify.version('item', 't')");
 my ($hit, $read) = ($plan =~ /"Shared Hit Blocks": (\d+).*?"Shared Read Blocks": (\d+)/s);

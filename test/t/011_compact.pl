@@ -32,7 +32,7 @@ my $now = session($node);
 
 sub rows
 {
-	return $now->query("SELECT count(*) FROM cache_notify.version_counter WHERE tenant_id = 't'");
+	return $now->query("SELECT count(*) FROM _cache_notify.version_counter WHERE tenant_id = 't'");
 }
 
 # What was counted against the version, both in one snapshot.
@@ -59,7 +59,7 @@ is($now->query($off_by), 0, 'the sum is the same');
 is($old->query($off_by), 0, 'and for the old snapshot');
 is($now->query("SELECT cache_notify.is_current('$token')"), 't', 'a token stays current');
 is($now->query('SELECT cache_notify.compact()'), 0, 'nothing is left to do');
-is($now->query("SELECT max(last_modified) > now() - interval '1 hour' FROM cache_notify.version_counter"),
+is($now->query("SELECT max(last_modified) > now() - interval '1 hour' FROM _cache_notify.version_counter"),
 	't', 'last_modified is kept');
 
 # The old snapshot's position does not see the merge, nor what came after it.
@@ -137,10 +137,10 @@ pgbench_finish(pgbench_start($node,
 	'writers, readers and merges', $clients * $transactions);
 is($now->query($off_by), 0, 'under load: nothing is lost');
 is($now->query("SELECT sum(n) - cache_notify.version('item', 't') + cache_notify.version_origin()"
-		  . " FROM cache_notify.version_counter WHERE domain = 'item'"), 0,
+		  . " FROM _cache_notify.version_counter WHERE domain = 'item'"), 0,
 	'under load: the index finds what is in the table');
 $now->query('SELECT cache_notify.compact()');
-is($now->query('SELECT count(*) FROM cache_notify.version_counter'), 2, 'under load: one row for each key');
+is($now->query('SELECT count(*) FROM _cache_notify.version_counter'), 2, 'under load: one row for each key');
 is(log_count($node, qr/deadlock detected|could not serialize|division by zero|PANIC|invisible/), 0,
 	'no error in the log');
 $node->stop;

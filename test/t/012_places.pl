@@ -39,7 +39,7 @@ $reader->query('SET enable_indexscan = off; SET enable_bitmapscan = off');
 # Keys of one domain share its shared counter, which is one of the keys.
 my $wrong = <<'END';
 WITH counted AS MATERIALIZED (
-	SELECT domain, tenant_id, sum(n) AS n FROM cache_notify.version_counter GROUP BY 1, 2)
+	SELECT domain, tenant_id, sum(n) AS n FROM _cache_notify.version_counter GROUP BY 1, 2)
 SELECT count(*) FROM name
 LEFT JOIN counted AS own ON own.domain = name.domain AND own.tenant_id = name.tenant_id
 LEFT JOIN counted AS shared ON shared.domain = name.domain AND shared.tenant_id IS NULL
@@ -74,10 +74,10 @@ my @steps = (
 				$prepared--;
 	} ]) x 4,
 	[ 'compact', sub { $writer->query('SELECT cache_notify.compact()') } ],
-	[ 'vacuum', sub { $writer->query('VACUUM cache_notify.version_counter') } ],
+	[ 'vacuum', sub { $writer->query('VACUUM _cache_notify.version_counter') } ],
 	[ 'reindex', sub {
 			return if $prepared;	# they have it locked
-			$writer->query('REINDEX TABLE cache_notify.version_counter');
+			$writer->query('REINDEX TABLE _cache_notify.version_counter');
 	} ],
 );
 
@@ -94,7 +94,7 @@ for my $round (1 .. $rounds)
 is_deeply(\@failed, [], "after each of $rounds steps all versions are right");
 is_deeply([ sort keys %done ], [ sort ('a few', 'many', 'held', 'let go', 'compact', 'vacuum', 'reindex') ],
 	'each kind of step was taken');
-cmp_ok($reader->query("SELECT pg_relation_size('cache_notify.version_counter_key') / current_setting('block_size')::int"),
+cmp_ok($reader->query("SELECT pg_relation_size('_cache_notify.version_counter_key') / current_setting('block_size')::int"),
 	'>', 10, 'the index has many pages');
 
 # A tenant that cannot have a counter.

@@ -68,18 +68,18 @@ END
 all_right('postgres', 'by hints of others');
 
 # Other rows come to lie where the hints point to, or nothing does any more.
-for my $change ('REINDEX TABLE cache_notify.version_counter', 'VACUUM FULL cache_notify.version_counter',
-	'SELECT cache_notify.compact()', 'VACUUM (FREEZE) cache_notify.version_counter')
+for my $change ('REINDEX TABLE _cache_notify.version_counter', 'VACUUM FULL _cache_notify.version_counter',
+	'SELECT cache_notify.compact()', 'VACUUM (FREEZE) _cache_notify.version_counter')
 {
 	$node->safe_psql('postgres', $change);
 	bump_all('postgres');
 	all_right('postgres', $change);
 }
 $node->safe_psql('postgres', <<"END");
-CREATE TABLE saved AS SELECT * FROM cache_notify.version_counter;
-DELETE FROM cache_notify.version_counter;
-VACUUM cache_notify.version_counter;
-INSERT INTO cache_notify.version_counter SELECT * FROM saved ORDER BY random();
+CREATE TABLE saved AS SELECT * FROM _cache_notify.version_counter;
+DELETE FROM _cache_notify.version_counter;
+VACUUM _cache_notify.version_counter;
+INSERT INTO _cache_notify.version_counter SELECT * FROM saved ORDER BY random();
 END
 bump_all('postgres');
 all_right('postgres', 'rows in another order');
@@ -92,7 +92,7 @@ bump_all('postgres');
 all_right('postgres', 'beside a copy');
 my $short = $node->safe_psql('copy', <<"END");
 SELECT count(*) FROM generate_series(1, $keys) AS i
-WHERE (SELECT sum(n) FROM cache_notify.version_counter WHERE domain = 'd' AND tenant_id = 't' || i)
+WHERE (SELECT sum(n) FROM _cache_notify.version_counter WHERE domain = 'd' AND tenant_id = 't' || i)
 	<> $bumps{copy}
 END
 is($short, 0, 'in a copy: each counter has all bumps');

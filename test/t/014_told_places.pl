@@ -27,7 +27,7 @@ my $ear = ear($node);
 $node->safe_psql('postgres', "SELECT cache_notify.invalidate('other')");
 my $worker = wait_worker($node);
 my ($first, $second) = (session($node), session($node));
-my $rows = "SELECT count(*) FROM cache_notify.version_counter WHERE domain = 'd' AND tenant_id = 't%s'";
+my $rows = "SELECT count(*) FROM _cache_notify.version_counter WHERE domain = 'd' AND tenant_id = 't%s'";
 my $wrong = 0;
 
 for my $key (1 .. $keys)

@@ -42,7 +42,7 @@ sub same
 		my @heard = sort map { s/"version": \K\d+/@{[ $& - $origin ]}/r } $s->payloads;
 		my $counters = $s->query(<<'END');
 SELECT format('%s %s %s %s', domain, coalesce(tenant_id, '-'), sum(n), sum(keyed))
-FROM cache_notify.version_counter GROUP BY domain, tenant_id ORDER BY 1
+FROM _cache_notify.version_counter GROUP BY domain, tenant_id ORDER BY 1
 END
 		$done{$way} = { answer => $answer, heard => \@heard, counters => [ split /\n/, $counters ] };
 	}

@@ -106,7 +106,7 @@ my $nobody = session($node);
 $nobody->query('SET SESSION AUTHORIZATION nobody_special');
 like($nobody->error($_), qr/permission denied/, "not for PUBLIC: $_")
   for 'SELECT * FROM cache_notify.stats',
-  'SELECT * FROM cache_notify.statistics()',
+  'SELECT * FROM _cache_notify.statistics()',
   'SELECT cache_notify.reset_statistics()';
 my $monitor = session($node);
 $monitor->query('SET SESSION AUTHORIZATION monitor');

@@ -108,7 +108,7 @@ for my $lanes ('worker', 'commit', 'worker, wal')
 		ok($all->(), "$lanes: COMMIT PREPARED after a restart ($mode) delivers");
 		hears_ok($node, $ear, "$lanes: the exact versions");
 		is(of_last_transaction(decoded()), 5, "$lanes: and in the WAL") if $wal;
-		is($node->safe_psql('postgres', 'SELECT count(*) FROM cache_notify.owed_delivery'), 0,
+		is($node->safe_psql('postgres', 'SELECT count(*) FROM _cache_notify.owed_delivery'), 0,
 			"$lanes: nothing is owed any more");
 	}
 
@@ -139,7 +139,7 @@ END
 	my @loads = map { pgbench_start($node, [ '-c', 1, '-t', 100, '-f', $_ ]) } @scripts;
 	pgbench_finish($_, "$lanes: many", 100) for @loads;
 	hears_ok($node, $ear, "$lanes: many prepared transactions: exact");
-	is($node->safe_psql('postgres', 'SELECT count(*) FROM cache_notify.owed_delivery'), 0,
+	is($node->safe_psql('postgres', 'SELECT count(*) FROM _cache_notify.owed_delivery'), 0,
 		"$lanes: nothing is owed any more");
 	decoded();
 }
@@ -149,7 +149,7 @@ $node->append_conf('postgresql.conf', "cache_notify.delivery = 'wal'");
 $node->restart;
 decoded();
 prepare('four');
-is($node->safe_psql('postgres', 'SELECT count(*) FROM cache_notify.owed_delivery'), 0, 'wal: owes nothing');
+is($node->safe_psql('postgres', 'SELECT count(*) FROM _cache_notify.owed_delivery'), 0, 'wal: owes nothing');
 is(scalar decoded(), 0, 'wal: prepared: nothing');
 $node->stop('immediate');
 $node->start;

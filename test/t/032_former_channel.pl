@@ -88,7 +88,7 @@ foreach my $lane ('commit', 'worker')
 		$writer->query("SELECT cache_notify.invalidate('item')");
 		$version = $writer->query("SELECT cache_notify.version('item')");
 		wait_for('silence', sub { $listen->() });
-		is($node->safe_psql('postgres', 'SELECT count(*) FROM cache_notify.owed_delivery'), 0, 'nothing is owed')
+		is($node->safe_psql('postgres', 'SELECT count(*) FROM _cache_notify.owed_delivery'), 0, 'nothing is owed')
 		  if $lane eq 'commit';
 	}
 }

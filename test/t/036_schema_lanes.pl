@@ -75,7 +75,7 @@ is_deeply([ sort @heard ], \@both, 'worker lane');
 $s->query('CREATE TABLE s.b (n int)');
 wait_for('the worker', sub { push @{ $s->{kept} }, $s->heard; @{ $s->{kept} } >= 2 });
 ok(!(grep { $_->{pid} == $pid } @{ $s->{kept} }), 'it is the worker that sends');
-is($node->safe_psql('postgres', 'SELECT count(*) FROM cache_notify.owed_delivery'), 0, 'nothing is owed');
+is($node->safe_psql('postgres', 'SELECT count(*) FROM _cache_notify.owed_delivery'), 0, 'nothing is owed');
 $node->safe_psql('postgres', 'BEGIN; CREATE TABLE s.c (n int); ROLLBACK');
 silent_ok($s, 'a rollback is not heard');
 $node->safe_psql('postgres', 'CREATE TEMP TABLE c (n int)');
@@ -94,7 +94,7 @@ is(length $heard[0], length('postgraphile_watch: {"type" : "drop", "payload" : [
 my $worker = wait_worker($node);
 kill 'STOP', $worker;
 $node->safe_psql('postgres', 'CREATE TABLE s.d (n int)');
-cmp_ok($node->safe_psql('postgres', 'SELECT count(*) FROM cache_notify.owed_delivery'), '>=', 2, 'it is owed');
+cmp_ok($node->safe_psql('postgres', 'SELECT count(*) FROM _cache_notify.owed_delivery'), '>=', 2, 'it is owed');
 $node->stop('immediate');
 $node->start;
 $s = listener();

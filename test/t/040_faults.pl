@@ -218,13 +218,13 @@ my %far = map { ($_ => ear($node, channel => "far_$_")) } 1 .. 3;
 $s = session($node);
 for my $nth (1 .. 4)
 {
-	$s->query('SELECT cache_notify.configuration_changed()');
+	$s->query('SELECT _cache_notify.configuration_changed()');
 	$s->query("SET cache_notify.fault = 'load_routes:error:$nth'");
 	like($s->error("INSERT INTO far_1 VALUES ($nth)"), $message{error}, "route $nth is not read");
 }
 $s->query("INSERT INTO far_$_ VALUES (1)") for 1 .. 3;
 is_deeply([ map { scalar $far{$_}->listen } 1 .. 3 ], [ 1, 1, 1 ], 'they are read again');
-$s->query('INSERT INTO cache_notify.owed_delivery VALUES (NULL, NULL)');
+$s->query('INSERT INTO _cache_notify.owed_delivery VALUES (NULL, NULL)');
 $s->query('SELECT cache_notify.invalidate(\'something\')');
 is_deeply([ map { $far{$_}->{resets} } grep { $far{$_}->listen } 1 .. 3 ],
 	[ 1, 1, 1 ], 'a reset goes to every channel');
@@ -236,13 +236,13 @@ is_deeply([ map { scalar $far{$_}->listen } 1 .. 3 ], [ 1, 1, 1 ], 'forgotten do
 
 # ------------------------------------------------ no lock of ours times out
 
-for my $table (qw(version_counter owed_delivery cascade_rules))
+for my $table (qw(_cache_notify.version_counter _cache_notify.owed_delivery cache_notify.cascade_rules))
 {
 	my $writer = writer(0);
 	my $holder = session($node);
 
 	$faults->before;
-	$holder->query("BEGIN; LOCK TABLE cache_notify.$table");
+	$holder->query("BEGIN; LOCK TABLE $table");
 	$writer->query("SET lock_timeout = '20ms'");
 	$writer->send($Faults::write);
 	wait_for("the writer to wait for $table", sub {

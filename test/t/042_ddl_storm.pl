@@ -25,7 +25,7 @@ CREATE TABLE part_2 PARTITION OF part FOR VALUES FROM (3) TO (9);
 INSERT INTO part SELECT * FROM item;
 END
 my $ddl = session($node);
-my $reader = session($node, options => '-c search_path=cache_notify,public');
+my $reader = session($node, options => '-c search_path=cache_notify,_cache_notify,public');
 
 # What there is to see of every row, in one snapshot: id, n, and what $of gives.
 sub look

@@ -80,13 +80,13 @@ $node->safe_psql('postgres', 'CREATE ROLE tenant LOGIN');
 my $tenant = session($node, options => "$timeout -c role=tenant");
 is($tenant->query(claim('killed')), 't', 'other roles have claims of their own');
 is($tenant->query("SELECT cache_notify.finish_refresh('slow', 'token')"), 'f', 'and cannot end those of others');
-like($tenant->error('SELECT * FROM cache_notify.refresh_claim'), qr/permission denied/, 'nor see them');
+like($tenant->error('SELECT * FROM _cache_notify.refresh_claim'), qr/permission denied/, 'nor see them');
 like($tenant->error(claim('a', '0')), qr/at most 5 minutes/, 'no time at all');
 like($tenant->error(claim('a', '6 minutes')), qr/at most 5 minutes/, 'too long');
 like($tenant->error(claim('a', '-1 second')), qr/at most 5 minutes/, 'in the past');
 is($tenant->query("SELECT cache_notify.claim_refresh(NULL, 'x') IS NULL, cache_notify.claim_refresh('x', NULL) IS NULL"),
 	't|t', 'NULL');
-my $size = "SELECT pg_relation_size('cache_notify.refresh_claim')";
+my $size = "SELECT pg_relation_size('_cache_notify.refresh_claim')";
 my $before = $node->safe_psql('postgres', $size);
 is($tenant->query("SELECT bool_and(cache_notify.claim_refresh(i::text, 'x')) FROM generate_series(1, 20000) i"),
 	't', 'more claims than there is room for: nobody is kept from his work');
@@ -95,7 +95,7 @@ is($node->safe_psql('postgres', $size), $before, 'and the table does not grow');
 # ------------------------------------------------------ crash, maintenance
 
 kill_session($tenant);
-$node->safe_psql('postgres', 'VACUUM FULL cache_notify.refresh_claim');
+$node->safe_psql('postgres', 'VACUUM FULL _cache_notify.refresh_claim');
 is($two->query(claim('full')) . $two->query(claim('full')), 'tf', 'after VACUUM FULL');
 $node->backup('backup');
 $node->stop('immediate');

@@ -30,7 +30,7 @@ sub new_standby
 sub ask
 {
 	my ($node, $sql) = @_;
-	return $node->safe_psql('postgres', "SET search_path = cache_notify; $sql");
+	return $node->safe_psql('postgres', "SET search_path = cache_notify, _cache_notify; $sql");
 }
 
 sub bump

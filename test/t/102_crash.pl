@@ -23,7 +23,7 @@ $node->safe_psql('postgres', 'CREATE EXTENSION cache_notify');
 sub ask
 {
 	my ($sql) = @_;
-	return $node->safe_psql('postgres', "SET search_path = cache_notify; $sql");
+	return $node->safe_psql('postgres', "SET search_path = cache_notify, _cache_notify; $sql");
 }
 
 sub crash

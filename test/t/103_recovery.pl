@@ -18,7 +18,7 @@ my %tokens;
 sub ask
 {
 	my ($node, $sql) = @_;
-	return $node->safe_psql('postgres', "SET search_path = cache_notify; $sql");
+	return $node->safe_psql('postgres', "SET search_path = cache_notify, _cache_notify; $sql");
 }
 
 # The token and version of a state, which nobody else may have.

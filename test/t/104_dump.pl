@@ -17,7 +17,7 @@ sub ask
 {
 	my ($db, $sql, $on) = @_;
 	return ($on // $node)
-	  ->safe_psql($db, "SET search_path = cache_notify, public; $sql");
+	  ->safe_psql($db, "SET search_path = cache_notify, _cache_notify, public; $sql");
 }
 
 sub remember

@@ -29,7 +29,7 @@ $node->safe_psql('postgres', q{
 my $everything = q{
 	SELECT * FROM cache_notify.v_invalidation_status ORDER BY table_name::text;
 	SELECT tgrelid::regclass, tgname, tgenabled, tgparentid <> 0, arguments
-	FROM cache_notify.watching_trigger ORDER BY tgrelid::regclass::text, tgname;};
+	FROM _cache_notify.watching_trigger ORDER BY tgrelid::regclass::text, tgname;};
 my $before = $node->safe_psql('postgres', $everything);
 like($before, qr/late\|late.*refresh/, 'materialized views are watched');
 

@@ -36,7 +36,7 @@ sub ask
 	my ($self, $sql) = @_;
 
 	$self->{session} //=
-	  session($self->{node}, options => '-c search_path=cache_notify,public');
+	  session($self->{node}, options => '-c search_path=cache_notify,_cache_notify,public');
 	return $self->{session}->query($sql);
 }
 

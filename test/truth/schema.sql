@@ -147,7 +147,7 @@ CREATE TABLE truth.log (
 CREATE TABLE truth.version (domain text, tenant text, version bigint);
 -- All counters, internal domains included.
 CREATE VIEW truth.counter AS
-	SELECT domain, tenant_id, sum(n) AS n FROM cache_notify.version_counter GROUP BY 1, 2;
+	SELECT domain, tenant_id, sum(n) AS n FROM _cache_notify.version_counter GROUP BY 1, 2;
 
 CREATE FUNCTION truth.result_of(query text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE

@@ -35,7 +35,7 @@ WITH member AS (
 	SELECT concat_ws(' ', 'event trigger', evtname, evtevent, evtfoid::regprocedure, evttags, evtenabled)
 	FROM pg_event_trigger JOIN member ON classid = 'pg_event_trigger'::regclass AND objid = pg_event_trigger.oid
 	UNION ALL
-	SELECT concat_ws(' ', 'schema', nspname, nspacl) FROM pg_namespace WHERE nspname = 'cache_notify'
+	SELECT concat_ws(' ', 'schema', nspname, nspacl) FROM pg_namespace WHERE nspname IN ('cache_notify', '_cache_notify')
 	UNION ALL
 	SELECT concat_ws(' ', 'dumped', u.config::regclass, u.condition)
 	FROM pg_extension, unnest(extconfig, extcondition) AS u (config, condition)

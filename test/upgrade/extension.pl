@@ -49,7 +49,7 @@ $node->start;
 sub ask
 {
 	my ($database, $sql) = @_;
-	return $node->safe_psql($database, "SET search_path = cache_notify, public; $sql");
+	return $node->safe_psql($database, "SET search_path = cache_notify, _cache_notify, public; $sql");
 }
 
 sub count_members

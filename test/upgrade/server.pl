@@ -29,7 +29,7 @@ isnt($old->pg_version . '', $new->pg_version . '', 'two versions');
 sub ask
 {
 	my ($node, $sql) = @_;
-	return $node->safe_psql('postgres', "SET search_path = cache_notify, public; $sql");
+	return $node->safe_psql('postgres', "SET search_path = cache_notify, _cache_notify, public; $sql");
 }
 
 $old->start;

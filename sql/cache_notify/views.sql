@@ -1,26 +1,14 @@
 -- ------------------------------------------------------------------ views
 
-CREATE VIEW cache_notify.counter_total AS
-	SELECT domain, tenant_id, sum(n)::bigint AS n, max(last_modified) AS last_modified
-	FROM (SELECT domain, tenant_id, n, last_modified
-		  FROM cache_notify.version_counter
-		  UNION ALL
-		  SELECT domain COLLATE "C", tenant_id COLLATE "C", n, now()
-		  FROM cache_notify.pending_changes()) AS part
-	WHERE NOT starts_with(domain, 'cache_notify/')
-	GROUP BY domain, tenant_id;
-COMMENT ON VIEW cache_notify.counter_total IS
-'The counters summed by domain and tenant, with what this transaction has changed itself. Internal domains, which begin with cache_notify/, are not listed. A tenant''s version is version_origin() plus its counter plus the shared one (tenant_id NULL).';
-
 -- OFFSET 0 keeps the planner from joining all shared counters at once: one
 -- index look-up for each row is what a client's read of a few domains needs.
 CREATE VIEW cache_notify.domain_version AS
 	SELECT own.tenant_id, own.domain,
 		cache_notify.version_origin() + own.n + coalesce(shared.n, 0) AS version,
 		greatest(own.last_modified, shared.last_modified) AS last_modified
-	FROM cache_notify.counter_total AS own
+	FROM _cache_notify.counter_total AS own
 	LEFT JOIN LATERAL (
-		SELECT s.n, s.last_modified FROM cache_notify.counter_total s
+		SELECT s.n, s.last_modified FROM _cache_notify.counter_total s
 		WHERE s.domain = own.domain AND s.tenant_id IS NULL
 		AND own.tenant_id IS NOT NULL
 		OFFSET 0) AS shared ON true;
@@ -34,7 +22,7 @@ CREATE VIEW cache_notify.v_domain_versions AS
 		count(tenant_id) AS tenants,
 		sum(n)::bigint AS changes,
 		max(last_modified) AS last_modified
-	FROM cache_notify.counter_total
+	FROM _cache_notify.counter_total
 	GROUP BY domain;
 COMMENT ON VIEW cache_notify.v_domain_versions IS
 'One row for each domain that has ever changed: its shared version (NULL: never a shared change), how many tenants changed it, and how many changes there were in all.';
@@ -46,4 +34,3 @@ CREATE VIEW cache_notify.v_recent_invalidations AS
 	ORDER BY last_modified DESC;
 COMMENT ON VIEW cache_notify.v_recent_invalidations IS
 'What changed last, newest first, with its age. Sorts every key there is: add a WHERE if there are many, and expect some seconds for a million keys.';
-

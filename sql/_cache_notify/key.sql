@@ -1,22 +1,15 @@
 -- ------------------------------------------------------------------ keys
 
-CREATE FUNCTION cache_notify.key_name(domain text, VARIADIC key text[] DEFAULT '{}')
-	RETURNS text
-	AS 'MODULE_PATHNAME', 'cache_notify_key_name'
-	LANGUAGE C IMMUTABLE PARALLEL SAFE;
-COMMENT ON FUNCTION cache_notify.key_name(text, text[]) IS
-'The name of a key of a domain, for version(), token() and all that take names: key_name(''contract'', 123::text) is contract/123. One value for each key column, as text. Slashes and per cent signs in the domain and the values become %2F and %25. NULL if domain or a value is.';
-
-CREATE FUNCTION cache_notify.layout_buckets(layout bigint) RETURNS int
+CREATE FUNCTION _cache_notify.layout_buckets(layout bigint) RETURNS int
 	LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
 	RETURN 1 << (layout & 31)::int;
-COMMENT ON FUNCTION cache_notify.layout_buckets(bigint) IS
+COMMENT ON FUNCTION _cache_notify.layout_buckets(bigint) IS
 'How many buckets the keys of a domain with this layout fall into.';
 
 -- The layout for a table that is to feed a domain with so many buckets
 -- (NULL: as many as it has, or the default).
-CREATE FUNCTION cache_notify.choose_layout(
+CREATE FUNCTION _cache_notify.choose_layout(
 	table_name regclass, domain_name text, buckets int) RETURNS bigint
 	LANGUAGE plpgsql VOLATILE
 	SET search_path = pg_catalog, pg_temp
@@ -24,8 +17,8 @@ AS $$
 DECLARE
 	others record;
 	present bigint := (
-		SELECT max(cache_notify.argument(w.arguments, 'layout')::bigint)
-		FROM cache_notify.watching_trigger w WHERE w.domain = domain_name);
+		SELECT max(_cache_notify.argument(w.arguments, 'layout')::bigint)
+		FROM _cache_notify.watching_trigger w WHERE w.domain = domain_name);
 BEGIN
 	IF buckets NOT BETWEEN 16 AND 1048576 OR buckets & (buckets - 1) <> 0 THEN
 		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
@@ -33,19 +26,19 @@ BEGIN
 			HINT = 'It is a power of two from 16 to 1048576.';
 	END IF;
 	SELECT w.tgrelid::regclass AS relation,
-		cache_notify.argument(w.arguments, 'layout')::bigint AS layout INTO others
-	FROM cache_notify.watching_trigger w
+		_cache_notify.argument(w.arguments, 'layout')::bigint AS layout INTO others
+	FROM _cache_notify.watching_trigger w
 	WHERE w.domain = domain_name AND w.tgrelid <> table_name AND NOT w.inherited AND w.tgparentid = 0
-	AND cache_notify.argument(w.arguments, 'layout') IS NOT NULL
+	AND _cache_notify.argument(w.arguments, 'layout') IS NOT NULL
 	ORDER BY 2 DESC LIMIT 1;
-	IF buckets <> cache_notify.layout_buckets(others.layout) THEN
+	IF buckets <> _cache_notify.layout_buckets(others.layout) THEN
 		RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
-			MESSAGE = format('domain "%s" has %s buckets', domain_name, cache_notify.layout_buckets(others.layout)),
+			MESSAGE = format('domain "%s" has %s buckets', domain_name, _cache_notify.layout_buckets(others.layout)),
 			DETAIL = format('Table %s feeds it, too.', others.relation),
 			HINT = 'Tables that feed one domain have the same number of buckets: leave it out, or call remove_table_invalidation() for the others first.';
 	END IF;
-	buckets := coalesce(buckets, cache_notify.layout_buckets(others.layout), 1024);
-	IF buckets = cache_notify.layout_buckets(present) THEN
+	buckets := coalesce(buckets, _cache_notify.layout_buckets(others.layout), 1024);
+	IF buckets = _cache_notify.layout_buckets(present) THEN
 		RETURN present;
 	END IF;
 	RETURN (greatest(present >> 5, cache_notify.version(cache_notify.key_name(domain_name))
@@ -53,10 +46,10 @@ BEGIN
 		| (SELECT e FROM generate_series(0, 20) AS g (e) WHERE 1 << e = buckets);
 END
 $$;
-COMMENT ON FUNCTION cache_notify.choose_layout(regclass, text, int) IS
+COMMENT ON FUNCTION _cache_notify.choose_layout(regclass, text, int) IS
 'The layout of a domain''s keys: the one that it has, if that has so many buckets, else a new one. Error if another table feeds the domain with another number of buckets.';
 
-CREATE FUNCTION cache_notify.key_arguments(
+CREATE FUNCTION _cache_notify.key_arguments(
 	table_name regclass, domain_name text, granularity text,
 	keys text[], buckets int, fields text[]) RETURNS text[]
 	LANGUAGE plpgsql VOLATILE
@@ -84,16 +77,16 @@ BEGIN
 			HINT = 'A statement trigger sees no rows: leave out keys, or use granularity ''row''.';
 	END IF;
 	FOREACH column_name IN ARRAY coalesce(keys, '{}') LOOP
-		PERFORM cache_notify.check_column(table_name, column_name);
+		PERFORM _cache_notify.check_column(table_name, column_name);
 	END LOOP;
 
 	-- Listeners must know what the keys in a payload are keys of.
-	SELECT w.tgrelid INTO other FROM cache_notify.watching_trigger w
+	SELECT w.tgrelid INTO other FROM _cache_notify.watching_trigger w
 	WHERE w.domain = domain_name AND w.tgrelid <> table_name
 	AND CASE WHEN keys IS NULL THEN 'keys' = ANY (fields)
-			AND cache_notify.argument(w.arguments, 'layout') IS NOT NULL
+			AND _cache_notify.argument(w.arguments, 'layout') IS NOT NULL
 		ELSE 'field=keys' = ANY (w.arguments)
-			AND cache_notify.argument(w.arguments, 'layout') IS NULL END;
+			AND _cache_notify.argument(w.arguments, 'layout') IS NULL END;
 	IF FOUND THEN
 		RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
 			MESSAGE = format('tables %s and %s cannot both feed domain "%s" like this', table_name, other, domain_name),
@@ -104,8 +97,8 @@ BEGIN
 		RETURN '{}';
 	END IF;
 	RETURN ARRAY(SELECT 'key=' || k FROM unnest(keys) AS u (k))
-		|| ('layout=' || cache_notify.choose_layout(table_name, domain_name, buckets));
+		|| ('layout=' || _cache_notify.choose_layout(table_name, domain_name, buckets));
 END
 $$;
-COMMENT ON FUNCTION cache_notify.key_arguments(regclass, text, text, text[], int, text[]) IS
+COMMENT ON FUNCTION _cache_notify.key_arguments(regclass, text, text, text[], int, text[]) IS
 'Checks the options of setup_table_invalidation() that concern keys and returns the trigger arguments that stand for them.';

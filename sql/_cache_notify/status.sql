@@ -1,6 +1,6 @@
 -- ------------------------------------------------------- what is watched, and how
 
-CREATE VIEW cache_notify.watched_relation AS
+CREATE VIEW _cache_notify.watched_relation AS
 	WITH watch AS (
 		SELECT tgrelid, domain,
 			array_remove(min(arguments) FILTER (WHERE function = 'statement_change'), 'inherited=true') AS arguments,
@@ -8,39 +8,39 @@ CREATE VIEW cache_notify.watched_relation AS
 			min(tgenabled::text) FILTER (WHERE function = 'statement_change') AS statement_enabled,
 			min(tgenabled::text) FILTER (WHERE function = 'row_change') AS row_enabled,
 			bool_and(inherited OR tgparentid <> 0) AS inherited
-		FROM cache_notify.watching_trigger
+		FROM _cache_notify.watching_trigger
 		GROUP BY tgrelid, domain
 		UNION ALL
 		-- children that have nothing of what their parents have
 		SELECT i.inhrelid, p.domain, p.arguments, NULL, NULL, NULL, true
-		FROM cache_notify.watching_trigger p
+		FROM _cache_notify.watching_trigger p
 		JOIN pg_catalog.pg_inherits i ON i.inhparent = p.tgrelid AND NOT i.inhdetachpending
 		JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid AND c.relpersistence <> 't'
 		WHERE p.function = 'statement_change' AND NOT EXISTS (
-			SELECT FROM cache_notify.watching_trigger w
+			SELECT FROM _cache_notify.watching_trigger w
 			WHERE w.tgrelid = i.inhrelid AND w.domain = p.domain)
 		UNION ALL
 		SELECT relation, domain, arguments, NULL, 'O', NULL, false
-		FROM cache_notify.watching_label
+		FROM _cache_notify.watching_label
 	), configured AS (
 		SELECT w.*,
 			c.relkind, c.relpersistence,
 			CASE c.relkind WHEN 'm' THEN 'refresh' WHEN 'v' THEN 'cascade'
-				ELSE coalesce(cache_notify.argument(coalesce(arguments, row_arguments), 'granularity'), 'row')
+				ELSE coalesce(_cache_notify.argument(coalesce(arguments, row_arguments), 'granularity'), 'row')
 				END AS granularity,
-			cache_notify.argument(coalesce(arguments, row_arguments), 'tenant_column') AS tenant_column,
-			cache_notify.argument(coalesce(arguments, row_arguments), 'tenant_setting') AS tenant_setting,
-			cache_notify.argument(coalesce(arguments, row_arguments), 'channel') AS channel,
-			cache_notify.argument(coalesce(arguments, row_arguments), 'payload') AS payload,
-			cache_notify.argument(coalesce(arguments, row_arguments), 'payload_suffix') AS payload_suffix,
+			_cache_notify.argument(coalesce(arguments, row_arguments), 'tenant_column') AS tenant_column,
+			_cache_notify.argument(coalesce(arguments, row_arguments), 'tenant_setting') AS tenant_setting,
+			_cache_notify.argument(coalesce(arguments, row_arguments), 'channel') AS channel,
+			_cache_notify.argument(coalesce(arguments, row_arguments), 'payload') AS payload,
+			_cache_notify.argument(coalesce(arguments, row_arguments), 'payload_suffix') AS payload_suffix,
 			ARRAY(SELECT substr(a, 8) FROM unnest(coalesce(arguments, row_arguments)) AS u (a)
 				  WHERE a LIKE 'column=%') AS columns,
 			ARRAY(SELECT substr(a, 7) FROM unnest(coalesce(arguments, row_arguments)) AS u (a)
 				  WHERE a LIKE 'field=%') AS fields,
 			ARRAY(SELECT substr(a, 5) FROM unnest(coalesce(arguments, row_arguments)) AS u (a)
 				  WHERE a LIKE 'key=%') AS keys,
-			cache_notify.layout_buckets(
-				cache_notify.argument(coalesce(arguments, row_arguments), 'layout')::bigint) AS buckets
+			_cache_notify.layout_buckets(
+				_cache_notify.argument(coalesce(arguments, row_arguments), 'layout')::bigint) AS buckets
 		FROM watch w
 		JOIN pg_catalog.pg_class c ON c.oid = w.tgrelid
 	), checked AS (
@@ -66,11 +66,11 @@ CREATE VIEW cache_notify.watched_relation AS
 				SELECT FROM pg_catalog.pg_attribute WHERE attrelid = tgrelid
 				AND attname = c AND attnum > 0 AND NOT attisdropped))
 			THEN 'a key column does not exist: every change reaches all keys'
-			WHEN (cache_notify.payload_format(payload)).tells = 'rows' AND NOT EXISTS (
+			WHEN (_cache_notify.payload_format(payload)).tells = 'rows' AND NOT EXISTS (
 				SELECT FROM pg_catalog.pg_index WHERE indrelid = tgrelid AND indisprimary)
 			THEN 'there is no primary key: payloads do not tell which rows changed'
 			WHEN EXISTS (SELECT FROM pg_catalog.pg_event_trigger
-				WHERE evtfoid = pg_catalog.to_regprocedure('cache_notify.schema_event()') AND evtenabled IN ('D', 'R'))
+				WHERE evtfoid = pg_catalog.to_regprocedure('_cache_notify.schema_event()') AND evtenabled IN ('D', 'R'))
 			THEN 'an event trigger of cache_notify is disabled: DDL is not seen'
 			WHEN granularity = 'statement' AND statement_enabled IN ('A', 'R')
 			THEN 'replication applies rows, which fires no statement trigger: only TRUNCATE and the initial copy are seen'
@@ -88,21 +88,5 @@ CREATE VIEW cache_notify.watched_relation AS
 			AND coalesce(row_enabled, statement_enabled) IN ('A', 'R'), false) AS fire_on_replica,
 		enabled, problem, fields, payload_suffix, keys, buckets
 	FROM checked;
-COMMENT ON VIEW cache_notify.watched_relation IS
+COMMENT ON VIEW _cache_notify.watched_relation IS
 'What v_invalidation_status is made of, with every partition and child table.';
-
-CREATE VIEW cache_notify.v_invalidation_status AS
-	SELECT relation::pg_catalog.regclass AS table_name, domain,
-		tenant_column, tenant_setting, granularity,
-		nullif(columns, '{}') AS columns,
-		coalesce(channel, (cache_notify.payload_format(payload)).channel,
-			current_setting('cache_notify.channel', true)) AS channel,
-		coalesce(payload, (cache_notify.payload_formats())[1]) AS payload,
-		enabled, problem,
-		nullif(fields, '{}') AS fields, fire_on_replica, payload_suffix,
-		nullif(keys, '{}') AS keys, buckets
-	FROM cache_notify.watched_relation
-	-- A partition or child is shown only if it is watched by itself, or has a problem.
-	WHERE NOT inherited OR problem IS NOT NULL;
-COMMENT ON VIEW cache_notify.v_invalidation_status IS
-'Every watched table and materialized view with its configuration, read from pg_trigger and pg_seclabel: what you see is what happens. granularity is row, statement, refresh (a materialized view) or cascade (a view, see setup_view_invalidation()). enabled is false while changes are missed; problem says why, or what is not seen, or what makes invalidation coarser than asked for.';

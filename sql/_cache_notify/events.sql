@@ -1,14 +1,14 @@
 -- ---------------------------------------------------------- event triggers
 
 -- The last part: what the others create would fire them.
-CREATE FUNCTION cache_notify.schema_event() RETURNS event_trigger
+CREATE FUNCTION _cache_notify.schema_event() RETURNS event_trigger
 	AS 'MODULE_PATHNAME', 'cache_notify_schema_event' LANGUAGE C;
-COMMENT ON FUNCTION cache_notify.schema_event() IS
+COMMENT ON FUNCTION _cache_notify.schema_event() IS
 'Event trigger: turns DDL that changes what a watched relation returns into bumps of its domains, and keeps the triggers of partitions and child tables as their parents'' are. Never fails a command.';
 
 CREATE EVENT TRIGGER cache_notify_command_start ON ddl_command_start
 	WHEN tag IN ('ALTER TABLE', 'DROP EXTENSION', 'DROP SCHEMA')
-	EXECUTE FUNCTION cache_notify.schema_event();
+	EXECUTE FUNCTION _cache_notify.schema_event();
 COMMENT ON EVENT TRIGGER cache_notify_command_start IS
 'Bumps before DETACH PARTITION CONCURRENTLY, makes way for ATTACH PARTITION, and locks the watched tables before the extension is dropped.';
 
@@ -21,12 +21,12 @@ CREATE EVENT TRIGGER cache_notify_command_end ON ddl_command_end
 		'CREATE AGGREGATE', 'CREATE FOREIGN TABLE', 'CREATE FUNCTION', 'CREATE POLICY',
 		'CREATE PROCEDURE', 'CREATE SCHEMA', 'CREATE TABLE', 'CREATE TRIGGER', 'CREATE VIEW',
 		'REFRESH MATERIALIZED VIEW', 'SECURITY LABEL')
-	EXECUTE FUNCTION cache_notify.schema_event();
+	EXECUTE FUNCTION _cache_notify.schema_event();
 COMMENT ON EVENT TRIGGER cache_notify_command_end IS
 'Bumps the domains of relations that DDL has changed, and gives new partitions and child tables their triggers.';
 
 CREATE EVENT TRIGGER cache_notify_drop ON sql_drop
-	EXECUTE FUNCTION cache_notify.schema_event();
+	EXECUTE FUNCTION _cache_notify.schema_event();
 COMMENT ON EVENT TRIGGER cache_notify_drop IS
 'Bumps the domains of watched relations that were dropped.';
 

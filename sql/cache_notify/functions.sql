@@ -10,6 +10,11 @@ CREATE FUNCTION cache_notify.statement_change() RETURNS trigger
 COMMENT ON FUNCTION cache_notify.statement_change() IS
 'Statement trigger of a watched table, for TRUNCATE and granularity statement; setup_table_invalidation() creates it. Its arguments ("name=value") are the table''s configuration. Never fails a write.';
 
+CREATE FUNCTION cache_notify.schema_change() RETURNS event_trigger
+	AS 'MODULE_PATHNAME', 'cache_notify_schema_change' LANGUAGE C;
+COMMENT ON FUNCTION cache_notify.schema_change() IS
+'Event trigger that setup_schema_invalidation() creates: tells the listeners of schema_listener, once the transaction has committed, that the schema has changed, and bumps the domain schema. Never fails a command.';
+
 CREATE FUNCTION cache_notify.version(domain text, tenant_id text DEFAULT NULL)
 	RETURNS bigint
 	AS 'MODULE_PATHNAME', 'cache_notify_version'
@@ -38,32 +43,15 @@ CREATE FUNCTION cache_notify.payload_formats() RETURNS text[]
 COMMENT ON FUNCTION cache_notify.payload_formats() IS
 'The payload formats that setup_table_invalidation() takes, the default first.';
 
-CREATE FUNCTION cache_notify.payload_format(name text, OUT tells text, OUT channel text)
-	AS 'MODULE_PATHNAME', 'cache_notify_payload_format'
-	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
-COMMENT ON FUNCTION cache_notify.payload_format(text) IS
-'What a payload format tells of: keys (a version for each tenant and domain), tables (that something was done to a table) or rows (the same for each row); and the channel it goes to unless another one is named (NULL: cache_notify.channel). Both NULL if there is no such format, or name is NULL.';
-
 CREATE FUNCTION cache_notify.trigger_arguments(tgargs bytea) RETURNS text[]
 	AS 'MODULE_PATHNAME', 'cache_notify_trigger_arguments'
 	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION cache_notify.trigger_arguments(bytea) IS
 'The arguments of a trigger, from pg_trigger.tgargs. NULL if it is NULL.';
 
-CREATE FUNCTION cache_notify.configuration_changed() RETURNS void
-	AS 'MODULE_PATHNAME', 'cache_notify_configuration_changed'
-	LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION cache_notify.configuration_changed() IS
-'Makes every session read the cascade rules and the watched tables'' channels again, once this transaction has committed. Called by the functions that change them.';
-
-CREATE FUNCTION cache_notify.rules_changed() RETURNS trigger
-	AS 'MODULE_PATHNAME', 'cache_notify_rules_changed' LANGUAGE C;
-COMMENT ON FUNCTION cache_notify.rules_changed() IS
-'Trigger of cascade_rules: makes every session read the rules again.';
-
 CREATE TRIGGER rules_changed
 	AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON cache_notify.cascade_rules
-	FOR EACH STATEMENT EXECUTE FUNCTION cache_notify.rules_changed();
+	FOR EACH STATEMENT EXECUTE FUNCTION _cache_notify.rules_changed();
 COMMENT ON TRIGGER rules_changed ON cache_notify.cascade_rules IS
 'Makes every session read the rules again.';
 

@@ -1,20 +1,5 @@
 -- ------------------------------------------------- one refresher per entry
 
--- refresh.c changes the rows in place, and knows the columns by their order.
-CREATE UNLOGGED TABLE cache_notify.refresh_claim (
-	hash1 bigint NOT NULL,
-	hash2 bigint NOT NULL,
-	expires timestamptz NOT NULL,
-	pid integer NOT NULL
-) USING heap WITH (autovacuum_enabled = off);
-
-COMMENT ON TABLE cache_notify.refresh_claim IS
-'Slots for claims that claim_refresh() makes. Used like shared memory, by the extension only.';
-COMMENT ON COLUMN cache_notify.refresh_claim.hash1 IS 'of the role, the name and the token';
-COMMENT ON COLUMN cache_notify.refresh_claim.hash2 IS 'another one';
-COMMENT ON COLUMN cache_notify.refresh_claim.expires IS 'when the claim ends; in the past: the slot is free';
-COMMENT ON COLUMN cache_notify.refresh_claim.pid IS 'process ID of the session that made it';
-
 CREATE FUNCTION cache_notify.claim_refresh(name text, token text, at_most interval DEFAULT '10 seconds')
 	RETURNS boolean
 	AS 'MODULE_PATHNAME', 'cache_notify_claim_refresh'

@@ -34,4 +34,3 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION cache_notify.cascade_graph() IS
 'The cascade rules as a Mermaid graph: solid arrows invalidate, dotted ones only notify. Needs the right to read cascade_rules.';
-

@@ -1,10 +1,5 @@
 -- -------------------------- those who keep a copy of the schema: PostgREST & co.
 
-CREATE FUNCTION cache_notify.schema_change() RETURNS event_trigger
-	AS 'MODULE_PATHNAME', 'cache_notify_schema_change' LANGUAGE C;
-COMMENT ON FUNCTION cache_notify.schema_change() IS
-'Event trigger that setup_schema_invalidation() creates: tells the listeners of schema_listener, once the transaction has committed, that the schema has changed, and bumps the domain schema. Never fails a command.';
-
 CREATE FUNCTION cache_notify.schema_presets(
 		OUT preset text, OUT channel text, OUT payload text)
 	RETURNS SETOF record
@@ -12,79 +7,6 @@ CREATE FUNCTION cache_notify.schema_presets(
 	LANGUAGE C IMMUTABLE PARALLEL SAFE ROWS 5;
 COMMENT ON FUNCTION cache_notify.schema_presets() IS
 'The presets that setup_schema_invalidation() takes, with the channel and the payload that they stand for; payload is NULL where it tells what has changed.';
-
-CREATE VIEW cache_notify.schema_event_trigger AS
-	SELECT e.event, t.evtname,
-		coalesce(t.evtname, 'cache_notify_schema_' || e.event) AS name,
-		t.evtenabled
-	FROM (VALUES ('ddl_command_end'), ('sql_drop')) AS e (event)
-	LEFT JOIN pg_catalog.pg_event_trigger t ON t.evtevent = e.event
-		AND t.evtfoid = 'cache_notify.schema_change()'::pg_catalog.regprocedure;
-COMMENT ON VIEW cache_notify.schema_event_trigger IS
-'The event triggers that setup_schema_invalidation() needs. evtname is NULL for one that is not there, name is what it is to be called.';
-
-CREATE FUNCTION cache_notify.check_schema_listener(
-	preset text, channel text, payload text, payload_suffix text) RETURNS void
-	LANGUAGE plpgsql STABLE
-	SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-	IF preset IS NULL AND (channel IS NULL OR payload IS NULL) THEN
-		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
-			MESSAGE = 'neither a preset nor both channel and payload are given',
-			HINT = format('Presets are: %s.', (SELECT string_agg(p.preset, ', ') FROM cache_notify.schema_presets() p));
-	ELSIF preset NOT IN (SELECT p.preset FROM cache_notify.schema_presets() p) THEN
-		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
-			MESSAGE = format('unknown preset "%s"', preset),
-			HINT = format('Presets are: %s. Without one, name channel and payload.',
-				(SELECT string_agg(p.preset, ', ') FROM cache_notify.schema_presets() p));
-	ELSIF payload IS NOT NULL AND EXISTS (
-			SELECT FROM cache_notify.schema_presets() p
-			WHERE p.preset = check_schema_listener.preset AND p.payload IS NULL) THEN
-		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
-			MESSAGE = format('preset "%s" has payloads of its own', preset),
-			HINT = 'Leave out payload, or the preset.';
-	END IF;
-	IF channel = '' OR octet_length(channel) > 63 THEN
-		RAISE EXCEPTION USING
-			ERRCODE = CASE channel WHEN '' THEN 'invalid_parameter_value' ELSE 'name_too_long' END,
-			MESSAGE = CASE channel WHEN '' THEN 'channel must not be empty'
-				ELSE format('channel "%s" is too long', channel) END,
-			HINT = 'A channel has 1 to 63 bytes.';
-	ELSIF octet_length(payload_suffix) > 63 THEN
-		RAISE EXCEPTION USING ERRCODE = 'string_data_right_truncation',
-			MESSAGE = 'payload_suffix is too long',
-			HINT = 'It has at most 63 bytes.';
-	ELSIF octet_length(concat(payload, payload_suffix)) > 7999 THEN
-		RAISE EXCEPTION USING ERRCODE = 'string_data_right_truncation',
-			MESSAGE = 'payload is too long',
-			HINT = 'With payload_suffix it has at most 7999 bytes.';
-	END IF;
-END
-$$;
-COMMENT ON FUNCTION cache_notify.check_schema_listener(text, text, text, text) IS
-'Checks the options of setup_schema_invalidation(): error, with a hint, if they cannot be.';
-
-CREATE FUNCTION cache_notify.create_schema_event_triggers() RETURNS void
-	LANGUAGE plpgsql VOLATILE
-	SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-	trig record;
-BEGIN
-	FOR trig IN SELECT * FROM cache_notify.schema_event_trigger LOOP
-		IF trig.evtname IS NULL THEN
-			EXECUTE format('CREATE EVENT TRIGGER %I ON %s EXECUTE FUNCTION cache_notify.schema_change()',
-				trig.name, trig.event);
-		END IF;
-		IF trig.evtenabled IS DISTINCT FROM 'A' THEN
-			EXECUTE format('ALTER EVENT TRIGGER %I ENABLE ALWAYS', trig.name);
-		END IF;
-	END LOOP;
-END
-$$;
-COMMENT ON FUNCTION cache_notify.create_schema_event_triggers() IS
-'Creates the event triggers that setup_schema_invalidation() needs, those that are not there, and enables them, also for sessions with session_replication_role = replica.';
 
 CREATE FUNCTION cache_notify.setup_schema_invalidation(
 	preset text DEFAULT NULL,
@@ -97,11 +19,11 @@ CREATE FUNCTION cache_notify.setup_schema_invalidation(
 AS $$
 #variable_conflict use_variable
 BEGIN
-	PERFORM cache_notify.check_schema_listener(preset, channel, payload, payload_suffix);
+	PERFORM _cache_notify.check_schema_listener(preset, channel, payload, payload_suffix);
 	channel := coalesce(channel, (
 		SELECT p.channel FROM cache_notify.schema_presets() p WHERE p.preset = preset));
-	PERFORM cache_notify.create_schema_event_triggers();
-	INSERT INTO cache_notify.schema_listener AS l
+	PERFORM _cache_notify.create_schema_event_triggers();
+	INSERT INTO _cache_notify.schema_listener AS l
 	VALUES (channel, preset, payload, coalesce(payload_suffix, ''))
 	ON CONFLICT ON CONSTRAINT schema_listener_pkey DO UPDATE
 	SET preset = excluded.preset, payload = excluded.payload, payload_suffix = excluded.payload_suffix;
@@ -131,7 +53,7 @@ AS $$
 DECLARE
 	doomed record;
 BEGIN
-	DELETE FROM cache_notify.schema_listener l
+	DELETE FROM _cache_notify.schema_listener l
 	WHERE (preset IS NULL OR l.preset = preset) AND (channel IS NULL OR l.channel = channel);
 	IF NOT FOUND AND (preset IS NOT NULL OR channel IS NOT NULL) THEN
 		RAISE EXCEPTION USING ERRCODE = 'undefined_object',
@@ -139,9 +61,9 @@ BEGIN
 				'of preset "' || preset || '"', 'on channel "' || channel || '"')),
 			HINT = 'See cache_notify.v_schema_invalidation.';
 	END IF;
-	IF NOT EXISTS (SELECT FROM cache_notify.schema_listener) THEN
+	IF NOT EXISTS (SELECT FROM _cache_notify.schema_listener) THEN
 		FOR doomed IN
-			SELECT t.evtname FROM cache_notify.schema_event_trigger t WHERE t.evtname IS NOT NULL
+			SELECT t.evtname FROM _cache_notify.schema_event_trigger t WHERE t.evtname IS NOT NULL
 		LOOP
 			EXECUTE format('DROP EVENT TRIGGER %I', doomed.evtname);
 		END LOOP;
@@ -162,11 +84,11 @@ CREATE VIEW cache_notify.v_schema_invalidation AS
 		l.payload_suffix,
 		t.problem IS NULL AS enabled,
 		t.problem
-	FROM cache_notify.schema_listener l
+	FROM _cache_notify.schema_listener l
 	CROSS JOIN LATERAL (
 		SELECT min(format(CASE WHEN evtname IS NULL THEN 'event trigger %I is missing' ELSE 'event trigger %I is disabled' END, name)
 				   || ': call cache_notify.setup_schema_invalidation() again')
 			FILTER (WHERE evtname IS NULL OR evtenabled IN ('D', 'R')) AS problem
-		FROM cache_notify.schema_event_trigger) AS t;
+		FROM _cache_notify.schema_event_trigger) AS t;
 COMMENT ON VIEW cache_notify.v_schema_invalidation IS
 'Which channels hear of changes to the schema. payload is NULL where it tells what has changed. enabled is false while changes are missed, and problem says why.';

@@ -1,24 +1,24 @@
--- -------------------------------------------- watching a table, and ceasing to
+-- ------------------------------------------------ checks and triggers of a watch
 
-CREATE FUNCTION cache_notify.argument(arguments text[], name text) RETURNS text
+CREATE FUNCTION _cache_notify.argument(arguments text[], name text) RETURNS text
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
 	RETURN (SELECT substr(a, length(name) + 2)
 			FROM unnest(arguments) WITH ORDINALITY AS u (a, i)
 			WHERE starts_with(a, name || '=')
 			ORDER BY i LIMIT 1);
-COMMENT ON FUNCTION cache_notify.argument(text[], text) IS
+COMMENT ON FUNCTION _cache_notify.argument(text[], text) IS
 'The value of the first "name=value" among a trigger''s arguments; NULL if there is none.';
 
-CREATE FUNCTION cache_notify.default_domain(table_name regclass) RETURNS text
+CREATE FUNCTION _cache_notify.default_domain(table_name regclass) RETURNS text
 	LANGUAGE sql STABLE
 	SET search_path = pg_catalog, pg_temp
 	RETURN (SELECT coalesce(nullif(regexp_replace(relname, '^(tv|tb|v)_', ''), ''), relname)
 			FROM pg_class WHERE oid = table_name);
-COMMENT ON FUNCTION cache_notify.default_domain(regclass) IS
+COMMENT ON FUNCTION _cache_notify.default_domain(regclass) IS
 'The domain of a table that is not given one: its name without a leading tv_, tb_ or v_. NULL if there is no such table.';
 
-CREATE FUNCTION cache_notify.trigger_name(kind text, domain text) RETURNS name
+CREATE FUNCTION _cache_notify.trigger_name(kind text, domain text) RETURNS name
 	LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
 	RETURN CASE
@@ -26,37 +26,37 @@ CREATE FUNCTION cache_notify.trigger_name(kind text, domain text) RETURNS name
 		THEN 'cache_notify_' || kind || '_' || domain
 		ELSE 'cache_notify_' || kind || '_' || md5(domain)
 	END;
-COMMENT ON FUNCTION cache_notify.trigger_name(text, text) IS
+COMMENT ON FUNCTION _cache_notify.trigger_name(text, text) IS
 'The name of a watched table''s trigger: kind is "row" or "statement".';
 
 -- The triggers of this extension, with their configuration.
-CREATE VIEW cache_notify.watching_trigger AS
+CREATE VIEW _cache_notify.watching_trigger AS
 	SELECT t.oid AS trigger_oid, t.tgrelid, t.tgname, t.tgenabled, t.tgparentid,
 		p.proname::text AS function,
 		a.arguments,
-		cache_notify.argument(a.arguments, 'domain') AS domain,
+		_cache_notify.argument(a.arguments, 'domain') AS domain,
 		'inherited=true' = ANY (a.arguments) AS inherited
 	FROM pg_catalog.pg_trigger t
 	JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid
 	CROSS JOIN LATERAL (SELECT cache_notify.trigger_arguments(t.tgargs)) AS a (arguments)
 	WHERE t.tgfoid IN ('cache_notify.row_change()'::pg_catalog.regprocedure,
 					   'cache_notify.statement_change()'::pg_catalog.regprocedure);
-COMMENT ON VIEW cache_notify.watching_trigger IS
+COMMENT ON VIEW _cache_notify.watching_trigger IS
 'The triggers of watched tables, partitions and other child tables included, read from pg_trigger. inherited: made because a parent is watched.';
 
 -- Views have no such triggers; their configuration is in a security label.
-CREATE VIEW cache_notify.watching_label AS
+CREATE VIEW _cache_notify.watching_label AS
 	SELECT c.oid AS relation, c.relkind, a.arguments,
-		cache_notify.argument(a.arguments, 'domain') AS domain
+		_cache_notify.argument(a.arguments, 'domain') AS domain
 	FROM pg_catalog.pg_seclabel l
 	JOIN pg_catalog.pg_class c ON c.oid = l.objoid
 	CROSS JOIN LATERAL (SELECT (l.label COLLATE pg_catalog."default")::text[]) AS a (arguments)
 	WHERE l.provider = 'cache_notify'
 	AND l.classoid = 'pg_catalog.pg_class'::pg_catalog.regclass AND l.objsubid = 0;
-COMMENT ON VIEW cache_notify.watching_label IS
+COMMENT ON VIEW _cache_notify.watching_label IS
 'Watched materialized views, and views that setup_view_invalidation() gave a domain, read from pg_seclabel.';
 
-CREATE FUNCTION cache_notify.check_watchable(table_name regclass) RETURNS void
+CREATE FUNCTION _cache_notify.check_watchable(table_name regclass) RETURNS void
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
@@ -81,7 +81,7 @@ BEGIN
 		RAISE EXCEPTION USING ERRCODE = 'wrong_object_type',
 			MESSAGE = format('cannot watch system catalog %s', table_name),
 			HINT = 'The server fires no triggers on its catalogs.';
-	ELSIF rel.relnamespace = 'cache_notify'::regnamespace THEN
+	ELSIF rel.relnamespace IN ('cache_notify'::regnamespace, '_cache_notify'::regnamespace) THEN
 		RAISE EXCEPTION USING ERRCODE = 'wrong_object_type',
 			MESSAGE = format('cannot watch %s, which belongs to cache_notify', table_name),
 			HINT = 'Watch the tables whose rows are cached.';
@@ -92,17 +92,17 @@ BEGIN
 	END IF;
 END
 $$;
-COMMENT ON FUNCTION cache_notify.check_watchable(regclass) IS
+COMMENT ON FUNCTION _cache_notify.check_watchable(regclass) IS
 'Error, with a hint, unless the table can be watched: views, system catalogs and temporary tables cannot.';
 
-CREATE FUNCTION cache_notify.check_not_watched_through(table_name regclass, domain_name text) RETURNS void
+CREATE FUNCTION _cache_notify.check_not_watched_through(table_name regclass, domain_name text) RETURNS void
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	parent regclass := (
 		SELECT a.relid FROM pg_partition_ancestors(table_name) AS a (relid)
-		JOIN cache_notify.watching_trigger w ON w.tgrelid = a.relid
+		JOIN _cache_notify.watching_trigger w ON w.tgrelid = a.relid
 		WHERE a.relid <> table_name
 		AND w.domain = coalesce(check_not_watched_through.domain_name, w.domain) LIMIT 1);
 BEGIN
@@ -113,10 +113,10 @@ BEGIN
 	END IF;
 END
 $$;
-COMMENT ON FUNCTION cache_notify.check_not_watched_through(regclass, text) IS
+COMMENT ON FUNCTION _cache_notify.check_not_watched_through(regclass, text) IS
 'Error, with a hint, if a table that this one is a partition of is watched for the domain; NULL: for any.';
 
-CREATE FUNCTION cache_notify.check_column(table_name regclass, column_name text) RETURNS void
+CREATE FUNCTION _cache_notify.check_column(table_name regclass, column_name text) RETURNS void
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
@@ -137,17 +137,17 @@ BEGIN
 	END IF;
 END
 $$;
-COMMENT ON FUNCTION cache_notify.check_column(regclass, text) IS
+COMMENT ON FUNCTION _cache_notify.check_column(regclass, text) IS
 'Error, with the table''s columns as a hint, unless the column exists.';
 
-CREATE FUNCTION cache_notify.check_payload(
+CREATE FUNCTION _cache_notify.check_payload(
 	table_name regclass, channel text, payload text, granularity text, fields text[],
 	payload_suffix text) RETURNS void
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	tells text := coalesce((cache_notify.payload_format(payload)).tells, 'keys');
+	tells text := coalesce((_cache_notify.payload_format(payload)).tells, 'keys');
 BEGIN
 	IF octet_length(payload_suffix) > 63 THEN
 		RAISE EXCEPTION USING ERRCODE = 'string_data_right_truncation',
@@ -173,11 +173,11 @@ BEGIN
 	END IF;
 END
 $$;
-COMMENT ON FUNCTION cache_notify.check_payload(regclass, text, text, text, text[], text) IS
+COMMENT ON FUNCTION _cache_notify.check_payload(regclass, text, text, text, text[], text) IS
 'Error, with a hint, if a payload format does not go with the table or the other options.';
 
 -- What setup_table_invalidation() writes into the triggers, checked.
-CREATE FUNCTION cache_notify.watch_arguments(
+CREATE FUNCTION _cache_notify.watch_arguments(
 	table_name regclass, domain_name text, tenant_column text, channel text,
 	payload text, granularity text, tenant_setting text, columns text[], fields text[],
 	payload_suffix text DEFAULT NULL)
@@ -215,7 +215,7 @@ BEGIN
 			MESSAGE = format('unknown payload format "%s"', payload),
 			HINT = format('Payload formats are: %s.', array_to_string(cache_notify.payload_formats(), ', '));
 	END IF;
-	PERFORM cache_notify.check_payload(table_name, channel, payload, granularity, fields, payload_suffix);
+	PERFORM _cache_notify.check_payload(table_name, channel, payload, granularity, fields, payload_suffix);
 	IF granularity IS NULL OR granularity NOT IN ('row', 'statement') THEN
 		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
 			MESSAGE = format('unknown granularity %s', coalesce('"' || granularity || '"', 'NULL')),
@@ -243,7 +243,7 @@ BEGIN
 				HINT = 'A statement trigger sees no rows: leave out columns, or use granularity ''row''.';
 		END IF;
 	ELSIF tenant_column IS NOT NULL THEN
-		PERFORM cache_notify.check_column(table_name, tenant_column);
+		PERFORM _cache_notify.check_column(table_name, tenant_column);
 	ELSIF tenant_setting IS NULL AND EXISTS (
 			SELECT FROM pg_attribute WHERE attrelid = table_name
 			AND attname = 'tenant_id' AND attnum > 0 AND NOT attisdropped) THEN
@@ -260,7 +260,7 @@ BEGIN
 			HINT = 'Leave out columns if every column counts.';
 	END IF;
 	FOREACH column_name IN ARRAY coalesce(columns, '{}') LOOP
-		PERFORM cache_notify.check_column(table_name, column_name);
+		PERFORM _cache_notify.check_column(table_name, column_name);
 	END LOOP;
 
 	RETURN array_remove(ARRAY[
@@ -275,10 +275,10 @@ BEGIN
 		|| ARRAY(SELECT 'field=' || f FROM unnest(fields) AS u (f)), NULL);
 END
 $$;
-COMMENT ON FUNCTION cache_notify.watch_arguments(regclass, text, text, text, text, text, text, text[], text[], text) IS
+COMMENT ON FUNCTION _cache_notify.watch_arguments(regclass, text, text, text, text, text, text, text[], text[], text) IS
 'Checks the options of setup_table_invalidation() and returns the trigger arguments that stand for them.';
 
-CREATE FUNCTION cache_notify.create_watching_trigger(
+CREATE FUNCTION _cache_notify.create_watching_trigger(
 	table_name regclass, kind text, domain_name text, arguments text[])
 	RETURNS void
 	LANGUAGE plpgsql VOLATILE
@@ -289,7 +289,7 @@ DECLARE
 		OR (SELECT relkind <> 'f' FROM pg_class WHERE oid = table_name);
 BEGIN
 	EXECUTE format('CREATE OR REPLACE TRIGGER %I AFTER %s ON %s FOR EACH %s EXECUTE FUNCTION cache_notify.%I(%s)',
-		cache_notify.trigger_name(kind, domain_name),
+		_cache_notify.trigger_name(kind, domain_name),
 		-- What the row trigger sees, the statement trigger need not.
 		CASE WHEN kind = 'row' OR NOT truncatable THEN 'INSERT OR UPDATE OR DELETE'
 			WHEN 'granularity=statement' = ANY (arguments) THEN 'INSERT OR UPDATE OR DELETE OR TRUNCATE'
@@ -299,6 +299,5 @@ BEGIN
 		 FROM unnest(arguments) WITH ORDINALITY AS u (a, i)));
 END
 $$;
-COMMENT ON FUNCTION cache_notify.create_watching_trigger(regclass, text, text, text[]) IS
+COMMENT ON FUNCTION _cache_notify.create_watching_trigger(regclass, text, text, text[]) IS
 'Creates or replaces one trigger of a watched table: kind is "row" or "statement". Foreign tables have no TRUNCATE triggers before PostgreSQL 16.';
-

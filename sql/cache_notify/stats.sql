@@ -1,16 +1,5 @@
 -- ------------------------------------------------------------- statistics
 
-CREATE FUNCTION cache_notify.statistics(
-		OUT bumps bigint, OUT rows_seen bigint, OUT delivered bigint,
-		OUT coalesced bigint, OUT cycles bigint, OUT overflows bigint,
-		OUT worker_restarts bigint, OUT last_lag_us bigint, OUT max_lag_us bigint,
-		OUT reset_at_us bigint, OUT worker_pid int, OUT pending bigint)
-	RETURNS SETOF record
-	AS 'MODULE_PATHNAME', 'cache_notify_statistics'
-	LANGUAGE C VOLATILE PARALLEL SAFE ROWS 1;
-COMMENT ON FUNCTION cache_notify.statistics() IS
-'The numbers behind the view stats: one row, or none if the library is not preloaded or this database has delivered nothing yet.';
-
 CREATE VIEW cache_notify.stats AS
 	SELECT bumps, rows_seen, delivered, coalesced, cycles, overflows,
 		worker_restarts, worker_pid, pending,
@@ -20,7 +9,7 @@ CREATE VIEW cache_notify.stats AS
 		CASE WHEN reset_at_us > 0 THEN
 			timestamptz '2000-01-01 00:00:00+00' + reset_at_us * interval '1 microsecond'
 		END AS reset_at
-	FROM cache_notify.statistics();
+	FROM _cache_notify.statistics();
 COMMENT ON VIEW cache_notify.stats IS
 'What the worker lane has done in this database since the server started or the statistics were reset. No row if the library is not preloaded or nothing has been delivered yet.';
 COMMENT ON COLUMN cache_notify.stats.bumps IS 'statements counted, cascades included, of committed transactions';
@@ -42,4 +31,3 @@ CREATE FUNCTION cache_notify.reset_statistics() RETURNS void
 	LANGUAGE C VOLATILE PARALLEL SAFE;
 COMMENT ON FUNCTION cache_notify.reset_statistics() IS
 'Sets the numbers of the view stats back to 0 for this database.';
-

@@ -1,22 +1,4 @@
--- ------------------------------- the family of a table, and materialized views
-
-CREATE FUNCTION cache_notify.set_firing(
-	table_name regclass, trigger_name name, enabled "char") RETURNS void
-	LANGUAGE plpgsql VOLATILE
-	SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-	IF EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = table_name
-			   AND t.tgname = trigger_name AND t.tgenabled <> enabled) THEN
-		EXECUTE format('ALTER TABLE ONLY %s %s TRIGGER %I', table_name,
-			CASE enabled WHEN 'O' THEN 'ENABLE' WHEN 'D' THEN 'DISABLE'
-				WHEN 'R' THEN 'ENABLE REPLICA' WHEN 'A' THEN 'ENABLE ALWAYS' END,
-			trigger_name);
-	END IF;
-END
-$$;
-COMMENT ON FUNCTION cache_notify.set_firing(regclass, name, "char") IS
-'Makes a trigger fire as pg_trigger.tgenabled says: O, D, R or A.';
+-- -------------------------------------------- watching a table, and ceasing to
 
 -- Used by the event triggers, too: schema_event.c.
 CREATE FUNCTION cache_notify.inherit_triggers(relation regclass) RETURNS void
@@ -40,11 +22,11 @@ BEGIN
 		GROUP BY f.relid, c.relispartition ORDER BY max(f.level), f.relid
 	LOOP
 		FOR trig IN
-			SELECT w.tgname FROM cache_notify.watching_trigger w
+			SELECT w.tgname FROM _cache_notify.watching_trigger w
 			WHERE w.tgrelid = child.relid AND w.inherited AND w.tgparentid = 0
 			AND NOT EXISTS (
 				SELECT FROM pg_inherits i
-				JOIN cache_notify.watching_trigger p ON p.tgrelid = i.inhparent
+				JOIN _cache_notify.watching_trigger p ON p.tgrelid = i.inhparent
 				WHERE i.inhrelid = child.relid AND NOT i.inhdetachpending
 				AND p.domain = w.domain AND p.function = w.function)
 		LOOP
@@ -54,17 +36,17 @@ BEGIN
 		-- A partition that is watched by itself, too, lost its own row trigger
 		-- to the server's clone, which may be gone.
 		FOR trig IN
-			SELECT w.domain, w.arguments, w.tgenabled FROM cache_notify.watching_trigger w
+			SELECT w.domain, w.arguments, w.tgenabled FROM _cache_notify.watching_trigger w
 			WHERE w.tgrelid = child.relid AND w.function = 'statement_change' AND NOT w.inherited
-			AND cache_notify.argument(w.arguments, 'granularity') IS NULL
+			AND _cache_notify.argument(w.arguments, 'granularity') IS NULL
 			AND NOT EXISTS (
-				SELECT FROM cache_notify.watching_trigger r
+				SELECT FROM _cache_notify.watching_trigger r
 				WHERE r.tgrelid = child.relid AND r.function = 'row_change' AND r.domain = w.domain)
 		LOOP
-			PERFORM cache_notify.create_watching_trigger(
+			PERFORM _cache_notify.create_watching_trigger(
 				child.relid, 'row', trig.domain, trig.arguments);
-			PERFORM cache_notify.set_firing(child.relid,
-				cache_notify.trigger_name('row', trig.domain), trig.tgenabled);
+			PERFORM _cache_notify.set_firing(child.relid,
+				_cache_notify.trigger_name('row', trig.domain), trig.tgenabled);
 		END LOOP;
 
 		FOR trig IN
@@ -72,81 +54,27 @@ BEGIN
 				p.domain, replace(p.function, '_change', '') AS kind, p.tgenabled,
 				array_remove(p.arguments, 'inherited=true') || 'inherited=true'::text AS arguments
 			FROM pg_inherits i
-			JOIN cache_notify.watching_trigger p ON p.tgrelid = i.inhparent
+			JOIN _cache_notify.watching_trigger p ON p.tgrelid = i.inhparent
 			WHERE i.inhrelid = child.relid AND NOT i.inhdetachpending
 			-- The server clones row triggers to partitions.
 			AND (p.function = 'statement_change' OR NOT child.relispartition)
 			ORDER BY p.domain, p.function, i.inhseqno
 		LOOP
 			CONTINUE WHEN EXISTS (
-				SELECT FROM cache_notify.watching_trigger w
+				SELECT FROM _cache_notify.watching_trigger w
 				WHERE w.tgrelid = child.relid AND w.domain = trig.domain
 				AND w.function = trig.kind || '_change'
 				AND (NOT w.inherited OR w.arguments = trig.arguments AND w.tgenabled = trig.tgenabled));
-			PERFORM cache_notify.create_watching_trigger(
+			PERFORM _cache_notify.create_watching_trigger(
 				child.relid, trig.kind, trig.domain, trig.arguments);
-			PERFORM cache_notify.set_firing(child.relid,
-				cache_notify.trigger_name(trig.kind, trig.domain), trig.tgenabled);
+			PERFORM _cache_notify.set_firing(child.relid,
+				_cache_notify.trigger_name(trig.kind, trig.domain), trig.tgenabled);
 		END LOOP;
 	END LOOP;
 END
 $$;
 COMMENT ON FUNCTION cache_notify.inherit_triggers(regclass) IS
 'Gives a table and all its partitions or child tables the triggers that their parents'' being watched asks for, and drops those it no longer does. Event triggers and setup_table_invalidation() call it; calling it again does no harm.';
-
-CREATE FUNCTION cache_notify.lock_family(table_name regclass) RETURNS void
-	LANGUAGE plpgsql VOLATILE
-	SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-	IF EXISTS (SELECT FROM pg_class WHERE oid = table_name AND relhassubclass AND relkind IN ('r', 'p')) THEN
-		EXECUTE format('LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE', table_name);
-	END IF;
-END
-$$;
-COMMENT ON FUNCTION cache_notify.lock_family(regclass) IS
-'Locks a table that has partitions or child tables, before triggers of these are dropped: writers lock the parent first, and so does nobody end in a deadlock with them.';
-
-CREATE FUNCTION cache_notify.label_relation(table_name regclass, arguments text[]) RETURNS void
-	LANGUAGE plpgsql VOLATILE
-	SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-	EXECUTE format('SECURITY LABEL FOR cache_notify ON %s %s IS %s',
-		(SELECT CASE relkind WHEN 'm' THEN 'MATERIALIZED VIEW' ELSE 'VIEW' END
-		 FROM pg_class WHERE oid = table_name),
-		table_name, quote_nullable(arguments::text));
-END
-$$;
-COMMENT ON FUNCTION cache_notify.label_relation(regclass, text[]) IS
-'Writes the configuration of a view or materialized view; NULL removes it.';
-
-CREATE FUNCTION cache_notify.watch_materialized_view(
-	table_name regclass, domain_name text, arguments text[]) RETURNS void
-	LANGUAGE plpgsql VOLATILE
-	SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-	option text;
-	present text := (SELECT l.domain FROM cache_notify.watching_label l WHERE l.relation = table_name);
-BEGIN
-	SELECT split_part(a, '=', 1) INTO option FROM unnest(arguments) AS u (a)
-	WHERE split_part(a, '=', 1) NOT IN ('domain', 'channel', 'payload', 'payload_suffix', 'field');
-	IF FOUND THEN
-		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
-			MESSAGE = format('materialized view %s cannot be watched with option %s', table_name,
-				CASE option WHEN 'column' THEN 'columns' ELSE option END),
-			HINT = 'REFRESH changes it as a whole: only domain_name, channel, payload and fields apply.';
-	ELSIF present <> domain_name THEN
-		RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
-			MESSAGE = format('materialized view %s is watched for domain "%s"', table_name, present),
-			HINT = 'It feeds one domain: call remove_table_invalidation() first, or carry its changes on with rows in cache_notify.cascade_rules.';
-	END IF;
-	PERFORM cache_notify.label_relation(table_name, arguments);
-END
-$$;
-COMMENT ON FUNCTION cache_notify.watch_materialized_view(regclass, text, text[]) IS
-'What setup_table_invalidation() does for a materialized view: each REFRESH bumps the domain.';
 
 -- -------------------------------------------- watching a table, and ceasing to
 
@@ -175,51 +103,51 @@ DECLARE
 	doomed record;
 	relkind "char" := (SELECT c.relkind FROM pg_class c WHERE c.oid = table_name);
 BEGIN
-	PERFORM cache_notify.check_watchable(table_name);
-	domain_name := coalesce(domain_name, cache_notify.default_domain(table_name));
-	PERFORM cache_notify.check_not_watched_through(table_name, domain_name);
+	PERFORM _cache_notify.check_watchable(table_name);
+	domain_name := coalesce(domain_name, _cache_notify.default_domain(table_name));
+	PERFORM _cache_notify.check_not_watched_through(table_name, domain_name);
 	IF relkind = 'm' AND (keys IS NOT NULL OR buckets IS NOT NULL) THEN
 		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
 			MESSAGE = format('materialized view %s cannot have keys', table_name),
 			HINT = 'REFRESH changes it as a whole.';
 	ELSIF relkind = 'm' AND tenant_column IS NULL THEN
 		-- A materialized view may well have a column tenant_id.
-		arguments := array_remove(cache_notify.watch_arguments(table_name, domain_name, NULL,
+		arguments := array_remove(_cache_notify.watch_arguments(table_name, domain_name, NULL,
 			channel, payload, granularity, tenant_setting, columns, fields, payload_suffix), 'tenant_column=tenant_id');
-		PERFORM cache_notify.watch_materialized_view(table_name, domain_name, arguments);
+		PERFORM _cache_notify.watch_materialized_view(table_name, domain_name, arguments);
 		RETURN domain_name;
 	END IF;
-	arguments := cache_notify.watch_arguments(table_name, domain_name, tenant_column,
+	arguments := _cache_notify.watch_arguments(table_name, domain_name, tenant_column,
 		channel, payload, granularity, tenant_setting, columns, fields, payload_suffix);
 	IF relkind = 'm' THEN
-		PERFORM cache_notify.watch_materialized_view(table_name, domain_name, arguments);
+		PERFORM _cache_notify.watch_materialized_view(table_name, domain_name, arguments);
 	END IF;
 
-	arguments := arguments || cache_notify.key_arguments(
+	arguments := arguments || _cache_notify.key_arguments(
 		table_name, domain_name, granularity, keys, buckets, fields);
 
 	-- A row trigger that is not to be there, and what partitions have of their own.
 	FOR doomed IN
 		SELECT w.tgrelid::regclass AS relation, w.tgname
-		FROM cache_notify.watching_trigger w
+		FROM _cache_notify.watching_trigger w
 		WHERE w.domain = setup_table_invalidation.domain_name AND w.tgparentid = 0
 		AND (w.tgrelid = table_name AND w.function = 'row_change' AND granularity = 'statement'
 			 OR NOT w.inherited AND w.tgrelid IN (
 				SELECT t.relid FROM pg_partition_tree(table_name) t WHERE t.level > 0))
 	LOOP
-		PERFORM cache_notify.lock_family(table_name);
+		PERFORM _cache_notify.lock_family(table_name);
 		EXECUTE format('DROP TRIGGER %I ON %s', doomed.tgname, doomed.relation);
 	END LOOP;
 	FOREACH kind IN ARRAY kinds LOOP
-		PERFORM cache_notify.create_watching_trigger(table_name, kind, domain_name, arguments);
+		PERFORM _cache_notify.create_watching_trigger(table_name, kind, domain_name, arguments);
 		IF fire_on_replica THEN
 			EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I',
-				table_name, cache_notify.trigger_name(kind, domain_name));
+				table_name, _cache_notify.trigger_name(kind, domain_name));
 		END IF;
 	END LOOP;
 	-- A statement fires the statement triggers of the table that it names only.
 	PERFORM cache_notify.inherit_triggers(table_name);
-	PERFORM cache_notify.configuration_changed();
+	PERFORM _cache_notify.configuration_changed();
 	RETURN domain_name;
 END
 $$;
@@ -255,10 +183,10 @@ BEGIN
 			MESSAGE = 'table_name must not be null';
 	END IF;
 	IF domain_name IS NOT NULL THEN
-		PERFORM cache_notify.check_not_watched_through(table_name, domain_name);
+		PERFORM _cache_notify.check_not_watched_through(table_name, domain_name);
 	END IF;
 	FOR doomed IN
-		SELECT w.tgname FROM cache_notify.watching_trigger w
+		SELECT w.tgname FROM _cache_notify.watching_trigger w
 		WHERE w.tgrelid = table_name
 		-- What a parent is watched with stays.
 		AND w.tgparentid = 0 AND NOT w.inherited
@@ -267,15 +195,15 @@ BEGIN
 		-- A row trigger that goes first leaves a gap.
 		ORDER BY w.function DESC
 	LOOP
-		PERFORM cache_notify.lock_family(table_name);
+		PERFORM _cache_notify.lock_family(table_name);
 		EXECUTE format('DROP TRIGGER %I ON %s', doomed.tgname, table_name);
 		found_any := true;
 	END LOOP;
-	IF EXISTS (SELECT FROM cache_notify.watching_label l
+	IF EXISTS (SELECT FROM _cache_notify.watching_label l
 			   WHERE l.relation = table_name AND l.relkind = 'm'
 			   AND (remove_table_invalidation.domain_name IS NULL
 					OR l.domain = remove_table_invalidation.domain_name)) THEN
-		PERFORM cache_notify.label_relation(table_name, NULL);
+		PERFORM _cache_notify.label_relation(table_name, NULL);
 		found_any := true;
 	END IF;
 	IF NOT found_any THEN
@@ -284,13 +212,13 @@ BEGIN
 				THEN format('table %s is not watched', table_name)
 				ELSE format('table %s is not watched for domain "%s"', table_name, domain_name) END,
 			HINT = CASE WHEN EXISTS (
-					SELECT FROM cache_notify.watching_trigger w WHERE w.tgrelid = table_name
+					SELECT FROM _cache_notify.watching_trigger w WHERE w.tgrelid = table_name
 					AND w.domain = coalesce(remove_table_invalidation.domain_name, w.domain))
 				THEN 'It is watched because a table that it is a part of is: remove that one.'
 				ELSE 'See cache_notify.v_invalidation_status.' END;
 	END IF;
 	PERFORM cache_notify.inherit_triggers(table_name);
-	PERFORM cache_notify.configuration_changed();
+	PERFORM _cache_notify.configuration_changed();
 END
 $$;
 COMMENT ON FUNCTION cache_notify.remove_table_invalidation(regclass, text) IS

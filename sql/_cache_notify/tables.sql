@@ -1,0 +1,112 @@
+-- ---------------------------------------------------------------- tables
+
+-- The columns of fixed width come first: counter.c changes them in place.
+-- Room on the pages keeps updates HOT, and dead versions are cleaned up as
+-- soon as a page is half full.  Collation "C" compares bytes, so an upgrade of
+-- the system's collations cannot corrupt the index.
+CREATE TABLE _cache_notify.version_counter (
+	n bigint NOT NULL,
+	last_modified timestamptz NOT NULL,
+	row_id bigint NOT NULL,
+	layout bigint NOT NULL DEFAULT 0,
+	keyed bigint NOT NULL DEFAULT 0,
+	moves integer NOT NULL
+) USING heap WITH (
+	fillfactor = 50,
+	autovacuum_vacuum_scale_factor = 0.02,
+	autovacuum_vacuum_threshold = 1000,
+	autovacuum_vacuum_cost_delay = 0,
+	vacuum_truncate = off
+);
+
+-- Names are short and stay in the row. In one command, so that no TOAST table comes
+-- about: who changes a row of a table that has one must have a snapshot, and a commit
+-- that adds to a counter has none.
+ALTER TABLE _cache_notify.version_counter
+	ADD COLUMN domain text COLLATE "C" NOT NULL,
+	ADD COLUMN tenant_id text COLLATE "C",
+	ALTER COLUMN domain SET STORAGE PLAIN,
+	ALTER COLUMN tenant_id SET STORAGE PLAIN;
+
+CREATE INDEX version_counter_key ON _cache_notify.version_counter
+	USING btree (domain, tenant_id, row_id, moves DESC);
+COMMENT ON TABLE _cache_notify.version_counter IS
+'The counters that versions are made of. The version of a (domain, tenant_id) is the sum of its rows, plus that of the rows without a tenant (the shared counter); there are as many rows as there were transactions that moved it at the same time. Written by the extension only: changing it by hand makes versions go backwards.';
+COMMENT ON COLUMN _cache_notify.version_counter.n IS 'statements counted in this row';
+COMMENT ON COLUMN _cache_notify.version_counter.last_modified IS 'when the last transaction that added to this row was about to commit';
+COMMENT ON COLUMN _cache_notify.version_counter.row_id IS 'tells the rows of a key apart; random, whatever is inserted';
+COMMENT ON COLUMN _cache_notify.version_counter.moves IS 'how often the row has moved to another page; the index has the last place first, so that a reader need not look at the others while a snapshot is held open';
+COMMENT ON COLUMN _cache_notify.version_counter.layout IS 'the layout of keys that keyed is counted in; 0: none';
+COMMENT ON COLUMN _cache_notify.version_counter.keyed IS 'the part of n that moves the versions of single keys only, whose buckets have rows of their own';
+COMMENT ON COLUMN _cache_notify.version_counter.domain IS 'the domain, at most 63 bytes, or an internal name that begins with cache_notify/';
+COMMENT ON COLUMN _cache_notify.version_counter.tenant_id IS 'the tenant by its text form, at most 255 bytes; NULL for the shared counter';
+COMMENT ON INDEX _cache_notify.version_counter_key IS 'finds the rows of a key, and of a row the newest version first; not unique on purpose';
+
+CREATE TABLE _cache_notify.owed_delivery (
+	domain text COLLATE "C",
+	tenant_id text COLLATE "C",
+	channel text,
+	payload text,
+	former text
+) USING heap;
+COMMENT ON TABLE _cache_notify.owed_delivery IS
+'Deliveries that a transaction could not make itself: of prepared transactions, until COMMIT PREPARED; to a channel that a domain no longer goes to, once; messages of schema changes for the worker; and a reset (nothing but NULL) for those that found the notification queue full. Whoever delivers next takes the rows over.';
+COMMENT ON COLUMN _cache_notify.owed_delivery.domain IS 'the domain that has changed; NULL: the row is a message or a reset';
+COMMENT ON COLUMN _cache_notify.owed_delivery.tenant_id IS 'the tenant; NULL: a shared change';
+COMMENT ON COLUMN _cache_notify.owed_delivery.channel IS 'where a message goes';
+COMMENT ON COLUMN _cache_notify.owed_delivery.payload IS 'what a message says';
+COMMENT ON COLUMN _cache_notify.owed_delivery.former IS 'the configuration that the domain went to this channel by; NULL: to wherever the domain goes';
+
+CREATE TABLE _cache_notify.schema_listener (
+	channel text COLLATE "C" PRIMARY KEY,
+	preset text,
+	payload text,
+	payload_suffix text NOT NULL DEFAULT '',
+	CONSTRAINT schema_listener_channel_length CHECK (octet_length(channel) BETWEEN 1 AND 63),
+	CONSTRAINT schema_listener_has_payload CHECK (preset IS NOT NULL OR payload IS NOT NULL),
+	CONSTRAINT schema_listener_suffix_length CHECK (octet_length(payload_suffix) <= 63),
+	CONSTRAINT schema_listener_payload_length CHECK (octet_length(payload) + octet_length(payload_suffix) <= 7999)
+) USING heap;
+COMMENT ON TABLE _cache_notify.schema_listener IS
+'Which channels hear of changes to the schema; setup_schema_invalidation() writes it. Event triggers take no arguments, so this is their configuration.';
+COMMENT ON COLUMN _cache_notify.schema_listener.channel IS 'where to notify';
+COMMENT ON COLUMN _cache_notify.schema_listener.preset IS 'which changes count and how the payload looks, see schema_presets(); NULL: every change that a preset counts';
+COMMENT ON COLUMN _cache_notify.schema_listener.payload IS 'what to say; NULL: what the preset says';
+COMMENT ON COLUMN _cache_notify.schema_listener.payload_suffix IS 'added to the end of each payload';
+
+-- epoch.c knows the columns by their order, all of fixed width.
+CREATE TABLE _cache_notify.history (
+	origin bigint NOT NULL,
+	incarnation bigint NOT NULL,
+	system_identifier bigint NOT NULL,
+	since timestamptz NOT NULL,
+	timeline bigint NOT NULL,
+	database_oid oid NOT NULL,
+	counter_oid oid NOT NULL,
+	asynchronous boolean NOT NULL
+) USING heap;
+COMMENT ON TABLE _cache_notify.history IS
+'Where versions start. The row with the greatest origin counts, as long as the database is where the row says; otherwise it has forked (failover, recovery, a dump, a template), and the first session that notices adds a row with a greater origin, at once and whether or not its transaction commits. Written by the extension only.';
+COMMENT ON COLUMN _cache_notify.history.origin IS 'what versions start at; 0 until the database has forked';
+COMMENT ON COLUMN _cache_notify.history.incarnation IS 'a random number that no other history has';
+COMMENT ON COLUMN _cache_notify.history.system_identifier IS 'the cluster, as in pg_control_system()';
+COMMENT ON COLUMN _cache_notify.history.since IS 'when the row was written';
+COMMENT ON COLUMN _cache_notify.history.timeline IS 'the timeline of the cluster''s WAL';
+COMMENT ON COLUMN _cache_notify.history.database_oid IS 'the database, as in pg_database';
+COMMENT ON COLUMN _cache_notify.history.counter_oid IS 'the table version_counter, as in pg_class';
+COMMENT ON COLUMN _cache_notify.history.asynchronous IS 'changes were committed with synchronous_commit = off, so a crash may lose some';
+
+CREATE UNLOGGED TABLE _cache_notify.running (
+	running boolean NOT NULL
+) USING heap;
+COMMENT ON TABLE _cache_notify.running IS
+'Not empty while the server has not crashed since changes were first committed with synchronous_commit = off: crash recovery empties unlogged tables.';
+COMMENT ON COLUMN _cache_notify.running.running IS 'always true';
+
+SELECT pg_catalog.pg_extension_config_dump('_cache_notify.history', '');
+
+SELECT pg_catalog.pg_extension_config_dump('_cache_notify.version_counter', '');
+
+SELECT pg_catalog.pg_extension_config_dump('_cache_notify.owed_delivery', '');
+
+SELECT pg_catalog.pg_extension_config_dump('_cache_notify.schema_listener', '');

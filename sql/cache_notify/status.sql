@@ -1,0 +1,17 @@
+-- ------------------------------------------------------- what is watched, and how
+
+CREATE VIEW cache_notify.v_invalidation_status AS
+	SELECT relation::pg_catalog.regclass AS table_name, domain,
+		tenant_column, tenant_setting, granularity,
+		nullif(columns, '{}') AS columns,
+		coalesce(channel, (_cache_notify.payload_format(payload)).channel,
+			current_setting('cache_notify.channel', true)) AS channel,
+		coalesce(payload, (cache_notify.payload_formats())[1]) AS payload,
+		enabled, problem,
+		nullif(fields, '{}') AS fields, fire_on_replica, payload_suffix,
+		nullif(keys, '{}') AS keys, buckets
+	FROM _cache_notify.watched_relation
+	-- A partition or child is shown only if it is watched by itself, or has a problem.
+	WHERE NOT inherited OR problem IS NOT NULL;
+COMMENT ON VIEW cache_notify.v_invalidation_status IS
+'Every watched table and materialized view with its configuration, read from pg_trigger and pg_seclabel: what you see is what happens. granularity is row, statement, refresh (a materialized view) or cascade (a view, see setup_view_invalidation()). enabled is false while changes are missed; problem says why, or what is not seen, or what makes invalidation coarser than asked for.';
