@@ -57,7 +57,7 @@ define_settings(void)
 	inline_trigger_init();
 	delivery_init();
 	worker_init();
-	shared_init();
+	waiting_init();
 	fault_init();
 	compat_reserve_guc_prefix("cache_notify");
 }

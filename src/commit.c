@@ -34,7 +34,7 @@ static void
 write_changes(bool prepare)
 {
 	CounterTable table;
-	List	   *keys;
+	List	   *scopes;
 	ListCell   *lc;
 	MemoryContext old;
 
@@ -48,24 +48,24 @@ write_changes(bool prepare)
 
 	FAULT_POINT("pre_commit");
 	change_set_recascade();
-	keys = change_set_pending();
+	scopes = change_set_pending();
 	epoch_before_bump(&table, prepare);
-	foreach(lc, keys)
+	foreach(lc, scopes)
 	{
-		ChangeKey  *key = lfirst(lc);
+		ScopeChange *scope = lfirst(lc);
 
-		if (key->bumps > 0)
+		if (scope->bumps > 0)
 		{
-			key_changes_write(&table, key);
-			counter_bump(&table, key);
+			key_changes_write(&table, scope);
+			counter_bump(&table, scope);
 		}
 	}
 	FAULT_POINT("counted");
 
-	if (keys != NIL && prepare)
-		delivery_pre_prepare(&table, keys);
-	else if (keys != NIL || delivery_due())
-		delivery_pre_commit(&table, keys);
+	if (scopes != NIL && prepare)
+		delivery_pre_prepare(&table, scopes);
+	else if (scopes != NIL || delivery_due())
+		delivery_pre_commit(&table, scopes);
 	FAULT_POINT("delivered");
 	counter_close(&table, NoLock);
 	MemoryContextSwitchTo(old);
@@ -92,9 +92,9 @@ write_changes_without_timeout(bool prepare)
 static void
 forget_changes(void)
 {
-	schema_changes_reset();
-	change_set_reset();
-	table_event_reset();
+	schema_changes_end_transaction();
+	change_set_end_transaction();
+	table_event_end_transaction();
 	cascade_end_transaction();
 }
 
@@ -118,7 +118,7 @@ xact_callback(XactEvent event, void *arg)
 			break;
 		case XACT_EVENT_PREPARE:
 		case XACT_EVENT_ABORT:
-			delivery_reset();
+			delivery_end_transaction();
 			forget_changes();
 			break;
 		case XACT_EVENT_PARALLEL_PRE_COMMIT:

@@ -5,7 +5,7 @@
  *	  worker.
  *
  * A statement's AFTER triggers fire while the executor finishes, or, for COPY
- * and TRUNCATE, during the command.  That is the frame in which change_set.c
+ * and TRUNCATE, during the command.  That is the statement in which change_set.c
  * counts a key once.  A query that the server runs for a foreign key does not
  * fire its own triggers: they fire with those of the statement that caused it.
  *
@@ -85,7 +85,7 @@ static void
 stop_worker(Oid database)
 {
 	for (int waited = 0;
-		 waited < STOP_TIMEOUT_MS && shared_stop_worker(database);
+		 waited < STOP_TIMEOUT_MS && waiting_stop_worker(database);
 		 waited += STOP_POLL_MS)
 	{
 		(void) WaitLatch(MyLatch,
@@ -132,14 +132,14 @@ run_alone(Oid database, PlannedStmt *pstmt, const char *query,
 	}
 	PG_CATCH();
 	{
-		shared_resume_worker(database, worker_register);
+		waiting_resume_worker(database, worker_register);
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
 	if (IsA(pstmt->utilityStmt, DropdbStmt))
-		shared_forget_database(database);
+		waiting_forget_database(database);
 	else
-		shared_resume_worker(database, worker_register);
+		waiting_resume_worker(database, worker_register);
 }
 
 static void
@@ -150,7 +150,7 @@ process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 {
 	Node	   *command = pstmt->utilityStmt;
 	const char *name = exclusive_database(command);
-	Oid			database = name != NULL && shared_available() ?
+	Oid			database = name != NULL && waiting_available() ?
 		get_database_oid(name, true) : InvalidOid;
 
 	if (OidIsValid(database))
@@ -199,7 +199,7 @@ executor_finish(QueryDesc *query)
 	int			depth;
 	Statement	outer;
 
-	/* A query that changes nothing itself needs no frame. */
+	/* A query that changes nothing itself needs no statement. */
 	if ((query->operation == CMD_SELECT &&
 		 !query->plannedstmt->hasModifyingCTE) ||
 		(query->estate->es_top_eflags & EXEC_FLAG_SKIP_TRIGGERS))

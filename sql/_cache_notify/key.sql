@@ -1,15 +1,15 @@
 -- ------------------------------------------------------------------ keys
 
-CREATE FUNCTION _cache_notify.layout_buckets(layout bigint) RETURNS int
+CREATE FUNCTION _cache_notify.bucket_count(bucket_layout bigint) RETURNS int
 	LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
-	RETURN 1 << (layout & 31)::int;
-COMMENT ON FUNCTION _cache_notify.layout_buckets(bigint) IS
-'How many buckets the keys of a domain with this layout fall into.';
+	RETURN 1 << (bucket_layout & 31)::int;
+COMMENT ON FUNCTION _cache_notify.bucket_count(bigint) IS
+'How many buckets the keys of a domain with this bucket layout fall into.';
 
--- The layout for a table that is to feed a domain with so many buckets
+-- The bucket layout for a table that is to feed a domain with so many buckets
 -- (NULL: as many as it has, or the default).
-CREATE FUNCTION _cache_notify.choose_layout(
+CREATE FUNCTION _cache_notify.choose_bucket_layout(
 	table_name regclass, domain_name text, buckets int) RETURNS bigint
 	LANGUAGE plpgsql VOLATILE
 	SET search_path = pg_catalog, pg_temp
@@ -17,7 +17,7 @@ AS $$
 DECLARE
 	others record;
 	present bigint := (
-		SELECT max(_cache_notify.argument(w.arguments, 'layout')::bigint)
+		SELECT max(_cache_notify.argument(w.arguments, 'bucket_layout')::bigint)
 		FROM _cache_notify.watching_trigger w WHERE w.domain = domain_name);
 BEGIN
 	IF buckets NOT BETWEEN 16 AND 1048576 OR buckets & (buckets - 1) <> 0 THEN
@@ -26,19 +26,19 @@ BEGIN
 			HINT = 'It is a power of two from 16 to 1048576.';
 	END IF;
 	SELECT w.tgrelid::regclass AS relation,
-		_cache_notify.argument(w.arguments, 'layout')::bigint AS layout INTO others
+		_cache_notify.argument(w.arguments, 'bucket_layout')::bigint AS bucket_layout INTO others
 	FROM _cache_notify.watching_trigger w
 	WHERE w.domain = domain_name AND w.tgrelid <> table_name AND NOT w.inherited AND w.tgparentid = 0
-	AND _cache_notify.argument(w.arguments, 'layout') IS NOT NULL
+	AND _cache_notify.argument(w.arguments, 'bucket_layout') IS NOT NULL
 	ORDER BY 2 DESC LIMIT 1;
-	IF buckets <> _cache_notify.layout_buckets(others.layout) THEN
+	IF buckets <> _cache_notify.bucket_count(others.bucket_layout) THEN
 		RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
-			MESSAGE = format('domain "%s" has %s buckets', domain_name, _cache_notify.layout_buckets(others.layout)),
+			MESSAGE = format('domain "%s" has %s buckets', domain_name, _cache_notify.bucket_count(others.bucket_layout)),
 			DETAIL = format('Table %s feeds it, too.', others.relation),
 			HINT = 'Tables that feed one domain have the same number of buckets: leave it out, or call remove_table_invalidation() for the others first.';
 	END IF;
-	buckets := coalesce(buckets, _cache_notify.layout_buckets(others.layout), 1024);
-	IF buckets = _cache_notify.layout_buckets(present) THEN
+	buckets := coalesce(buckets, _cache_notify.bucket_count(others.bucket_layout), 1024);
+	IF buckets = _cache_notify.bucket_count(present) THEN
 		RETURN present;
 	END IF;
 	RETURN (greatest(present >> 5, cache_notify.version(cache_notify.key_name(domain_name))
@@ -46,8 +46,8 @@ BEGIN
 		| (SELECT e FROM generate_series(0, 20) AS g (e) WHERE 1 << e = buckets);
 END
 $$;
-COMMENT ON FUNCTION _cache_notify.choose_layout(regclass, text, int) IS
-'The layout of a domain''s keys: the one that it has, if that has so many buckets, else a new one. Error if another table feeds the domain with another number of buckets.';
+COMMENT ON FUNCTION _cache_notify.choose_bucket_layout(regclass, text, int) IS
+'The bucket layout of a domain''s keys: the one that it has, if that has so many buckets, else a new one. Error if another table feeds the domain with another number of buckets.';
 
 CREATE FUNCTION _cache_notify.key_arguments(
 	table_name regclass, domain_name text, granularity text,
@@ -84,9 +84,9 @@ BEGIN
 	SELECT w.tgrelid INTO other FROM _cache_notify.watching_trigger w
 	WHERE w.domain = domain_name AND w.tgrelid <> table_name
 	AND CASE WHEN keys IS NULL THEN 'keys' = ANY (fields)
-			AND _cache_notify.argument(w.arguments, 'layout') IS NOT NULL
+			AND _cache_notify.argument(w.arguments, 'bucket_layout') IS NOT NULL
 		ELSE 'field=keys' = ANY (w.arguments)
-			AND _cache_notify.argument(w.arguments, 'layout') IS NULL END;
+			AND _cache_notify.argument(w.arguments, 'bucket_layout') IS NULL END;
 	IF FOUND THEN
 		RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
 			MESSAGE = format('tables %s and %s cannot both feed domain "%s" like this', table_name, other, domain_name),
@@ -97,7 +97,7 @@ BEGIN
 		RETURN '{}';
 	END IF;
 	RETURN ARRAY(SELECT 'key=' || k FROM unnest(keys) AS u (k))
-		|| ('layout=' || _cache_notify.choose_layout(table_name, domain_name, buckets));
+		|| ('bucket_layout=' || _cache_notify.choose_bucket_layout(table_name, domain_name, buckets));
 END
 $$;
 COMMENT ON FUNCTION _cache_notify.key_arguments(regclass, text, text, text[], int, text[]) IS

@@ -4,7 +4,7 @@ CREATE FUNCTION _cache_notify.statistics(
 		OUT bumps bigint, OUT rows_seen bigint, OUT delivered bigint,
 		OUT coalesced bigint, OUT cycles bigint, OUT overflows bigint,
 		OUT worker_restarts bigint, OUT last_lag_us bigint, OUT max_lag_us bigint,
-		OUT reset_at_us bigint, OUT worker_pid int, OUT pending bigint)
+		OUT cleared_at_us bigint, OUT worker_pid int, OUT waiting bigint)
 	RETURNS SETOF record
 	AS 'MODULE_PATHNAME', 'cache_notify_statistics'
 	LANGUAGE C VOLATILE PARALLEL SAFE ROWS 1;

@@ -39,8 +39,8 @@ CREATE VIEW _cache_notify.watched_relation AS
 				  WHERE a LIKE 'field=%') AS fields,
 			ARRAY(SELECT substr(a, 5) FROM unnest(coalesce(arguments, row_arguments)) AS u (a)
 				  WHERE a LIKE 'key=%') AS keys,
-			_cache_notify.layout_buckets(
-				_cache_notify.argument(coalesce(arguments, row_arguments), 'layout')::bigint) AS buckets
+			_cache_notify.bucket_count(
+				_cache_notify.argument(coalesce(arguments, row_arguments), 'bucket_layout')::bigint) AS buckets
 		FROM watch w
 		JOIN pg_catalog.pg_class c ON c.oid = w.tgrelid
 	), checked AS (

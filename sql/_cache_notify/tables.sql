@@ -8,7 +8,7 @@ CREATE TABLE _cache_notify.version_counter (
 	n bigint NOT NULL,
 	last_modified timestamptz NOT NULL,
 	row_id bigint NOT NULL,
-	layout bigint NOT NULL DEFAULT 0,
+	bucket_layout bigint NOT NULL DEFAULT 0,
 	keyed bigint NOT NULL DEFAULT 0,
 	moves integer NOT NULL
 ) USING heap WITH (
@@ -36,7 +36,7 @@ COMMENT ON COLUMN _cache_notify.version_counter.n IS 'statements counted in this
 COMMENT ON COLUMN _cache_notify.version_counter.last_modified IS 'when the last transaction that added to this row was about to commit';
 COMMENT ON COLUMN _cache_notify.version_counter.row_id IS 'tells the rows of a key apart; random, whatever is inserted';
 COMMENT ON COLUMN _cache_notify.version_counter.moves IS 'how often the row has moved to another page; the index has the last place first, so that a reader need not look at the others while a snapshot is held open';
-COMMENT ON COLUMN _cache_notify.version_counter.layout IS 'the layout of keys that keyed is counted in; 0: none';
+COMMENT ON COLUMN _cache_notify.version_counter.bucket_layout IS 'the bucket layout of keys that keyed is counted in; 0: none';
 COMMENT ON COLUMN _cache_notify.version_counter.keyed IS 'the part of n that moves the versions of single keys only, whose buckets have rows of their own';
 COMMENT ON COLUMN _cache_notify.version_counter.domain IS 'the domain, at most 63 bytes, or an internal name that begins with cache_notify/';
 COMMENT ON COLUMN _cache_notify.version_counter.tenant_id IS 'the tenant by its text form, at most 255 bytes; NULL for the shared counter';

@@ -18,6 +18,6 @@ GRANT SELECT ON cache_notify.v_invalidation_status, cache_notify.v_schema_invali
 GRANT SELECT ON cache_notify.domain_version, cache_notify.v_domain_versions,
 	cache_notify.v_recent_invalidations, cache_notify.cascade_rules TO pg_monitor;
 
-REVOKE EXECUTE ON FUNCTION cache_notify.reset_statistics() FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION cache_notify.clear_statistics() FROM PUBLIC;
 GRANT SELECT ON cache_notify.stats TO pg_monitor;
 GRANT EXECUTE ON FUNCTION cache_notify.changes_since(text) TO pg_monitor;

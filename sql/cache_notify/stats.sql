@@ -2,13 +2,13 @@
 
 CREATE VIEW cache_notify.stats AS
 	SELECT bumps, rows_seen, delivered, coalesced, cycles, overflows,
-		worker_restarts, worker_pid, pending,
+		worker_restarts, worker_pid, waiting,
 		pg_catalog.pg_notification_queue_usage() AS queue_usage,
 		last_lag_us / 1000.0 AS last_lag_ms,
 		max_lag_us / 1000.0 AS max_lag_ms,
-		CASE WHEN reset_at_us > 0 THEN
-			timestamptz '2000-01-01 00:00:00+00' + reset_at_us * interval '1 microsecond'
-		END AS reset_at
+		CASE WHEN cleared_at_us > 0 THEN
+			timestamptz '2000-01-01 00:00:00+00' + cleared_at_us * interval '1 microsecond'
+		END AS cleared_at
 	FROM _cache_notify.statistics();
 COMMENT ON VIEW cache_notify.stats IS
 'What the worker lane has done in this database since the server started or the statistics were reset. No row if the library is not preloaded or nothing has been delivered yet.';
@@ -17,17 +17,17 @@ COMMENT ON COLUMN cache_notify.stats.rows_seen IS 'rows that row triggers looked
 COMMENT ON COLUMN cache_notify.stats.delivered IS 'keys the worker told listeners of';
 COMMENT ON COLUMN cache_notify.stats.coalesced IS 'keys that were waiting already when a transaction added them';
 COMMENT ON COLUMN cache_notify.stats.cycles IS 'transactions of the worker that delivered keys';
-COMMENT ON COLUMN cache_notify.stats.overflows IS 'times that cache_notify.shared_keys was too small and listeners were told to drop everything';
+COMMENT ON COLUMN cache_notify.stats.overflows IS 'times that cache_notify.waiting_scopes was too small and listeners were told to drop everything';
 COMMENT ON COLUMN cache_notify.stats.worker_restarts IS 'workers that died at their work and were replaced';
 COMMENT ON COLUMN cache_notify.stats.worker_pid IS 'process ID of the worker; NULL while there is none';
-COMMENT ON COLUMN cache_notify.stats.pending IS 'keys that wait for the worker now';
+COMMENT ON COLUMN cache_notify.stats.waiting IS 'keys that wait for the worker now';
 COMMENT ON COLUMN cache_notify.stats.queue_usage IS 'how full the notification queue of the server is, 0 to 1';
 COMMENT ON COLUMN cache_notify.stats.last_lag_ms IS 'age of the oldest change in the worker''s last cycle when it began, in ms';
 COMMENT ON COLUMN cache_notify.stats.max_lag_ms IS 'the greatest such age';
-COMMENT ON COLUMN cache_notify.stats.reset_at IS 'when reset_statistics() was called last; NULL: not since the server started';
+COMMENT ON COLUMN cache_notify.stats.cleared_at IS 'when clear_statistics() was called last; NULL: not since the server started';
 
-CREATE FUNCTION cache_notify.reset_statistics() RETURNS void
-	AS 'MODULE_PATHNAME', 'cache_notify_reset_statistics'
+CREATE FUNCTION cache_notify.clear_statistics() RETURNS void
+	AS 'MODULE_PATHNAME', 'cache_notify_clear_statistics'
 	LANGUAGE C VOLATILE PARALLEL SAFE;
-COMMENT ON FUNCTION cache_notify.reset_statistics() IS
+COMMENT ON FUNCTION cache_notify.clear_statistics() IS
 'Sets the numbers of the view stats back to 0 for this database.';

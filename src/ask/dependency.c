@@ -98,7 +98,7 @@ add_dependency(Dependencies *deps, const char *kind, Oid class, Oid objid,
 
 /* What to say of a function of the server itself. */
 static void
-note_builtin(Dependencies *deps, Oid function)
+add_builtin(Dependencies *deps, Oid function)
 {
 	switch (function)
 	{
@@ -242,11 +242,11 @@ walk_sql_function(Dependencies *deps, HeapTuple tuple)
 	AtEOXact_GUC(true, level);
 }
 
-static void note_function(Dependencies *deps, Oid function);
+static void add_function(Dependencies *deps, Oid function);
 
 /* An aggregate calls the functions that it is made of. */
 static void
-note_aggregate(Dependencies *deps, Oid function)
+add_aggregate(Dependencies *deps, Oid function)
 {
 	HeapTuple	tuple = SearchSysCache1(AGGFNOID, ObjectIdGetDatum(function));
 	Form_pg_aggregate form;
@@ -266,12 +266,12 @@ note_aggregate(Dependencies *deps, Oid function)
 	deps->call = NULL;
 	for (int i = 0; i < lengthof(parts); i++)
 		if (OidIsValid(parts[i]))
-			note_function(deps, parts[i]);
+			add_function(deps, parts[i]);
 }
 
 /* What an ordinary function of the user's reads, as far as can be known. */
 static void
-note_body(Dependencies *deps, HeapTuple tuple)
+add_body(Dependencies *deps, HeapTuple tuple)
 {
 	Form_pg_proc form = (Form_pg_proc) GETSTRUCT(tuple);
 
@@ -287,7 +287,7 @@ note_body(Dependencies *deps, HeapTuple tuple)
 }
 
 static void
-note_function(Dependencies *deps, Oid function)
+add_function(Dependencies *deps, Oid function)
 {
 	HeapTuple	tuple;
 
@@ -297,7 +297,7 @@ note_function(Dependencies *deps, Oid function)
 	compat_check_execute(function);
 	if (function < FirstNormalObjectId)
 	{
-		note_builtin(deps, function);
+		add_builtin(deps, function);
 		return;
 	}
 	if (extension_has_schema(get_func_namespace(function)))
@@ -312,16 +312,16 @@ note_function(Dependencies *deps, Oid function)
 	if (!HeapTupleIsValid(tuple))
 		return;
 	if (((Form_pg_proc) GETSTRUCT(tuple))->prokind == PROKIND_AGGREGATE)
-		note_aggregate(deps, function);
+		add_aggregate(deps, function);
 	else
-		note_body(deps, tuple);
+		add_body(deps, tuple);
 	ReleaseSysCache(tuple);
 }
 
 static bool
 function_callback(Oid function, void *context)
 {
-	note_function(context, function);
+	add_function(context, function);
 	return false;
 }
 
@@ -364,7 +364,7 @@ reads_system_columns(Bitmapset *selected)
 }
 
 static void
-note_relation(Dependencies *deps, Query *query, RangeTblEntry *rte)
+add_relation(Dependencies *deps, Query *query, RangeTblEntry *rte)
 {
 	Bitmapset  *selected;
 
@@ -388,7 +388,7 @@ note_relation(Dependencies *deps, Query *query, RangeTblEntry *rte)
 }
 
 static void
-note_query(Dependencies *deps, Query *query)
+add_query(Dependencies *deps, Query *query)
 {
 	ListCell   *lc;
 
@@ -398,7 +398,7 @@ note_query(Dependencies *deps, Query *query)
 		RangeTblEntry *rte = lfirst_node(RangeTblEntry, lc);
 
 		if (rte->rtekind == RTE_RELATION)
-			note_relation(deps, query, rte);
+			add_relation(deps, query, rte);
 		else if (rte->rtekind == RTE_SUBQUERY && OidIsValid(rte->relid))
 			add_dependency(deps, KIND_DEFINITION, RelationRelationId, rte->relid,
 						   0, NULL);	/* 16: an expanded view */
@@ -407,7 +407,7 @@ note_query(Dependencies *deps, Query *query)
 
 /* CURRENT_DATE, CURRENT_USER and the like */
 static void
-note_sql_value(Dependencies *deps, SQLValueFunction *value)
+add_sql_value(Dependencies *deps, SQLValueFunction *value)
 {
 	if (value->op <= SVFOP_LOCALTIMESTAMP_N)
 		add_dependency(deps, KIND_VOLATILE, InvalidOid, InvalidOid, 0,
@@ -426,11 +426,11 @@ walk(Node *node, void *context)
 		return false;
 	if (IsA(node, Query))
 	{
-		note_query(deps, (Query *) node);
+		add_query(deps, (Query *) node);
 		return query_tree_walker((Query *) node, walk, context, 0);
 	}
 	if (IsA(node, SQLValueFunction))
-		note_sql_value(deps, (SQLValueFunction *) node);
+		add_sql_value(deps, (SQLValueFunction *) node);
 	else if (IsA(node, NextValueExpr))
 		add_dependency(deps, KIND_VOLATILE, RelationRelationId,
 					   ((NextValueExpr *) node)->seqid, 0, "takes from a sequence");

@@ -369,7 +369,7 @@ return_change(Search *search, const char *domain, const char *tenant,
 
 /* A key has changed: return it, unless it has been returned. */
 static void
-report_key(Search *search, const char *domain, const char *tenant)
+report_scope(Search *search, const char *domain, const char *tenant)
 {
 	int64		version = search->history.origin;
 
@@ -436,9 +436,9 @@ report_tuples(Search *search, List *tuples)
 		char	   *domain;
 		char	   *tenant;
 
-		counter_key(lfirst(lc), desc, &domain, &tenant);
+		counter_scope_of_row(lfirst(lc), desc, &domain, &tenant);
 		if (!is_internal_domain(domain))
-			report_key(search, domain, tenant);
+			report_scope(search, domain, tenant);
 	}
 }
 
@@ -522,7 +522,7 @@ cache_notify_changes_since(PG_FUNCTION_ARGS)
 }
 
 static void
-note_unseen_row(HeapTuple tuple, void *arg)
+look_for_unseen(HeapTuple tuple, void *arg)
 {
 	Search	   *search = arg;
 
@@ -531,13 +531,13 @@ note_unseen_row(HeapTuple tuple, void *arg)
 }
 
 static void
-search_key(Search *search, const char *domain, const char *tenant)
+search_scope(Search *search, const char *domain, const char *tenant)
 {
 	search->changed = false;
 	counter_visit(&search->table, domain, tenant, search->snapshot,
-				  note_unseen_row, search);
+				  look_for_unseen, search);
 	if (search->changed)
-		report_key(search, domain, tenant);
+		report_scope(search, domain, tenant);
 }
 
 /*
@@ -556,9 +556,9 @@ cache_notify_changes_since_named(PG_FUNCTION_ARGS)
 	{
 		foreach(lc, domains)
 		{
-			search_key(&search, lfirst(lc), NULL);
+			search_scope(&search, lfirst(lc), NULL);
 			if (tenant != NULL)
-				search_key(&search, lfirst(lc), tenant);
+				search_scope(&search, lfirst(lc), tenant);
 		}
 		end_search(&search);
 	}

@@ -9,7 +9,7 @@
  * within a history, so an equal sum means that nothing has changed.  Both are
  * read in the snapshot of the query, on a standby in the standby's.
  *
- * A token of a key says which bucket it was read from, in which layout (key.c).
+ * A token of a key says which bucket it was read from, in which bucket layout (key.c).
  * So it can be compared whatever has become of the domain's keys since.
  *
  * A transaction that has changed one of the domains sees what nobody else
@@ -101,8 +101,8 @@ compare_counters(const ListCell *a, const ListCell *b)
 	int			result = strcmp(x->domain, y->domain);
 
 	if (result == 0)
-		result = x->layout < y->layout ? -1 : x->layout > y->layout;
-	if (result == 0 && x->layout != 0)
+		result = x->bucket_layout < y->bucket_layout ? -1 : x->bucket_layout > y->bucket_layout;
+	if (result == 0 && x->bucket_layout != 0)
 		result = strcmp(x->bucket, y->bucket);
 	return result;
 }
@@ -148,9 +148,9 @@ write_token(StringInfo buf, Question *question, const char *tenant,
 		VersionName *name = lfirst(lc);
 
 		encode_string(buf, name->domain);
-		encode_integer(buf, name->layout);
-		if (name->layout != 0)
-			encode_integer(buf, layout_bucket(name->layout, name->hash));
+		encode_integer(buf, name->bucket_layout);
+		if (name->bucket_layout != 0)
+			encode_integer(buf, bucket_of_hash(name->bucket_layout, name->hash));
 		encode_integer(buf, name_sum(&question->table, name, NULL,
 									 question->snapshot));
 		if (tenant != NULL)
@@ -195,15 +195,15 @@ decode_name(Decoder *decoder, VersionName *name)
 {
 	memset(name, 0, sizeof(VersionName));
 	name->domain = decode_string(decoder);
-	name->layout = decode_integer(decoder);
-	if (name->layout != 0)
+	name->bucket_layout = decode_integer(decoder);
+	if (name->bucket_layout != 0)
 		name->hash = decode_integer(decoder);
 	if (decoder->failed || strlen(name->domain) >= NAMEDATALEN ||
-		name->layout < 0)
+		name->bucket_layout < 0)
 		reject_token();
-	if (name->layout != 0)
-		name->bucket = bucket_name(name->domain, name->layout,
-								   layout_bucket(name->layout, name->hash));
+	if (name->bucket_layout != 0)
+		name->bucket = bucket_name(name->domain, name->bucket_layout,
+								   bucket_of_hash(name->bucket_layout, name->hash));
 }
 
 /*

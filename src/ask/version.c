@@ -63,7 +63,7 @@ cache_notify_invalidate(PG_FUNCTION_ARGS)
 	char	   *domain = text_argument(fcinfo, 0);
 	char	   *tenant = text_argument(fcinfo, 1);
 	VersionName *name;
-	ChangeKey  *key;
+	ScopeChange *scope;
 
 	if (domain == NULL)
 		ereport(ERROR,
@@ -72,12 +72,12 @@ cache_notify_invalidate(PG_FUNCTION_ARGS)
 	PreventCommandIfReadOnly("invalidate()");
 	PreventCommandIfParallelMode("invalidate()");
 	name = parse_name(domain);
-	key = change_set_key(domain_lookup(name->domain), tenant,
-						 tenant ? strlen(tenant) : 0);
-	if (name->layout != 0)
-		change_set_bump_key(key, name);
+	scope = change_set_scope(domain_lookup(name->domain), tenant,
+							 tenant ? strlen(tenant) : 0);
+	if (name->bucket_layout != 0)
+		change_set_bump_key(scope, name);
 	else
-		change_set_bump(key);
+		change_set_bump(scope);
 	PG_RETURN_VOID();
 }
 
@@ -86,22 +86,22 @@ Datum
 cache_notify_pending_changes(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	List	   *keys = change_set_pending();
+	List	   *scopes = change_set_pending();
 	ListCell   *lc;
 
 	compat_materialize_result(fcinfo);
-	foreach(lc, keys)
+	foreach(lc, scopes)
 	{
-		ChangeKey  *key = lfirst(lc);
+		ScopeChange *scope = lfirst(lc);
 		Datum		values[3] = {0};
-		bool		nulls[3] = {false, key->tenant == NULL, false};
+		bool		nulls[3] = {false, scope->tenant == NULL, false};
 
-		if (key->bumps == 0 || is_internal_domain(key->domain->name))
+		if (scope->bumps == 0 || is_internal_domain(scope->domain->name))
 			continue;
-		values[0] = CStringGetTextDatum(key->domain->name);
-		if (key->tenant != NULL)
-			values[1] = CStringGetTextDatum(key->tenant);
-		values[2] = Int64GetDatum(key->bumps);
+		values[0] = CStringGetTextDatum(scope->domain->name);
+		if (scope->tenant != NULL)
+			values[1] = CStringGetTextDatum(scope->tenant);
+		values[2] = Int64GetDatum(scope->bumps);
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
 	return (Datum) 0;

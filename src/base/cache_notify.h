@@ -46,8 +46,8 @@
 /* A tenant longer than this, in bytes, becomes a shared change. */
 #define MAX_TENANT_LEN		255
 
-/* Statements nested in triggers deeper than this share one frame. */
-#define MAX_FRAME_DEPTH		4
+/* Statements nested in triggers deeper than this share one statement. */
+#define MAX_STATEMENT_DEPTH		4
 
 /*
  * A domain as this backend knows it.  Domains are interned: within one
@@ -70,7 +70,7 @@ typedef struct Domain
 
 	/* delivery.c */
 	List	   *routes;			/* Route *; none means the default */
-	int64		layout;			/* of its keys, see key.c; 0: has none */
+	int64		bucket_layout;	/* of its keys, see key.c; 0: has none */
 } Domain;
 
 typedef struct CascadeTarget
@@ -100,7 +100,8 @@ typedef struct CascadeTarget
 typedef struct ExtraFields
 {
 	bool		wanted;			/* a trigger asks for operations or keys */
-	bool		coarse;			/* its tables' events do not tell all of it */
+	bool		events_incomplete;	/* its tables' events do not tell all of
+									 * it */
 	bool		all_keys;		/* some are unknown, or they are too long */
 	uint8		operations;
 	uint16		keys_len;
@@ -110,21 +111,21 @@ typedef struct ExtraFields
 
 /*
  * The one index entry that a key had when its leaf page had this LSN, and has
- * as long as that is so; see counter_place.c.
+ * as long as that is so; see index_place.c.
  */
-typedef struct KnownPlace
+typedef struct KnownIndexPlace
 {
 	XLogRecPtr	lsn;			/* invalid: nothing is known */
 	Oid			file;			/* of the index */
 	BlockNumber leaf;
 	ItemPointerData tid;
-} KnownPlace;
+} KnownIndexPlace;
 
 /*
  * What this transaction did to one (domain, tenant).  Lives until the end of
  * the transaction, also when a savepoint rollback has emptied it.
  */
-typedef struct ChangeKey
+typedef struct ScopeChange
 {
 	Domain	   *domain;
 	const char *tenant;			/* NULL for the shared key; zero-terminated */
@@ -135,8 +136,8 @@ typedef struct ChangeKey
 	int64		bumps;			/* statements that changed it */
 	int64		notices;		/* statements that only have it delivered */
 	int64		keyed;			/* bumps whose keys the buckets tell */
-	uint64		stamp[MAX_FRAME_DEPTH]; /* frame that counted it last */
-	uint64		keyed_stamp[MAX_FRAME_DEPTH];	/* the same, if keyed */
+	uint64		stamp[MAX_STATEMENT_DEPTH]; /* statement that counted it last */
+	uint64		keyed_stamp[MAX_STATEMENT_DEPTH];	/* the same, if keyed */
 
 	/* inline_trigger.c */
 	uint64		noted_by;		/* the statement that has noted all its rows */
@@ -146,17 +147,17 @@ typedef struct ChangeKey
 	int			journal;		/* newest journal record, or -1 */
 
 	/* key_change.c */
-	int64		layout;			/* that keyed is meant in; 0: none so far */
+	int64		bucket_layout;	/* that keyed is meant in; 0: none so far */
 	struct KeyChanges *keys;	/* NULL: none so far */
 
 	/* Not undone by a savepoint rollback: it may say too much. */
 	ExtraFields extra;
 
-	KnownPlace	place;			/* found when the counter was written */
+	KnownIndexPlace index_place;	/* found when the counter was written */
 
 	/* Deliver it where this one did; NULL: where the domain goes. */
 	const struct Watch *former;
-} ChangeKey;
+} ScopeChange;
 
 /* What happened to a table; see table_event.c. */
 typedef struct TableEvent
@@ -165,7 +166,7 @@ typedef struct TableEvent
 	int			operations;		/* OPERATION_* */
 	bool		of_rows;		/* for formats that tell of each row */
 	const char *row;			/* its primary key; NULL: not known */
-	uint64		frame;			/* of the statement; see table_event.c */
+	uint64		statement_no;	/* of the statement; see table_event.c */
 	int			level;			/* of the subtransaction */
 } TableEvent;
 
@@ -173,11 +174,11 @@ typedef struct TableEvent
 typedef struct Statement
 {
 	int			index;
-	uint64		frame;
+	uint64		statement_no;
 	bool		in_statement;
 } Statement;
 
-#define key_is_pending(key) ((key)->bumps > 0 || (key)->notices > 0)
+#define scope_is_pending(scope) ((scope)->bumps > 0 || (scope)->notices > 0)
 
 /*
  * What a name such as 'contract/123' stands for: the bucket that the key falls
@@ -189,14 +190,14 @@ typedef struct VersionName
 	const char *domain;
 	const char *key;			/* escaped as it is in payloads; NULL: none */
 	uint32		hash;			/* of the key */
-	int64		layout;			/* 0: the version is the domain's */
+	int64		bucket_layout;	/* 0: the version is the domain's */
 	const char *bucket;			/* name of the bucket's counter, if not */
 } VersionName;
 
 /* Between the columns of a key whose bytes are hashed. */
 #define KEY_SEPARATOR	'\0'
 
-#define layout_buckets(layout) (UINT32_C(1) << ((layout) & 31))
+#define bucket_count(bucket_layout) (UINT32_C(1) << ((bucket_layout) & 31))
 
 /* The counter table, opened; what is NULL has not been needed so far. */
 typedef struct CounterTable
@@ -208,7 +209,7 @@ typedef struct CounterTable
 	bool		has_snapshot;	/* counter_bump() has pushed one */
 
 	/* What to tell of keys that are found with more than one row, or NULL. */
-	void		(*crowded) (const char *domain, const char *tenant);
+	void		(*many_rows) (const char *domain, const char *tenant);
 
 	/* counter_read.c: the search that goes on, kept for the next one */
 	IndexScanDesc scan;
@@ -216,15 +217,15 @@ typedef struct CounterTable
 	Snapshot	snapshot;
 	Buffer		buffer;			/* where it is */
 	OffsetNumber root;			/* of the chain that it has found a row in */
-	struct Place *place;		/* where the rows are, or NULL */
+	struct IndexPlace *index_place; /* where the rows are, or NULL */
 	int			next_entry;		/* of these */
-	bool		many_keys;		/* it goes over more than one key */
+	bool		many_scopes;	/* it goes over more than one key */
 	bool		found;			/* a row, with this id */
 	int64		row_id;
 	Datum		domain;
 	Datum		tenant;
-	ScanKeyData shared_keys[2];
-	ScanKeyData tenant_keys[2];
+	ScanKeyData shared_scan_keys[2];
+	ScanKeyData tenant_scan_keys[2];
 } CounterTable;
 
 typedef void (*CounterVisitor) (HeapTuple tuple, void *arg);
@@ -252,7 +253,7 @@ typedef struct Delivery
 /* What committed transactions owe, taken over. */
 typedef struct Owed
 {
-	List	   *keys;			/* ChangeKey * */
+	List	   *scopes;			/* ScopeChange * */
 	List	   *messages;		/* Message * */
 	bool		reset;			/* listeners must drop everything */
 } Owed;
@@ -287,8 +288,8 @@ typedef struct PayloadFormat
 	const char *name;
 	void		(*write) (StringInfo buf, const Delivery *delivery, int fields);
 	void		(*write_event) (StringInfo buf, const TableDelivery *delivery);
-	void		(*write_row_key) (StringInfo buf, const char *column,
-								  const char *value);	/* tells of each row */
+	void		(*write_pk_column) (StringInfo buf, const char *column,
+									const char *value); /* tells of each row */
 	bool		tells_order;	/* only equal neighbours are one event */
 	const char *channel;		/* if setup names none; NULL: the default */
 } PayloadFormat;
@@ -316,11 +317,11 @@ typedef enum Statistic
 	STAT_WORKER_RESTARTS,
 	STAT_LAST_LAG_US,
 	STAT_MAX_LAG_US,
-	STAT_RESET_AT,
+	STAT_CLEARED_AT,
 	NUM_STATS
 } Statistic;
 
-typedef struct SharedDatabase SharedDatabase;
+typedef struct WaitingDatabase WaitingDatabase;
 
 /* The provider of the security labels that configure views. */
 #define LABEL_PROVIDER	"cache_notify"
@@ -356,10 +357,10 @@ extern bool extension_has_schema(Oid schema);
 extern void check_domain_name(const char *name);
 
 /* table_event.c */
-extern bool table_event_note(const TableEvent *event);
+extern bool table_event_add(const TableEvent *event);
 extern bool table_event_full(void);
 extern List *table_events(void);
-extern void table_event_reset(void);
+extern void table_event_end_transaction(void);
 extern void table_event_subcommit(int level);
 extern void table_event_subabort(int level);
 
@@ -375,38 +376,38 @@ extern int	trigger_depth(void);
 extern const char *trigger_argument(char **args, int nargs, const char *name);
 
 /* change_set.c */
-extern ChangeKey *change_set_key(Domain *domain, const char *tenant,
-								 int tenant_len);
-extern void change_set_touch(ChangeKey *key, int depth);
-extern void change_set_bump(ChangeKey *key);
-extern void change_set_touch_key(ChangeKey *key, int64 layout, uint32 hash,
-								 int depth);
-extern void change_set_bump_key(ChangeKey *key, const VersionName *name);
-extern void change_set_tell_key(ChangeKey *key, const char *json);
+extern ScopeChange *change_set_scope(Domain *domain, const char *tenant,
+									 int tenant_len);
+extern void change_set_bump_once(ScopeChange *scope, int depth);
+extern void change_set_bump(ScopeChange *scope);
+extern void change_set_bump_key_once(ScopeChange *scope, int64 bucket_layout, uint32 hash,
+									 int depth);
+extern void change_set_bump_key(ScopeChange *scope, const VersionName *name);
+extern void change_set_tell_key(ScopeChange *scope, const char *json);
 extern Statement change_set_begin_statement(int depth);
 extern void change_set_end_statement(Statement outer);
-extern uint64 change_set_frame(int depth);
-extern bool change_set_touched(const ChangeKey *key, int depth);
-extern bool change_set_keys_touched(const ChangeKey *key, int depth);
+extern uint64 change_set_statement_no(int depth);
+extern bool change_set_is_bumped(const ScopeChange *scope, int depth);
+extern bool change_set_is_keyed(const ScopeChange *scope, int depth);
 extern bool change_set_full(void);
 extern bool change_set_active(void);
 extern List *change_set_pending(void);
-extern ChangeKey *change_set_find(const char *name, const char *tenant);
+extern ScopeChange *change_set_find(const char *name, const char *tenant);
 extern void change_set_recascade(void);
-extern void change_set_reset(void);
+extern void change_set_end_transaction(void);
 extern void change_set_subcommit(int level);
 extern void change_set_subabort(int level);
 
 /* key_change.c */
-extern uint32 bucket_limit(int64 layout);
-extern void key_changes_write(CounterTable *table, ChangeKey *key);
+extern uint32 bucket_limit(int64 bucket_layout);
+extern void key_changes_write(CounterTable *table, ScopeChange *scope);
 extern int64 pending_bumps(const VersionName *name, const char *tenant);
 
 /* key.c */
-extern int64 trigger_layout(char **args, int nargs);
-extern int64 domain_layout(Domain *domain);
-extern uint32 layout_bucket(int64 layout, uint32 hash);
-extern const char *bucket_name(const char *domain, int64 layout,
+extern int64 trigger_bucket_layout(char **args, int nargs);
+extern int64 domain_bucket_layout(Domain *domain);
+extern uint32 bucket_of_hash(int64 bucket_layout, uint32 hash);
+extern const char *bucket_name(const char *domain, int64 bucket_layout,
 							   uint32 bucket);
 extern uint32 hash_key_bytes(char *bytes, int len);
 extern void append_escaped_bytes(StringInfo buf, const char *bytes, int len);
@@ -434,14 +435,14 @@ extern void cascade_end_transaction(void);
 extern void counter_init(void);
 extern bool counter_open(CounterTable *table, LOCKMODE lockmode);
 extern void counter_close(CounterTable *table, LOCKMODE lockmode);
-extern void place_learn(CounterTable *table, const ChangeKey *key);
-extern void counter_bump(CounterTable *table, ChangeKey *key);
+extern void index_place_learn(CounterTable *table, const ScopeChange *scope);
+extern void counter_bump(CounterTable *table, ScopeChange *scope);
 
 /* counter_read.c */
 extern int64 counter_sum(CounterTable *table, const char *domain,
 						 const char *tenant, Snapshot snapshot);
 extern int64 counter_sum_whole(CounterTable *table, const char *domain,
-							   const char *tenant, int64 layout,
+							   const char *tenant, int64 bucket_layout,
 							   Snapshot snapshot);
 extern List *counter_domains(CounterTable *table);
 extern bool counter_domain_exists(CounterTable *table, const char *domain);
@@ -450,11 +451,11 @@ extern int64 counter_version(CounterTable *table, const char *domain,
 extern void counter_visit(CounterTable *table, const char *domain,
 						  const char *tenant, Snapshot snapshot,
 						  CounterVisitor visit, void *arg);
-extern void counter_key(HeapTuple row, TupleDesc desc, char **domain,
-						char **tenant);
+extern void counter_scope_of_row(HeapTuple row, TupleDesc desc, char **domain,
+								 char **tenant);
 
 /* compact.c */
-extern void compact_note_crowded(const char *domain, const char *tenant);
+extern void compact_remember(const char *domain, const char *tenant);
 extern long compact_wait(void);
 extern void compact_cooled(void);
 
@@ -466,7 +467,7 @@ extern int64 epoch_origin(CounterTable *table, Snapshot snapshot);
 extern void epoch_before_bump(CounterTable *table, bool prepare);
 
 /* sum_cache.c */
-extern uint32 hash_key(const char *domain, const char *tenant);
+extern uint32 hash_scope(const char *domain, const char *tenant);
 extern SumCache *sum_cache_create(CounterTable *table, Snapshot snapshot);
 extern int64 sum_cache_read(SumCache *cache, const char *domain,
 							const char *tenant);
@@ -484,7 +485,7 @@ extern void route_load(void);
 extern List *route_all(void);
 extern Route route_of_watch(const Watch *watch);
 extern void route_remember(const Watch *watch);
-extern List *route_former_keys(void);
+extern List *route_former_scopes(void);
 extern void route_end_transaction(void);
 extern void route_init(void);
 extern void announce_configuration(void);
@@ -510,7 +511,7 @@ extern bool same_domain(const Watch *a, const Watch *b);
 extern bool same_watch(const Watch *a, const Watch *b);
 
 /* owed.c */
-extern void owed_add(List *keys);
+extern void owed_add(List *scopes);
 extern void owed_add_messages(List *messages);
 extern void owed_add_reset(void);
 extern Owed owed_take(void);
@@ -518,48 +519,48 @@ extern Owed owed_take(void);
 /* delivery.c */
 extern void delivery_init(void);
 extern bool delivery_by_worker(void);
-extern void delivery_pre_commit(CounterTable *table, List *keys);
-extern void delivery_pre_prepare(CounterTable *table, List *keys);
+extern void delivery_pre_commit(CounterTable *table, List *scopes);
+extern void delivery_pre_prepare(CounterTable *table, List *scopes);
 extern void delivery_owed_at_commit(void);
 extern bool delivery_due(void);
 extern void delivery_post_commit(void);
-extern void delivery_reset(void);
+extern void delivery_end_transaction(void);
 
 /* message.c */
-extern List *messages_of(CounterTable *table, List *events, List *keys,
+extern List *messages_of(CounterTable *table, List *events, List *scopes,
 						 uint64 lsn);
-extern List *reset_messages(CounterTable *table, List *keys);
+extern List *reset_messages(CounterTable *table, List *scopes);
 extern void stamp_message(Message *message);
 
 /* notify.c */
-extern void notify_at_commit(CounterTable *table, List *events, List *keys,
+extern void notify_at_commit(CounterTable *table, List *events, List *scopes,
 							 List *messages);
-extern bool notify_committed(CounterTable *table, List *events, List *keys,
+extern bool notify_committed(CounterTable *table, List *events, List *scopes,
 							 bool reset, bool take_owed);
-extern void wal_write_keys(CounterTable *table, List *keys);
+extern void wal_write_scopes(CounterTable *table, List *scopes);
 extern void wal_write_messages(List *messages);
 
-/* shared.c */
-extern void shared_init(void);
-extern bool shared_available(void);
-extern SharedDatabase *shared_database(Oid database);
-extern SharedDatabase *shared_begin_commit(bool (*start) (Oid), bool *refused);
-extern void shared_end_commit(SharedDatabase *db);
-extern void shared_add_keys(SharedDatabase *db, List *keys, uint64 xid);
-extern void shared_add_owed(SharedDatabase *db);
-extern void shared_count(SharedDatabase *db, int64 bumps, int64 rows);
-extern bool shared_stop_worker(Oid database);
-extern void shared_resume_worker(Oid database, bool (*start) (Oid));
-extern void shared_forget_database(Oid database);
+/* waiting.c */
+extern void waiting_init(void);
+extern bool waiting_available(void);
+extern WaitingDatabase *waiting_database(Oid database);
+extern WaitingDatabase *waiting_begin_commit(bool (*start) (Oid), bool *refused);
+extern void waiting_end_commit(WaitingDatabase *db);
+extern void waiting_add_scopes(WaitingDatabase *db, List *scopes, uint64 xid);
+extern void waiting_add_owed(WaitingDatabase *db);
+extern void waiting_count(WaitingDatabase *db, int64 bumps, int64 rows);
+extern bool waiting_stop_worker(Oid database);
+extern void waiting_resume_worker(Oid database, bool (*start) (Oid));
+extern void waiting_forget_database(Oid database);
 
-/* shared_event.c */
-extern bool shared_add_events(SharedDatabase *db, List *events,
-							  TransactionId xid);
-extern void shared_drop_events(SharedDatabase *db, TransactionId xid);
+/* waiting_event.c */
+extern bool waiting_add_events(WaitingDatabase *db, List *events,
+							   TransactionId xid);
+extern void waiting_drop_events(WaitingDatabase *db, TransactionId xid);
 
 /* worker.c */
 extern void worker_init(void);
-extern SharedDatabase *worker_begin_commit(void);
+extern WaitingDatabase *worker_begin_commit(void);
 extern bool worker_register(Oid database);
 
 /* utility.c */

@@ -7,13 +7,13 @@
  * statement changed.  commit.c turns the set into counter updates once, just
  * before the transaction commits.
  *
- * One bump per statement.  A key carries a stamp, the number of the frame
- * that counted it last.  A frame is one statement's time; touching a key whose
- * stamp is the current frame does nothing, so ten thousand rows cost one bump.
+ * One bump per statement.  A key carries a stamp, the number of the statement
+ * that counted it last.  A statement is one statement's time; touching a key whose
+ * stamp is the current statement does nothing, so ten thousand rows cost one bump.
  * Frames begin and end in the hooks of utility.c, around the place where the
- * server fires AFTER triggers.  A statement run inside a trigger has frames of
+ * server fires AFTER triggers.  A statement run inside a trigger has statements of
  * its own, one series per trigger depth.  Where no hook is called (logical
- * replication; the statement that loads the library) the rows share the frame
+ * replication; the statement that loads the library) the rows share the statement
  * of what comes next: they still count, once.
  *
  * Savepoints.  Changes made below the top level are journalled, and a
@@ -35,19 +35,19 @@
 #include "replication/logicalworker.h"
 #include "utils/memutils.h"
 
-typedef struct KeyEntry
+typedef struct ScopeEntry
 {
-	ChangeKey  *key;
+	ScopeChange *scope;
 	uint32		hash;
 	char		status;
-} KeyEntry;
+} ScopeEntry;
 
-#define SH_PREFIX key_table
-#define SH_ELEMENT_TYPE KeyEntry
-#define SH_KEY_TYPE ChangeKey *
-#define SH_KEY key
+#define SH_PREFIX scope_table
+#define SH_ELEMENT_TYPE ScopeEntry
+#define SH_KEY_TYPE ScopeChange *
+#define SH_KEY scope
 #define SH_HASH_KEY(tb, k) ((k)->hash)
-#define SH_EQUAL(tb, a, b) keys_equal(a, b)
+#define SH_EQUAL(tb, a, b) scopes_equal(a, b)
 #define SH_STORE_HASH
 #define SH_GET_HASH(tb, e) ((e)->hash)
 #define SH_SCOPE static inline
@@ -55,7 +55,7 @@ typedef struct KeyEntry
 #define SH_DEFINE
 
 static inline bool
-keys_equal(const ChangeKey *a, const ChangeKey *b)
+scopes_equal(const ScopeChange *a, const ScopeChange *b)
 {
 	return a->domain == b->domain &&
 		a->tenant_len == b->tenant_len &&
@@ -68,18 +68,18 @@ keys_equal(const ChangeKey *a, const ChangeKey *b)
 #include "base/fault.h"
 
 /* More keys than this are in a hash table. */
-#define MAX_LISTED_KEYS	8
+#define MAX_LISTED_SCOPES	8
 
 /* How to undo what a subtransaction did to one key. */
 typedef struct JournalRecord
 {
-	ChangeKey  *key;
+	ScopeChange *scope;
 	int			previous;		/* the key's journal field before */
 	int64		bumps;
 	int64		notices;
 	int64		keyed;
-	uint64		stamp[MAX_FRAME_DEPTH];
-	uint64		keyed_stamp[MAX_FRAME_DEPTH];
+	uint64		stamp[MAX_STATEMENT_DEPTH];
+	uint64		keyed_stamp[MAX_STATEMENT_DEPTH];
 } JournalRecord;
 
 /* Where in the journal the records of a nest level begin. */
@@ -91,8 +91,8 @@ typedef struct JournalMark
 
 typedef struct ChangeSet
 {
-	key_table_hash *table;		/* NULL while there are few keys */
-	List	   *keys;			/* every key, in the order of first touch */
+	scope_table_hash *table;	/* NULL while there are few keys */
+	List	   *scopes;			/* every key, in the order of first touch */
 	int			ntenants;		/* keys that name a tenant */
 	int			nbuckets;		/* see key_change.c */
 	uint64		generation;		/* cascade graph of the first touch */
@@ -108,10 +108,11 @@ typedef struct ChangeSet
 /* NULL while the transaction has changed nothing. */
 static ChangeSet *change_set = NULL;
 
-/* Never reset, so that a frame number is used only once per backend. */
-static uint64 last_frame = 1;
-static uint64 frames[MAX_FRAME_DEPTH] = {1, 1, 1, 1};
-static bool in_statement[MAX_FRAME_DEPTH];	/* a hook will end the frame */
+/* Never reset, so that a statement number is used only once per backend. */
+static uint64 last_statement_no = 1;
+static uint64 statement_nos[MAX_STATEMENT_DEPTH] = {1, 1, 1, 1};
+static bool in_statement[MAX_STATEMENT_DEPTH];	/* a hook will end the
+												 * statement */
 
 static ChangeSet *
 create_change_set(void)
@@ -124,11 +125,11 @@ create_change_set(void)
 }
 
 static void
-add_to_table(ChangeKey *key)
+add_to_table(ScopeChange *scope)
 {
 	bool		found;
 
-	key_table_insert(change_set->table, key, &found)->key = key;
+	scope_table_insert(change_set->table, scope, &found)->scope = scope;
 	Assert(!found);
 }
 
@@ -137,44 +138,44 @@ create_table(void)
 {
 	ListCell   *lc;
 
-	change_set->table = key_table_create(TopTransactionContext,
-										 4 * MAX_LISTED_KEYS, NULL);
-	foreach(lc, change_set->keys)
+	change_set->table = scope_table_create(TopTransactionContext,
+										   4 * MAX_LISTED_SCOPES, NULL);
+	foreach(lc, change_set->scopes)
 		add_to_table(lfirst(lc));
 }
 
-static ChangeKey *
-add_key(const ChangeKey *probe)
+static ScopeChange *
+add_scope(const ScopeChange *probe)
 {
 	MemoryContext old = MemoryContextSwitchTo(TopTransactionContext);
-	ChangeKey  *key = palloc0(sizeof(ChangeKey));
+	ScopeChange *scope = palloc0(sizeof(ScopeChange));
 
-	key->domain = probe->domain;
-	key->name = key->domain->name;
+	scope->domain = probe->domain;
+	scope->name = scope->domain->name;
 	if (probe->tenant != NULL)
 	{
-		key->tenant = pnstrdup(probe->tenant, probe->tenant_len);
-		key->tenant_len = probe->tenant_len;
+		scope->tenant = pnstrdup(probe->tenant, probe->tenant_len);
+		scope->tenant_len = probe->tenant_len;
 		change_set->ntenants++;
 	}
-	key->hash = probe->hash;
-	key->journal = -1;
+	scope->hash = probe->hash;
+	scope->journal = -1;
 
-	change_set->keys = lappend(change_set->keys, key);
+	change_set->scopes = lappend(change_set->scopes, scope);
 	FAULT_POINT("change_set");
 	if (change_set->table != NULL)
-		add_to_table(key);
-	else if (list_length(change_set->keys) > MAX_LISTED_KEYS)
+		add_to_table(scope);
+	else if (list_length(change_set->scopes) > MAX_LISTED_SCOPES)
 		create_table();
 	MemoryContextSwitchTo(old);
-	return key;
+	return scope;
 }
 
 /* Fill in what identifies a key, and look it up. */
-static ChangeKey *
-find_key(ChangeKey *probe, Domain *domain, const char *tenant, int tenant_len)
+static ScopeChange *
+find_scope(ScopeChange *probe, Domain *domain, const char *tenant, int tenant_len)
 {
-	KeyEntry   *entry;
+	ScopeEntry *entry;
 	ListCell   *lc;
 
 	probe->domain = domain;
@@ -187,15 +188,15 @@ find_key(ChangeKey *probe, Domain *domain, const char *tenant, int tenant_len)
 											  tenant_len));
 	if (change_set->table != NULL)
 	{
-		entry = key_table_lookup(change_set->table, probe);
-		return entry ? entry->key : NULL;
+		entry = scope_table_lookup(change_set->table, probe);
+		return entry ? entry->scope : NULL;
 	}
-	foreach(lc, change_set->keys)
+	foreach(lc, change_set->scopes)
 	{
-		ChangeKey  *key = lfirst(lc);
+		ScopeChange *scope = lfirst(lc);
 
-		if (key->hash == probe->hash && keys_equal(key, probe))
-			return key;
+		if (scope->hash == probe->hash && scopes_equal(scope, probe))
+			return scope;
 	}
 	return NULL;
 }
@@ -206,23 +207,23 @@ find_key(ChangeKey *probe, Domain *domain, const char *tenant, int tenant_len)
  * A tenant that is too long, or one too many, gets the domain's shared key:
  * coarser, never an error.
  */
-ChangeKey *
-change_set_key(Domain *domain, const char *tenant, int tenant_len)
+ScopeChange *
+change_set_scope(Domain *domain, const char *tenant, int tenant_len)
 {
-	ChangeKey	probe;
-	ChangeKey  *key;
+	ScopeChange probe;
+	ScopeChange *scope;
 
 	if (change_set == NULL)
 		change_set = create_change_set();
 	if (tenant_len > MAX_TENANT_LEN)
 		tenant = NULL;
 
-	key = find_key(&probe, domain, tenant, tenant_len);
-	if (key != NULL)
-		return key;
+	scope = find_scope(&probe, domain, tenant, tenant_len);
+	if (scope != NULL)
+		return scope;
 	if (tenant != NULL && change_set_full())
-		return change_set_key(domain, NULL, 0);
-	return add_key(&probe);
+		return change_set_scope(domain, NULL, 0);
+	return add_scope(&probe);
 }
 
 /* Does a tenant that is not in the set yet become a shared change? */
@@ -263,7 +264,7 @@ push_mark(int level)
  * At the top level there is nothing to undo: an abort drops the whole set.
  */
 void
-journal_key(ChangeKey *key)
+journal_scope(ScopeChange *scope)
 {
 	int			level = GetCurrentTransactionNestLevel();
 	JournalRecord *record;
@@ -273,7 +274,7 @@ journal_key(ChangeKey *key)
 	if (change_set->nmarks == 0 ||
 		change_set->marks[change_set->nmarks - 1].level < level)
 		push_mark(level);
-	if (key->journal >= change_set->marks[change_set->nmarks - 1].start)
+	if (scope->journal >= change_set->marks[change_set->nmarks - 1].start)
 		return;					/* this level has it already */
 
 	if (change_set->journal_len == change_set->journal_size)
@@ -292,19 +293,19 @@ journal_key(ChangeKey *key)
 	}
 	FAULT_POINT("journal");
 	record = &change_set->journal[change_set->journal_len];
-	record->key = key;
-	record->previous = key->journal;
-	record->bumps = key->bumps;
-	record->notices = key->notices;
-	record->keyed = key->keyed;
-	memcpy(record->stamp, key->stamp, sizeof(key->stamp));
-	memcpy(record->keyed_stamp, key->keyed_stamp, sizeof(key->keyed_stamp));
-	key->journal = change_set->journal_len++;
+	record->scope = scope;
+	record->previous = scope->journal;
+	record->bumps = scope->bumps;
+	record->notices = scope->notices;
+	record->keyed = scope->keyed;
+	memcpy(record->stamp, scope->stamp, sizeof(scope->stamp));
+	memcpy(record->keyed_stamp, scope->keyed_stamp, sizeof(scope->keyed_stamp));
+	scope->journal = change_set->journal_len++;
 }
 
 /* One more bucket is told apart.  False if there are too many. */
 bool
-change_set_count_bucket(void)
+change_set_admit_bucket(void)
 {
 	if (change_set->nbuckets >= max_keys)
 		return false;
@@ -313,64 +314,64 @@ change_set_count_bucket(void)
 }
 
 uint64
-current_frame(int i)
+current_statement_no(int i)
 {
-	return frames[i];
+	return statement_nos[i];
 }
 
 /* Trigger depths begin at 1. */
 int
-frame_index(int depth)
+depth_index(int depth)
 {
-	return Min(Max(depth - 1, 0), MAX_FRAME_DEPTH - 1);
+	return Min(Max(depth - 1, 0), MAX_STATEMENT_DEPTH - 1);
 }
 
-/* The number of the current statement's frame; 0 if no hook tells statements. */
+/* The number of the current statement's statement; 0 if no hook tells statements. */
 uint64
-change_set_frame(int depth)
+change_set_statement_no(int depth)
 {
-	int			i = frame_index(depth);
+	int			i = depth_index(depth);
 
-	return in_statement[i] ? frames[i] : 0;
+	return in_statement[i] ? statement_nos[i] : 0;
 }
 
 /* Has the current statement at this trigger depth counted the whole key? */
 bool
-change_set_touched(const ChangeKey *key, int depth)
+change_set_is_bumped(const ScopeChange *scope, int depth)
 {
-	int			i = frame_index(depth);
+	int			i = depth_index(depth);
 
-	return key->stamp[i] == frames[i] && key->keyed_stamp[i] != frames[i];
+	return scope->stamp[i] == statement_nos[i] && scope->keyed_stamp[i] != statement_nos[i];
 }
 
 /* Has it counted the key, and tells the keys that it touches? */
 bool
-change_set_keys_touched(const ChangeKey *key, int depth)
+change_set_is_keyed(const ScopeChange *scope, int depth)
 {
-	int			i = frame_index(depth);
+	int			i = depth_index(depth);
 
-	return key->keyed_stamp[i] == frames[i];
+	return scope->keyed_stamp[i] == statement_nos[i];
 }
 
 /* A row changed: the current statement bumps the key, once. */
 void
-change_set_touch(ChangeKey *key, int depth)
+change_set_bump_once(ScopeChange *scope, int depth)
 {
-	int			i = frame_index(depth);
+	int			i = depth_index(depth);
 
-	if (change_set_touched(key, depth))
+	if (change_set_is_bumped(scope, depth))
 		return;
-	count_bump(key, i, false);
-	cascade_key(key, cascade_targets(key->domain), i, false);
+	bump_scope(scope, i, false);
+	cascade_scope(scope, cascade_targets(scope->domain), i, false);
 }
 
 /* Bump a key unconditionally: invalidate(). */
 void
-change_set_bump(ChangeKey *key)
+change_set_bump(ScopeChange *scope)
 {
-	count_bump(key, NO_FRAME, false);
-	key->extra.all_keys = key->extra.coarse = true;
-	cascade_key(key, cascade_targets(key->domain), NO_FRAME, false);
+	bump_scope(scope, NO_STATEMENT, false);
+	scope->extra.all_keys = scope->extra.events_incomplete = true;
+	cascade_scope(scope, cascade_targets(scope->domain), NO_STATEMENT, false);
 }
 
 /*
@@ -380,10 +381,10 @@ change_set_bump(ChangeKey *key)
 Statement
 change_set_begin_statement(int depth)
 {
-	int			i = frame_index(depth);
-	Statement	outer = {i, frames[i], in_statement[i]};
+	int			i = depth_index(depth);
+	Statement	outer = {i, statement_nos[i], in_statement[i]};
 
-	frames[i] = ++last_frame;
+	statement_nos[i] = ++last_statement_no;
 	in_statement[i] = true;
 	return outer;
 }
@@ -393,7 +394,7 @@ void
 change_set_end_statement(Statement outer)
 {
 	in_statement[outer.index] = outer.in_statement;
-	frames[outer.index] = outer.in_statement ? outer.frame : ++last_frame;
+	statement_nos[outer.index] = outer.in_statement ? outer.statement_no : ++last_statement_no;
 }
 
 /*
@@ -408,25 +409,25 @@ change_set_pending(void)
 
 	if (change_set == NULL)
 		return NIL;
-	foreach(lc, change_set->keys)
+	foreach(lc, change_set->scopes)
 	{
-		ChangeKey  *key = lfirst(lc);
+		ScopeChange *scope = lfirst(lc);
 
-		if (key_is_pending(key))
-			pending = lappend(pending, key);
+		if (scope_is_pending(scope))
+			pending = lappend(pending, scope);
 	}
 	return pending;
 }
 
 /* A key, if this transaction has touched it, or NULL. */
-ChangeKey *
+ScopeChange *
 change_set_find(const char *name, const char *tenant)
 {
-	ChangeKey	probe;
+	ScopeChange probe;
 	Domain	   *domain = change_set ? domain_find(name) : NULL;
 
 	return domain == NULL ? NULL :
-		find_key(&probe, domain, tenant, tenant ? strlen(tenant) : 0);
+		find_scope(&probe, domain, tenant, tenant ? strlen(tenant) : 0);
 }
 
 /*
@@ -445,22 +446,22 @@ change_set_recascade(void)
 	sources = change_set_pending();
 	foreach(lc, sources)
 	{
-		ChangeKey  *key = lfirst(lc);
+		ScopeChange *scope = lfirst(lc);
 		ListCell   *lc2;
 
-		if (key->bumps == 0)
+		if (scope->bumps == 0)
 			continue;
-		key->keyed = 0;
-		foreach(lc2, cascade_targets(key->domain))
+		scope->keyed = 0;
+		foreach(lc2, cascade_targets(scope->domain))
 		{
 			CascadeTarget *target = lfirst(lc2);
-			ChangeKey  *reached = change_set_key(target->domain, key->tenant,
-												 key->tenant_len);
+			ScopeChange *reached = change_set_scope(target->domain, scope->tenant,
+													scope->tenant_len);
 
-			reached->extra.coarse = true;
+			reached->extra.events_incomplete = true;
 			if (target->bump && reached->bumps == 0)
 				reached->bumps = 1;
-			else if (!target->bump && !key_is_pending(reached))
+			else if (!target->bump && !scope_is_pending(reached))
 				reached->notices = 1;
 		}
 	}
@@ -468,7 +469,7 @@ change_set_recascade(void)
 
 /* The transaction has ended; its memory goes by itself. */
 void
-change_set_reset(void)
+change_set_end_transaction(void)
 {
 	change_set = NULL;
 }
@@ -488,10 +489,10 @@ merge_marks(JournalMark *parent, JournalMark *child)
 		JournalRecord *record = &change_set->journal[i];
 
 		if (record->previous >= parent->start)
-			record->key->journal = record->previous;
+			record->scope->journal = record->previous;
 		else
 		{
-			record->key->journal = kept;
+			record->scope->journal = kept;
 			change_set->journal[kept++] = *record;
 		}
 	}
@@ -504,7 +505,7 @@ static void
 drop_journal(void)
 {
 	for (int i = 0; i < change_set->journal_len; i++)
-		change_set->journal[i].key->journal = -1;
+		change_set->journal[i].scope->journal = -1;
 	change_set->journal_len = 0;
 	change_set->nmarks = 0;
 }
@@ -545,15 +546,15 @@ change_set_subabort(int level)
 		{
 			JournalRecord *record =
 				&change_set->journal[--change_set->journal_len];
-			ChangeKey  *key = record->key;
+			ScopeChange *scope = record->scope;
 
-			key->bumps = record->bumps;
-			key->notices = record->notices;
-			key->keyed = record->keyed;
-			memcpy(key->stamp, record->stamp, sizeof(key->stamp));
-			memcpy(key->keyed_stamp, record->keyed_stamp,
-				   sizeof(key->keyed_stamp));
-			key->journal = record->previous;
+			scope->bumps = record->bumps;
+			scope->notices = record->notices;
+			scope->keyed = record->keyed;
+			memcpy(scope->stamp, record->stamp, sizeof(scope->stamp));
+			memcpy(scope->keyed_stamp, record->keyed_stamp,
+				   sizeof(scope->keyed_stamp));
+			scope->journal = record->previous;
 		}
 		change_set->nmarks--;
 	}

@@ -10,17 +10,17 @@
 
 #include "base/cache_notify.h"
 
-/* Stands for a frame's index where no statement makes the change. */
-#define NO_FRAME	(-1)
+/* Stands for a statement's index where no statement makes the change. */
+#define NO_STATEMENT	(-1)
 
 /* change_set.c */
-extern int	frame_index(int depth);
-extern uint64 current_frame(int i);
-extern void journal_key(ChangeKey *key);
-extern bool change_set_count_bucket(void);
+extern int	depth_index(int depth);
+extern uint64 current_statement_no(int i);
+extern void journal_scope(ScopeChange *scope);
+extern bool change_set_admit_bucket(void);
 
 /* key_change.c */
-extern void count_bump(ChangeKey *key, int i, bool keyed);
-extern void cascade_key(ChangeKey *key, List *targets, int i, bool keyed);
+extern void bump_scope(ScopeChange *scope, int i, bool keyed);
+extern void cascade_scope(ScopeChange *scope, List *targets, int i, bool keyed);
 
 #endif							/* CACHE_NOTIFY_CHANGE_SET_H */

@@ -2,11 +2,11 @@
  *
  * key_change.c
  *	  Which keys of a domain this transaction has changed: the buckets that
- *	  belong to a ChangeKey of the change set.
+ *	  belong to a ScopeChange of the change set.
  *
  * A statement bumps the domain once, however many rows it touches; key.c says
  * what buckets are and what "keyed" means.  A bump is keyed as long as the
- * buckets of all rows are known, few enough, and in the layout of the bumps
+ * buckets of all rows are known, few enough, and in the bucket layout of the bumps
  * before it.  When that ends within the statement, its bump becomes one that
  * reaches every key, what it had counted for single buckets is taken back, and
  * so for the domains that the keys were carried on to.
@@ -34,7 +34,7 @@
 typedef struct BucketEntry
 {
 	uint32		bucket;
-	ChangeKey  *key;
+	ScopeChange *scope;
 	char		status;
 } BucketEntry;
 
@@ -52,227 +52,227 @@ typedef struct BucketEntry
 typedef struct KeyChanges
 {
 	bucket_table_hash *buckets;
-	uint64		frame[MAX_FRAME_DEPTH]; /* that ntouched counts for */
-	uint32		ntouched[MAX_FRAME_DEPTH];
+	uint64		statement_no[MAX_STATEMENT_DEPTH];	/* that nbumped counts for */
+	uint32		nbumped[MAX_STATEMENT_DEPTH];
 } KeyChanges;
 
 uint32
-bucket_limit(int64 layout)
+bucket_limit(int64 bucket_layout)
 {
-	return Max(layout_buckets(layout) / MAX_SHARE, MIN_LIMIT);
+	return Max(bucket_count(bucket_layout) / MAX_SHARE, MIN_LIMIT);
 }
 
-/* Can the keys of another bump be told?  Then in this layout. */
+/* Can the keys of another bump be told?  Then in this bucket layout. */
 static bool
-may_be_keyed(ChangeKey *key, int64 layout)
+may_be_keyed(ScopeChange *scope, int64 bucket_layout)
 {
-	if (key->layout == 0)
-		key->layout = layout;
-	return layout != 0 && key->layout == layout;
+	if (scope->bucket_layout == 0)
+		scope->bucket_layout = bucket_layout;
+	return bucket_layout != 0 && scope->bucket_layout == bucket_layout;
 }
 
 /*
- * Do the keys of a change in this layout reach only the same ones in the
+ * Do the keys of a change in this bucket layout reach only the same ones in the
  * target?  Not if there are more buckets: one here would be several there.
  */
 static bool
-carries_key(const CascadeTarget *target, int64 layout)
+carries_key(const CascadeTarget *target, int64 bucket_layout)
 {
-	return target->bump && target->same_key && target->domain->layout != 0 &&
-		layout_buckets(target->domain->layout) <= layout_buckets(layout);
+	return target->bump && target->same_key && target->domain->bucket_layout != 0 &&
+		bucket_count(target->domain->bucket_layout) <= bucket_count(bucket_layout);
 }
 
-/* The bump that this frame has counted for single buckets concerns them all. */
+/* The bump that this statement has counted for single buckets concerns them all. */
 static void
-drop_frame(ChangeKey *key, int i)
+unkey_statement(ScopeChange *scope, int i)
 {
 	bucket_table_iterator iterator;
 	BucketEntry *entry;
-	uint64		frame = current_frame(i);
+	uint64		statement_no = current_statement_no(i);
 
-	journal_key(key);
-	key->keyed--;
-	key->keyed_stamp[i] = 0;
-	if (key->keys == NULL)
+	journal_scope(scope);
+	scope->keyed--;
+	scope->keyed_stamp[i] = 0;
+	if (scope->keys == NULL)
 		return;
-	bucket_table_start_iterate(key->keys->buckets, &iterator);
-	while ((entry = bucket_table_iterate(key->keys->buckets, &iterator)) != NULL)
-		if (entry->key->stamp[i] == frame)
+	bucket_table_start_iterate(scope->keys->buckets, &iterator);
+	while ((entry = bucket_table_iterate(scope->keys->buckets, &iterator)) != NULL)
+		if (entry->scope->stamp[i] == statement_no)
 		{
-			journal_key(entry->key);
-			entry->key->bumps--;
-			entry->key->stamp[i] = 0;
+			journal_scope(entry->scope);
+			entry->scope->bumps--;
+			entry->scope->stamp[i] = 0;
 		}
 }
 
 /*
- * Count a bump of a key in this frame, which bumps it once, or (NO_FRAME) for
- * itself.  It is keyed if nothing in the frame is not.
+ * Count a bump of a key in this statement, which bumps it once, or (NO_STATEMENT) for
+ * itself.  It is keyed if nothing in the statement is not.
  */
 void
-count_bump(ChangeKey *key, int i, bool keyed)
+bump_scope(ScopeChange *scope, int i, bool keyed)
 {
-	if (i != NO_FRAME && key->stamp[i] == current_frame(i))
+	if (i != NO_STATEMENT && scope->stamp[i] == current_statement_no(i))
 	{
-		if (!keyed && key->keyed_stamp[i] == current_frame(i))
-			drop_frame(key, i);
+		if (!keyed && scope->keyed_stamp[i] == current_statement_no(i))
+			unkey_statement(scope, i);
 		return;
 	}
-	journal_key(key);
-	key->bumps++;
+	journal_scope(scope);
+	scope->bumps++;
 	if (keyed)
-		key->keyed++;
-	if (i != NO_FRAME)
+		scope->keyed++;
+	if (i != NO_STATEMENT)
 	{
-		key->stamp[i] = current_frame(i);
+		scope->stamp[i] = current_statement_no(i);
 		if (keyed)
-			key->keyed_stamp[i] = current_frame(i);
+			scope->keyed_stamp[i] = current_statement_no(i);
 	}
 }
 
 /*
- * Carry a change of a key on to its domain's cascade_targets(); i is the frame
- * that it was made in, or NO_FRAME.  A target that is only delivered gets no
+ * Carry a change of a key on to its domain's cascade_targets(); i is the statement
+ * that it was made in, or NO_STATEMENT.  A target that is only delivered gets no
  * stamp: it may still change in this statement.  keyed: the change is that of
  * some keys, which the rules may carry on.
  */
 void
-cascade_key(ChangeKey *key, List *targets, int i, bool keyed)
+cascade_scope(ScopeChange *scope, List *targets, int i, bool keyed)
 {
 	ListCell   *lc;
 
 	foreach(lc, targets)
 	{
 		CascadeTarget *target = lfirst(lc);
-		ChangeKey  *reached = change_set_key(target->domain, key->tenant,
-											 key->tenant_len);
-		bool		carried = keyed && carries_key(target, key->layout);
+		ScopeChange *reached = change_set_scope(target->domain, scope->tenant,
+												scope->tenant_len);
+		bool		carried = keyed && carries_key(target, scope->bucket_layout);
 
 		if (target->bump)
-			count_bump(reached, i, carried &&
-					   may_be_keyed(reached, target->domain->layout));
-		else if (i == NO_FRAME || reached->stamp[i] != current_frame(i))
+			bump_scope(reached, i, carried &&
+					   may_be_keyed(reached, target->domain->bucket_layout));
+		else if (i == NO_STATEMENT || reached->stamp[i] != current_statement_no(i))
 		{
-			journal_key(reached);
+			journal_scope(reached);
 			reached->notices++;
 		}
 		if (!carried)
 			reached->extra.all_keys = true;
-		reached->extra.coarse = true;
+		reached->extra.events_incomplete = true;
 	}
 }
 
-static ChangeKey *
-make_bucket(const ChangeKey *key, uint32 bucket)
+static ScopeChange *
+make_bucket(const ScopeChange *scope, uint32 bucket)
 {
 	MemoryContext old = MemoryContextSwitchTo(TopTransactionContext);
-	ChangeKey  *result = palloc0(sizeof(ChangeKey));
+	ScopeChange *result = palloc0(sizeof(ScopeChange));
 
-	result->domain = key->domain;
-	result->tenant = key->tenant;
-	result->tenant_len = key->tenant_len;
-	result->name = bucket_name(key->domain->name, key->layout, bucket);
-	result->hash = hash_combine(key->hash, murmurhash32(bucket));
+	result->domain = scope->domain;
+	result->tenant = scope->tenant;
+	result->tenant_len = scope->tenant_len;
+	result->name = bucket_name(scope->domain->name, scope->bucket_layout, bucket);
+	result->hash = hash_combine(scope->hash, murmurhash32(bucket));
 	result->journal = -1;
 	MemoryContextSwitchTo(old);
 	return result;
 }
 
-/* The ChangeKey of a bucket; NULL if the transaction has too many. */
-static ChangeKey *
-bucket_key(ChangeKey *key, uint32 bucket)
+/* The ScopeChange of a bucket; NULL if the transaction has too many. */
+static ScopeChange *
+find_bucket(ScopeChange *scope, uint32 bucket)
 {
 	BucketEntry *entry;
 	bool		found;
 
-	if (key->keys == NULL)
+	if (scope->keys == NULL)
 	{
-		key->keys = MemoryContextAllocZero(TopTransactionContext,
-										   sizeof(KeyChanges));
-		key->keys->buckets = bucket_table_create(TopTransactionContext, 8, NULL);
+		scope->keys = MemoryContextAllocZero(TopTransactionContext,
+											 sizeof(KeyChanges));
+		scope->keys->buckets = bucket_table_create(TopTransactionContext, 8, NULL);
 	}
-	entry = bucket_table_lookup(key->keys->buckets, bucket);
+	entry = bucket_table_lookup(scope->keys->buckets, bucket);
 	if (entry == NULL)
 	{
-		ChangeKey  *made;
+		ScopeChange *made;
 
-		if (!change_set_count_bucket())
+		if (!change_set_admit_bucket())
 			return NULL;
-		made = make_bucket(key, bucket);
-		entry = bucket_table_insert(key->keys->buckets, bucket, &found);
-		entry->key = made;
+		made = make_bucket(scope, bucket);
+		entry = bucket_table_insert(scope->keys->buckets, bucket, &found);
+		entry->scope = made;
 	}
-	return entry->key;
+	return entry->scope;
 }
 
 /*
  * A keyed bump concerns this bucket.  False if it is one too many in its
- * frame: then the bump must reach every key.
+ * statement: then the bump must reach every key.
  */
 static bool
-note_bucket(ChangeKey *key, uint32 hash, int i)
+bump_bucket(ScopeChange *scope, uint32 hash, int i)
 {
-	ChangeKey  *bucket = bucket_key(key, layout_bucket(key->layout, hash));
-	KeyChanges *changes = key->keys;
+	ScopeChange *bucket = find_bucket(scope, bucket_of_hash(scope->bucket_layout, hash));
+	KeyChanges *changes = scope->keys;
 
 	if (bucket == NULL)
 		return false;
-	if (i != NO_FRAME)
+	if (i != NO_STATEMENT)
 	{
-		uint64		frame = current_frame(i);
+		uint64		statement_no = current_statement_no(i);
 
-		if (bucket->stamp[i] == frame)
+		if (bucket->stamp[i] == statement_no)
 			return true;
-		if (changes->frame[i] != frame)
+		if (changes->statement_no[i] != statement_no)
 		{
-			changes->frame[i] = frame;
-			changes->ntouched[i] = 0;
+			changes->statement_no[i] = statement_no;
+			changes->nbumped[i] = 0;
 		}
-		if (++changes->ntouched[i] > bucket_limit(key->layout))
+		if (++changes->nbumped[i] > bucket_limit(scope->bucket_layout))
 			return false;
 	}
-	journal_key(bucket);
+	journal_scope(bucket);
 	bucket->bumps++;
-	if (i != NO_FRAME)
-		bucket->stamp[i] = current_frame(i);
+	if (i != NO_STATEMENT)
+		bucket->stamp[i] = current_statement_no(i);
 	return true;
 }
 
 /*
  * The same for the keyed bumps that the rules have made of the change.  False
- * if a bump that is not the frame's cannot tell its key.
+ * if a bump that is not the statement's cannot tell its key.
  */
 static bool
-note_bucket_of_targets(ChangeKey *key, List *targets, uint32 hash, int i)
+bump_bucket_of_targets(ScopeChange *scope, List *targets, uint32 hash, int i)
 {
 	ListCell   *lc;
 
 	foreach(lc, targets)
 	{
 		CascadeTarget *target = lfirst(lc);
-		ChangeKey  *reached;
+		ScopeChange *reached;
 		bool		carried;
 
 		if (!target->bump)
 			continue;
-		reached = change_set_key(target->domain, key->tenant, key->tenant_len);
-		if (i != NO_FRAME && reached->keyed_stamp[i] != current_frame(i))
+		reached = change_set_scope(target->domain, scope->tenant, scope->tenant_len);
+		if (i != NO_STATEMENT && reached->keyed_stamp[i] != current_statement_no(i))
 			continue;			/* its bump reaches every key */
-		carried = carries_key(target, key->layout) &&
-			reached->layout == target->domain->layout;
-		if (i == NO_FRAME && !carried)
+		carried = carries_key(target, scope->bucket_layout) &&
+			reached->bucket_layout == target->domain->bucket_layout;
+		if (i == NO_STATEMENT && !carried)
 			continue;			/* so does this one */
-		if (carried && note_bucket(reached, hash, i))
+		if (carried && bump_bucket(reached, hash, i))
 			continue;
-		if (i == NO_FRAME)
+		if (i == NO_STATEMENT)
 			return false;
-		count_bump(reached, i, false);
+		bump_scope(reached, i, false);
 	}
 	return true;
 }
 
 /*
- * What a change of the domain reaches.  If keys are carried on, the layouts of
+ * What a change of the domain reaches.  If keys are carried on, the bucket layouts of
  * the targets are known, else there is none.  May read the catalogs; the list
  * is valid until something else does.
  */
@@ -283,7 +283,7 @@ load_targets(Domain *domain)
 
 	if (!domain->carries_keys)
 		return targets;
-	(void) domain_layout(domain);
+	(void) domain_bucket_layout(domain);
 	return cascade_targets(domain);
 }
 
@@ -292,28 +292,28 @@ load_targets(Domain *domain)
  * once, and each bucket once.
  */
 void
-change_set_touch_key(ChangeKey *key, int64 layout, uint32 hash, int depth)
+change_set_bump_key_once(ScopeChange *scope, int64 bucket_layout, uint32 hash, int depth)
 {
-	int			i = frame_index(depth);
+	int			i = depth_index(depth);
 	List	   *targets;
 
-	if (change_set_touched(key, depth))
+	if (change_set_is_bumped(scope, depth))
 		return;
-	targets = load_targets(key->domain);
-	if (key->domain->reaches_itself || !may_be_keyed(key, layout))
+	targets = load_targets(scope->domain);
+	if (scope->domain->reaches_itself || !may_be_keyed(scope, bucket_layout))
 	{
-		change_set_touch(key, depth);
+		change_set_bump_once(scope, depth);
 		return;
 	}
-	if (!change_set_keys_touched(key, depth))
+	if (!change_set_is_keyed(scope, depth))
 	{
-		count_bump(key, i, true);
-		cascade_key(key, targets, i, true);
+		bump_scope(scope, i, true);
+		cascade_scope(scope, targets, i, true);
 	}
-	if (note_bucket(key, hash, i))
-		(void) note_bucket_of_targets(key, targets, hash, i);
+	if (bump_bucket(scope, hash, i))
+		(void) bump_bucket_of_targets(scope, targets, hash, i);
 	else
-		change_set_touch(key, depth);
+		change_set_bump_once(scope, depth);
 }
 
 /*
@@ -321,22 +321,22 @@ change_set_touch_key(ChangeKey *key, int64 layout, uint32 hash, int depth)
  * tell it as well: json, as it is written in names; NULL: it is not known.
  */
 void
-change_set_tell_key(ChangeKey *key, const char *json)
+change_set_tell_key(ScopeChange *scope, const char *json)
 {
 	ListCell   *lc;
 
-	if (!key->domain->carries_keys)
+	if (!scope->domain->carries_keys)
 		return;
-	foreach(lc, cascade_targets(key->domain))
+	foreach(lc, cascade_targets(scope->domain))
 	{
 		CascadeTarget *target = lfirst(lc);
-		ChangeKey  *reached;
+		ScopeChange *reached;
 
 		if (!target->same_key)
 			continue;
-		reached = change_set_key(target->domain, key->tenant, key->tenant_len);
+		reached = change_set_scope(target->domain, scope->tenant, scope->tenant_len);
 		reached->extra.wanted = true;
-		if (json == NULL || !carries_key(target, key->layout))
+		if (json == NULL || !carries_key(target, scope->bucket_layout))
 			reached->extra.all_keys = true;
 		else
 			extra_add_key(&reached->extra, json);
@@ -345,31 +345,31 @@ change_set_tell_key(ChangeKey *key, const char *json)
 
 /* Bump one key by hand. */
 void
-change_set_bump_key(ChangeKey *key, const VersionName *name)
+change_set_bump_key(ScopeChange *scope, const VersionName *name)
 {
-	int64		layout = name->layout;
+	int64		bucket_layout = name->bucket_layout;
 	uint32		hash = name->hash;
 	StringInfoData json;
 
-	List	   *targets = load_targets(key->domain);
+	List	   *targets = load_targets(scope->domain);
 
-	if (key->domain->reaches_itself || !may_be_keyed(key, layout) ||
-		bucket_key(key, layout_bucket(layout, hash)) == NULL)
+	if (scope->domain->reaches_itself || !may_be_keyed(scope, bucket_layout) ||
+		find_bucket(scope, bucket_of_hash(bucket_layout, hash)) == NULL)
 	{
-		change_set_bump(key);
+		change_set_bump(scope);
 		return;
 	}
-	count_bump(key, NO_FRAME, true);
-	cascade_key(key, targets, NO_FRAME, true);
-	(void) note_bucket(key, hash, NO_FRAME);
-	if (!note_bucket_of_targets(key, targets, hash, NO_FRAME))
-		change_set_bump(key);
+	bump_scope(scope, NO_STATEMENT, true);
+	cascade_scope(scope, targets, NO_STATEMENT, true);
+	(void) bump_bucket(scope, hash, NO_STATEMENT);
+	if (!bump_bucket_of_targets(scope, targets, hash, NO_STATEMENT))
+		change_set_bump(scope);
 
 	initStringInfo(&json);
 	escape_json(&json, name->key);
-	key->extra.wanted = true;
-	extra_add_key(&key->extra, json.data);
-	change_set_tell_key(key, json.data);
+	scope->extra.wanted = true;
+	extra_add_key(&scope->extra, json.data);
+	change_set_tell_key(scope, json.data);
 }
 
 /*
@@ -377,26 +377,26 @@ change_set_bump_key(ChangeKey *key, const VersionName *name)
  * there are too many of them for it to be keyed.
  */
 void
-key_changes_write(CounterTable *table, ChangeKey *key)
+key_changes_write(CounterTable *table, ScopeChange *scope)
 {
 	bucket_table_iterator iterator;
 	BucketEntry *entry;
 	uint32		n = 0;
 
-	if (key->keyed == 0)
+	if (scope->keyed == 0)
 		return;
-	bucket_table_start_iterate(key->keys->buckets, &iterator);
-	while ((entry = bucket_table_iterate(key->keys->buckets, &iterator)) != NULL)
-		n += entry->key->bumps > 0;
-	if (n > bucket_limit(key->layout))
+	bucket_table_start_iterate(scope->keys->buckets, &iterator);
+	while ((entry = bucket_table_iterate(scope->keys->buckets, &iterator)) != NULL)
+		n += entry->scope->bumps > 0;
+	if (n > bucket_limit(scope->bucket_layout))
 	{
-		key->keyed = 0;
+		scope->keyed = 0;
 		return;
 	}
-	bucket_table_start_iterate(key->keys->buckets, &iterator);
-	while ((entry = bucket_table_iterate(key->keys->buckets, &iterator)) != NULL)
-		if (entry->key->bumps > 0)
-			counter_bump(table, entry->key);
+	bucket_table_start_iterate(scope->keys->buckets, &iterator);
+	while ((entry = bucket_table_iterate(scope->keys->buckets, &iterator)) != NULL)
+		if (entry->scope->bumps > 0)
+			counter_bump(table, entry->scope);
 }
 
 /*
@@ -406,14 +406,14 @@ key_changes_write(CounterTable *table, ChangeKey *key)
 int64
 pending_bumps(const VersionName *name, const char *tenant)
 {
-	ChangeKey  *key = change_set_find(name->domain, tenant);
+	ScopeChange *scope = change_set_find(name->domain, tenant);
 	BucketEntry *entry;
 
-	if (key == NULL)
+	if (scope == NULL)
 		return 0;
-	if (name->layout == 0 || name->layout != key->layout || key->keys == NULL)
-		return key->bumps;
-	entry = bucket_table_lookup(key->keys->buckets,
-								layout_bucket(name->layout, name->hash));
-	return key->bumps - key->keyed + (entry ? entry->key->bumps : 0);
+	if (name->bucket_layout == 0 || name->bucket_layout != scope->bucket_layout || scope->keys == NULL)
+		return scope->bumps;
+	entry = bucket_table_lookup(scope->keys->buckets,
+								bucket_of_hash(name->bucket_layout, name->hash));
+	return scope->bumps - scope->keyed + (entry ? entry->scope->bumps : 0);
 }

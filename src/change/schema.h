@@ -54,7 +54,7 @@ extern void visit_event_rows(Oid function, EventRowVisitor visit, void *arg);
 
 /* schema_change.c */
 extern List *schema_changes(void);
-extern void schema_changes_reset(void);
+extern void schema_changes_end_transaction(void);
 extern void schema_changes_subcommit(int level);
 extern void schema_changes_subabort(int level);
 

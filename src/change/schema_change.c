@@ -65,7 +65,7 @@ typedef struct CommandVisit
 
 static List *changes = NIL;		/* SchemaChange *, in TopTransactionContext */
 
-/* The command that has been counted for what it dropped; see count_command(). */
+/* The command that has been counted for what it dropped; see bump_for_command(). */
 static const Node *counted_drop = NULL;
 
 /* ------------------------------------------------------------ what is known */
@@ -127,7 +127,7 @@ schema_changes(void)
 }
 
 void
-schema_changes_reset(void)
+schema_changes_end_transaction(void)
 {
 	changes = NIL;
 	counted_drop = NULL;
@@ -337,10 +337,10 @@ visit_dropped(TupleTableSlot *slot, void *arg)
  * it dropped, and right afterwards for what else it did.
  */
 static void
-count_command(const Node *parsetree, bool drop)
+bump_for_command(const Node *parsetree, bool drop)
 {
 	if (drop || counted_drop != parsetree)
-		change_set_bump(change_set_key(domain_lookup(SCHEMA_DOMAIN), NULL, 0));
+		change_set_bump(change_set_scope(domain_lookup(SCHEMA_DOMAIN), NULL, 0));
 	if (drop)
 		counted_drop = parsetree;
 }
@@ -368,7 +368,7 @@ cache_notify_schema_change(PG_FUNCTION_ARGS)
 		visit_event_rows(F_PG_EVENT_TRIGGER_DDL_COMMANDS, visit_command,
 						 &visit);
 	if (visit.counts)
-		count_command(trigdata->parsetree, drop);
+		bump_for_command(trigdata->parsetree, drop);
 	if (!drop)
 		counted_drop = NULL;
 	PG_RETURN_NULL();

@@ -11,7 +11,7 @@
  * format that tells of rows, for each row.  Equal neighbours are one event.
  * A transaction that does more than MAX_EVENTS keeps none beyond that: the
  * domain's change then stands for what the tables went through (see
- * ExtraFields.coarse).
+ * ExtraFields.events_incomplete).
  *
  * Savepoints.  An event carries the nest level that it happened at.  Levels
  * only grow along the list, so undoing one, or making it its parent's, looks
@@ -55,8 +55,8 @@ find_event(const TableEvent *event)
 		if (e->table != event->table || e->of_rows != event->of_rows ||
 			!same_row(e->row, event->row))
 			continue;
-		if (event->frame != 0 && !e->of_rows &&
-			e->frame == event->frame && e->level == event->level)
+		if (event->statement_no != 0 && !e->of_rows &&
+			e->statement_no == event->statement_no && e->level == event->level)
 			return e;
 		if (i == nevents - 1 && e->operations == event->operations)
 			return e;
@@ -93,11 +93,11 @@ table_event_full(void)
 }
 
 /*
- * A statement did this to a table, or to one of its rows; its frame is 0 if it
+ * A statement did this to a table, or to one of its rows; its statement is 0 if it
  * is not known.  False if there have been too many events to note it.
  */
 bool
-table_event_note(const TableEvent *event)
+table_event_add(const TableEvent *event)
 {
 	TableEvent	noted = *event;
 	TableEvent *known;
@@ -126,7 +126,7 @@ table_events(void)
 
 /* The transaction has ended; its memory goes by itself. */
 void
-table_event_reset(void)
+table_event_end_transaction(void)
 {
 	events = NULL;
 	nevents = events_size = 0;

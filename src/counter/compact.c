@@ -47,19 +47,19 @@ PG_FUNCTION_INFO_V1(cache_notify_compact);
 #define LOOK_MS			1000
 
 /* Keys that the worker remembers; one that does not fit is forgotten. */
-#define NUM_CROWDED		256
+#define NUM_MANY_ROWS		256
 
-typedef struct CrowdedKey
+typedef struct ManyRowsScope
 {
 	bool		used;
 	bool		shared;			/* has no tenant */
 	TimestampTz delivered;
 	char		domain[NAMEDATALEN];
 	char		tenant[MAX_TENANT_LEN + 1];
-} CrowdedKey;
+} ManyRowsScope;
 
-static CrowdedKey *crowded = NULL;
-static int	ncrowded = 0;
+static ManyRowsScope *many_rows = NULL;
+static int	nmany_rows = 0;
 static TimestampTz last_look = 0;
 
 /*
@@ -95,7 +95,7 @@ merge_rows(CounterTable *table, const char *domain, const char *tenant)
 		{
 			sum.n += form->n;
 			sum.modified = Max(sum.modified, form->last_modified);
-			counter_add_keyed(&sum.layout, &sum.keyed, form->layout,
+			counter_add_keyed(&sum.bucket_layout, &sum.keyed, form->bucket_layout,
 							  form->keyed);
 			merged++;
 		}
@@ -114,14 +114,14 @@ merge_rows(CounterTable *table, const char *domain, const char *tenant)
 	return merged;
 }
 
-typedef struct Key
+typedef struct Scope
 {
 	char	   *domain;
 	char	   *tenant;			/* NULL: shared */
-} Key;
+} Scope;
 
 static bool
-same_key(const Key *a, const Key *b)
+same_scope(const Scope *a, const Scope *b)
 {
 	return a->domain != NULL && b->domain != NULL &&
 		strcmp(a->domain, b->domain) == 0 &&
@@ -131,11 +131,11 @@ same_key(const Key *a, const Key *b)
 
 /* The keys that have more than one row. */
 static List *
-crowded_keys(CounterTable *table)
+scopes_with_many_rows(CounterTable *table)
 {
 	TupleDesc	desc = RelationGetDescr(table->heap);
-	Key			last = {NULL, NULL};
-	List	   *keys = NIL;
+	Scope		last = {NULL, NULL};
+	List	   *scopes = NIL;
 	bool		listed = false;
 	SnapshotData dirty;
 	HeapTupleData row;
@@ -144,11 +144,11 @@ crowded_keys(CounterTable *table)
 	search_all(table, &dirty);
 	while (search_next(table, &row))
 	{
-		Key			key;
+		Scope		scope;
 
 		CHECK_FOR_INTERRUPTS();
-		counter_key(&row, desc, &key.domain, &key.tenant);
-		if (!same_key(&key, &last))
+		counter_scope_of_row(&row, desc, &scope.domain, &scope.tenant);
+		if (!same_scope(&scope, &last))
 		{
 			if (!listed && last.domain != NULL)
 			{
@@ -156,24 +156,24 @@ crowded_keys(CounterTable *table)
 				if (last.tenant != NULL)
 					pfree(last.tenant);
 			}
-			last = key;
+			last = scope;
 			listed = false;
 			continue;
 		}
 		if (!listed)
 		{
-			Key		   *entry = palloc(sizeof(Key));
+			Scope	   *entry = palloc(sizeof(Scope));
 
 			*entry = last;
-			keys = lappend(keys, entry);
+			scopes = lappend(scopes, entry);
 			listed = true;
 		}
-		pfree(key.domain);
-		if (key.tenant != NULL)
-			pfree(key.tenant);
+		pfree(scope.domain);
+		if (scope.tenant != NULL)
+			pfree(scope.tenant);
 	}
 	search_end(table);
-	return keys;
+	return scopes;
 }
 
 /* compact() returns bigint */
@@ -193,12 +193,12 @@ cache_notify_compact(PG_FUNCTION_ARGS)
 				 errhint("Call it in a READ COMMITTED transaction of its own.")));
 	if (!counter_open(&table, RowExclusiveLock))
 		PG_RETURN_INT64(0);
-	foreach(lc, crowded_keys(&table))
+	foreach(lc, scopes_with_many_rows(&table))
 	{
-		Key		   *key = lfirst(lc);
+		Scope	   *scope = lfirst(lc);
 
 		CHECK_FOR_INTERRUPTS();
-		merged += merge_rows(&table, key->domain, key->tenant);
+		merged += merge_rows(&table, scope->domain, scope->tenant);
 	}
 	counter_close(&table, NoLock);
 
@@ -211,29 +211,29 @@ cache_notify_compact(PG_FUNCTION_ARGS)
 
 /* Called by counter_sum(): this key, which is delivered now, has many rows. */
 void
-compact_note_crowded(const char *domain, const char *tenant)
+compact_remember(const char *domain, const char *tenant)
 {
-	uint32		hash = hash_key(domain, tenant);
-	CrowdedKey *key;
+	uint32		hash = hash_scope(domain, tenant);
+	ManyRowsScope *scope;
 
-	if (crowded == NULL)
-		crowded = MemoryContextAllocZero(TopMemoryContext,
-										 NUM_CROWDED * sizeof(CrowdedKey));
-	key = &crowded[hash % NUM_CROWDED];
-	if (!key->used)
-		ncrowded++;
-	key->used = true;
-	key->shared = tenant == NULL;
-	key->delivered = GetCurrentTimestamp();
-	strlcpy(key->domain, domain, sizeof(key->domain));
-	strlcpy(key->tenant, tenant ? tenant : "", sizeof(key->tenant));
+	if (many_rows == NULL)
+		many_rows = MemoryContextAllocZero(TopMemoryContext,
+										   NUM_MANY_ROWS * sizeof(ManyRowsScope));
+	scope = &many_rows[hash % NUM_MANY_ROWS];
+	if (!scope->used)
+		nmany_rows++;
+	scope->used = true;
+	scope->shared = tenant == NULL;
+	scope->delivered = GetCurrentTimestamp();
+	strlcpy(scope->domain, domain, sizeof(scope->domain));
+	strlcpy(scope->tenant, tenant ? tenant : "", sizeof(scope->tenant));
 }
 
 /* How long until compact_cooled() wants to be called, in ms; -1: not at all. */
 long
 compact_wait(void)
 {
-	if (ncrowded == 0)
+	if (nmany_rows == 0)
 		return -1;
 	return TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
 										   TimestampTzPlusMilliseconds(last_look,
@@ -242,7 +242,7 @@ compact_wait(void)
 
 /* Merge the rows of a key, in a transaction of its own. */
 static void
-compact_key(const char *domain, const char *tenant)
+compact_scope(const char *domain, const char *tenant)
 {
 	CounterTable table;
 
@@ -268,16 +268,16 @@ compact_cooled(void)
 	TimestampTz now = GetCurrentTimestamp();
 
 	last_look = now;
-	for (int i = 0; i < NUM_CROWDED; i++)
+	for (int i = 0; i < NUM_MANY_ROWS; i++)
 	{
-		CrowdedKey *key = &crowded[i];
+		ManyRowsScope *scope = &many_rows[i];
 
-		if (key->used &&
-			TimestampDifferenceExceeds(key->delivered, now, COOL_MS))
+		if (scope->used &&
+			TimestampDifferenceExceeds(scope->delivered, now, COOL_MS))
 		{
-			key->used = false;
-			ncrowded--;
-			compact_key(key->domain, key->shared ? NULL : key->tenant);
+			scope->used = false;
+			nmany_rows--;
+			compact_scope(scope->domain, scope->shared ? NULL : scope->tenant);
 		}
 	}
 }

@@ -88,7 +88,7 @@ counter_open(CounterTable *table, LOCKMODE lockmode)
 	if (table->heap == NULL)
 		return false;
 
-	row_hints_use(compat_relation_file(table->heap));
+	heap_hints_use(compat_relation_file(table->heap));
 	return true;
 }
 
@@ -120,7 +120,7 @@ counter_close(CounterTable *table, LOCKMODE lockmode)
 }
 
 static bool
-row_has_key(HeapTuple row, TupleDesc desc, const ChangeKey *key)
+row_is_of(HeapTuple row, TupleDesc desc, const ScopeChange *key)
 {
 	bool		isnull;
 	Datum		value;
@@ -183,10 +183,10 @@ insert_index_entries(CounterTable *table, HeapTuple tuple, bool is_update)
 
 /* buffer: where the row is, as far as that is known. */
 static void
-remember_row(const ChangeKey *key, ItemPointer tid, OffsetNumber root,
+remember_row(const ScopeChange *key, ItemPointer tid, OffsetNumber root,
 			 Buffer buffer)
 {
-	RowHint		hint = {
+	HeapHint	hint = {
 		.hash = key->hash,
 		.block = ItemPointerGetBlockNumber(tid),
 		.newest = ItemPointerGetOffsetNumber(tid),
@@ -194,34 +194,34 @@ remember_row(const ChangeKey *key, ItemPointer tid, OffsetNumber root,
 		.buffer = buffer
 	};
 
-	row_hint_set(&hint);
+	heap_hint_set(&hint);
 }
 
 /*
- * Add to a count of keyed bumps.  It is of the newest layout only: what there
+ * Add to a count of keyed bumps.  It is of the newest bucket layout only: what there
  * was of an older one, and bumps in an older one, reach every key.
  */
 void
-counter_add_keyed(int64 *layout, int64 *keyed, int64 new_layout,
+counter_add_keyed(int64 *bucket_layout, int64 *keyed, int64 new_bucket_layout,
 				  int64 new_keyed)
 {
-	if (new_layout > *layout)
+	if (new_bucket_layout > *bucket_layout)
 	{
-		*layout = new_layout;
+		*bucket_layout = new_bucket_layout;
 		*keyed = 0;
 	}
-	if (new_layout == *layout)
+	if (new_bucket_layout == *bucket_layout)
 		*keyed += new_keyed;
 }
 
 static Addend
-addend_of(const ChangeKey *key)
+addend_of(const ScopeChange *key)
 {
 	Addend		addend = {key->bumps, GetCurrentTimestamp()};
 
 	if (key->keyed > 0)
 	{
-		addend.layout = key->layout;
+		addend.bucket_layout = key->bucket_layout;
 		addend.keyed = key->keyed;
 	}
 	return addend;
@@ -242,7 +242,7 @@ counter_add_to_row(CounterTable *table, HeapTuple old, Buffer buffer,
 
 	form->n += addend->n;
 	form->last_modified = Max(form->last_modified, addend->modified);
-	counter_add_keyed(&form->layout, &form->keyed, addend->layout,
+	counter_add_keyed(&form->bucket_layout, &form->keyed, addend->bucket_layout,
 					  addend->keyed);
 	if (MAXALIGN(new->t_len) > PageGetHeapFreeSpace(BufferGetPage(buffer)))
 		form->moves++;			/* no lock: a wrong guess only costs time */
@@ -262,7 +262,7 @@ counter_add_to_row(CounterTable *table, HeapTuple old, Buffer buffer,
 
 /* The same for a bump.  root: of the row's HOT chain. */
 static bool
-update_row(CounterTable *table, const ChangeKey *key, HeapTuple old,
+update_row(CounterTable *table, const ScopeChange *key, HeapTuple old,
 		   OffsetNumber root, Buffer buffer)
 {
 	Addend		addend = addend_of(key);
@@ -293,7 +293,7 @@ row_is_free(SnapshotData *dirty)
 
 /* Read the row version at row->t_self.  Is it a free one of this key? */
 static bool
-read_row(CounterTable *table, const ChangeKey *key, HeapTuple row,
+read_row(CounterTable *table, const ScopeChange *key, HeapTuple row,
 		 Buffer buffer)
 {
 	Page		page = BufferGetPage(buffer);
@@ -313,7 +313,7 @@ read_row(CounterTable *table, const ChangeKey *key, HeapTuple row,
 		row->t_tableOid = RelationGetRelid(table->heap);
 		found = HeapTupleSatisfiesVisibility(row, &dirty, buffer) &&
 			row_is_free(&dirty) &&
-			row_has_key(row, RelationGetDescr(table->heap), key);
+			row_is_of(row, RelationGetDescr(table->heap), key);
 	}
 	LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
 	return found;
@@ -324,7 +324,7 @@ read_row(CounterTable *table, const ChangeKey *key, HeapTuple row,
  * of this key?  Another row may be here by now.
  */
 static bool
-read_chain(CounterTable *table, const ChangeKey *key, HeapTuple row,
+read_chain(CounterTable *table, const ScopeChange *key, HeapTuple row,
 		   OffsetNumber root, Buffer buffer)
 {
 	SnapshotData dirty;
@@ -332,7 +332,7 @@ read_chain(CounterTable *table, const ChangeKey *key, HeapTuple row,
 	InitDirtySnapshot(dirty);
 	return search_chain(table, buffer, root, &dirty, row) &&
 		row_is_free(&dirty) &&
-		row_has_key(row, RelationGetDescr(table->heap), key);
+		row_is_of(row, RelationGetDescr(table->heap), key);
 }
 
 /*
@@ -341,7 +341,7 @@ read_chain(CounterTable *table, const ChangeKey *key, HeapTuple row,
  * truncated the table before we locked it.
  */
 static Buffer
-read_remembered_page(CounterTable *table, const RowHint *hint)
+read_remembered_page(CounterTable *table, const HeapHint *hint)
 {
 	if (BufferIsValid(hint->buffer) &&
 		compat_read_recent_buffer(table->heap, hint->block, hint->buffer))
@@ -356,15 +356,15 @@ read_remembered_page(CounterTable *table, const RowHint *hint)
  * leads to many dead ones.
  */
 static bool
-bump_remembered_row(CounterTable *table, const ChangeKey *key)
+bump_remembered_row(CounterTable *table, const ScopeChange *key)
 {
-	RowHint		hint;
+	HeapHint	hint;
 	Buffer		buffer;
 	HeapTupleData row;
 	bool		found = false;
 	bool		done;
 
-	if (!row_hint_find(key->hash, &hint))
+	if (!heap_hint_find(key->hash, &hint))
 		return false;
 	buffer = read_remembered_page(table, &hint);
 	if (!BufferIsValid(buffer))
@@ -389,13 +389,13 @@ bump_remembered_row(CounterTable *table, const ChangeKey *key)
 
 /* Try the rows at a place, until one is free. */
 static bool
-bump_at_place(CounterTable *table, const ChangeKey *key, Place *place)
+bump_at_index_place(CounterTable *table, const ScopeChange *key, IndexPlace *index_place)
 {
 	bool		done = false;
 
-	for (int i = 0; i < place->nentries && !done; i++)
+	for (int i = 0; i < index_place->nentries && !done; i++)
 	{
-		ItemPointer tid = &place->entries[i].tid;
+		ItemPointer tid = &index_place->entries[i].tid;
 		OffsetNumber root = ItemPointerGetOffsetNumber(tid);
 		Buffer		buffer = ReadBuffer(table->heap,
 										ItemPointerGetBlockNumber(tid));
@@ -411,7 +411,7 @@ bump_at_place(CounterTable *table, const ChangeKey *key, Place *place)
 
 /* Try every row of the key that the index has, until one is free. */
 static bool
-bump_any_row(CounterTable *table, const ChangeKey *key)
+bump_any_row(CounterTable *table, const ScopeChange *key)
 {
 	SnapshotData dirty;
 	HeapTupleData row;
@@ -486,7 +486,7 @@ counter_insert_row(CounterTable *table, const char *domain, const char *tenant,
 	values[Anum_counter_last_modified - 1] =
 		TimestampTzGetDatum(addend->modified);
 	values[Anum_counter_row_id - 1] = Int64GetDatum(new_row_id());
-	values[Anum_counter_layout - 1] = Int64GetDatum(addend->layout);
+	values[Anum_counter_bucket_layout - 1] = Int64GetDatum(addend->bucket_layout);
 	values[Anum_counter_keyed - 1] = Int64GetDatum(addend->keyed);
 	values[Anum_counter_moves - 1] = Int32GetDatum(0);
 	values[Anum_counter_domain - 1] = CStringGetTextDatum(domain);
@@ -505,7 +505,7 @@ counter_insert_row(CounterTable *table, const char *domain, const char *tenant,
 }
 
 static void
-insert_row(CounterTable *table, const ChangeKey *key)
+insert_row(CounterTable *table, const ScopeChange *key)
 {
 	Addend		addend = addend_of(key);
 	ItemPointerData tid;
@@ -519,14 +519,14 @@ insert_row(CounterTable *table, const ChangeKey *key)
  * counter next is told where the index has it, if that was looked up.
  */
 void
-counter_bump(CounterTable *table, ChangeKey *key)
+counter_bump(CounterTable *table, ScopeChange *key)
 {
-	Place	   *place;
+	IndexPlace *index_place;
 
 	if (bump_remembered_row(table, key))
 		return;
-	place = place_now(table, key->name, key->tenant, &key->place);
-	if (place != NULL && bump_at_place(table, key, place))
+	index_place = index_place_now(table, key->name, key->tenant, &key->index_place);
+	if (index_place != NULL && bump_at_index_place(table, key, index_place))
 		return;
 	if (!table->has_snapshot)
 	{
@@ -534,6 +534,6 @@ counter_bump(CounterTable *table, ChangeKey *key)
 		PushActiveSnapshot(GetLatestSnapshot());
 		table->has_snapshot = true;
 	}
-	if (place != NULL || !bump_any_row(table, key))
+	if (index_place != NULL || !bump_any_row(table, key))
 		insert_row(table, key);
 }

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * counter.h
- *	  The counter table from inside: for counter*.c and row_hint.c only.
+ *	  The counter table from inside: for counter*.c and heap_hint.c only.
  *
  *-------------------------------------------------------------------------
  */
@@ -16,7 +16,7 @@
 #define Anum_counter_n				1
 #define Anum_counter_last_modified	2
 #define Anum_counter_row_id			3
-#define Anum_counter_layout			4
+#define Anum_counter_bucket_layout			4
 #define Anum_counter_keyed			5
 #define Anum_counter_moves			6
 #define Anum_counter_domain			7
@@ -29,7 +29,7 @@ typedef struct CounterForm
 	int64		n;
 	TimestampTz last_modified;
 	int64		row_id;			/* the key has no other row with it */
-	int64		layout;			/* of keyed, see key.c */
+	int64		bucket_layout;	/* of keyed, see key.c */
 	int64		keyed;			/* the part of n whose keys have buckets */
 	int32		moves;			/* to other pages */
 } CounterForm;
@@ -41,28 +41,28 @@ typedef struct Addend
 {
 	int64		n;
 	TimestampTz modified;
-	int64		layout;
+	int64		bucket_layout;
 	int64		keyed;
 } Addend;
 
 /* More index entries of a key are not remembered. */
-#define MAX_PLACE_ENTRIES	256
+#define MAX_INDEX_PLACE_ENTRIES	256
 
 /* With more dead ones among them, they are marked so in the index. */
 #define MAX_DEAD_ENTRIES	8
 
 /* A key that is not remembered is tried again when asked for so often. */
-#define PLACE_SKIP		16
+#define INDEX_PLACE_SKIP		16
 
 /* An index entry, and the buffer that its page was in last. */
-typedef struct PlaceEntry
+typedef struct IndexPlaceEntry
 {
 	ItemPointerData tid;
 	Buffer		buffer;
-} PlaceEntry;
+} IndexPlaceEntry;
 
-/* Where the rows of a key are; counter_place.c. */
-typedef struct Place
+/* Where the rows of a key are; index_place.c. */
+typedef struct IndexPlace
 {
 	uint32		hash;
 	char	   *domain;			/* NULL: unused */
@@ -74,22 +74,22 @@ typedef struct Place
 	int			dead;			/* entries that led to nothing, last time */
 	int			nentries;
 	int			capacity;		/* of entries */
-	PlaceEntry *entries;
-} Place;
+	IndexPlaceEntry *entries;
+} IndexPlace;
 
-/* Where a row probably is; row_hint.c. */
-typedef struct RowHint
+/* Where a row probably is; heap_hint.c. */
+typedef struct HeapHint
 {
 	uint32		hash;			/* of the key */
 	BlockNumber block;
 	OffsetNumber root;			/* of its HOT chain */
 	OffsetNumber newest;		/* version in that, or InvalidOffsetNumber */
 	Buffer		buffer;			/* that held the block, or InvalidBuffer */
-} RowHint;
+} HeapHint;
 
 /* counter.c */
 extern void counter_open_index(CounterTable *table);
-extern void counter_add_keyed(int64 *layout, int64 *keyed, int64 new_layout,
+extern void counter_add_keyed(int64 *bucket_layout, int64 *keyed, int64 new_bucket_layout,
 							  int64 new_keyed);
 extern bool counter_add_to_row(CounterTable *table, HeapTuple old, Buffer buffer,
 							   const Addend *addend, ItemPointer tid);
@@ -97,18 +97,18 @@ extern void counter_insert_row(CounterTable *table, const char *domain,
 							   const char *tenant, const Addend *addend,
 							   ItemPointer tid);
 
-/* counter_place.c */
-extern Buffer place_read_block(Relation rel, BlockNumber block, Buffer last);
-extern Place *place_of_key(CounterTable *table, const char *domain,
-						   const char *tenant);
-extern void place_searched(Place *place);
-extern Place *place_now(CounterTable *table, const char *domain,
-						const char *tenant, KnownPlace *known);
+/* index_place.c */
+extern Buffer index_place_read_block(Relation rel, BlockNumber block, Buffer last);
+extern IndexPlace *index_place_of(CounterTable *table, const char *domain,
+								  const char *tenant);
+extern void index_place_searched(IndexPlace *index_place);
+extern IndexPlace *index_place_now(CounterTable *table, const char *domain,
+								   const char *tenant, KnownIndexPlace *known);
 
-/* row_hint.c */
-extern void row_hints_use(Oid file);
-extern bool row_hint_find(uint32 hash, RowHint *found);
-extern void row_hint_set(const RowHint *hint);
+/* heap_hint.c */
+extern void heap_hints_use(Oid file);
+extern bool heap_hint_find(uint32 hash, HeapHint *found);
+extern void heap_hint_set(const HeapHint *hint);
 
 /* counter_read.c */
 extern void search_begin(CounterTable *table, const char *domain,

@@ -202,13 +202,13 @@ ready_scan(CounterTable *table, Snapshot snapshot)
 		index_endscan(table->scan);
 	else
 	{
-		equal_key(table, &table->shared_keys[0], 1);
-		table->tenant_keys[0] = table->shared_keys[0];
-		ScanKeyEntryInitialize(&table->shared_keys[1],
+		equal_key(table, &table->shared_scan_keys[0], 1);
+		table->tenant_scan_keys[0] = table->shared_scan_keys[0];
+		ScanKeyEntryInitialize(&table->shared_scan_keys[1],
 							   SK_ISNULL | SK_SEARCHNULL, 2,
 							   InvalidStrategy, InvalidOid, InvalidOid,
 							   InvalidOid, (Datum) 0);
-		equal_key(table, &table->tenant_keys[1], 2);
+		equal_key(table, &table->tenant_scan_keys[1], 2);
 	}
 	table->scan = compat_index_beginscan(table->heap, table->index, for_index,
 										 2);
@@ -227,17 +227,17 @@ search_begin(CounterTable *table, const char *domain, const char *tenant,
 
 	table->snapshot = snapshot;
 	table->next_entry = 0;
-	table->place = IsMVCCSnapshot(snapshot) ?
-		place_of_key(table, domain, tenant) : NULL;
-	if (table->place != NULL)
+	table->index_place = IsMVCCSnapshot(snapshot) ?
+		index_place_of(table, domain, tenant) : NULL;
+	if (table->index_place != NULL)
 	{
-		table->place->dead = 0;
+		table->index_place->dead = 0;
 		return;
 	}
 
 	old = MemoryContextSwitchTo(table->context);
 	ready_scan(table, snapshot);
-	keys = tenant != NULL ? table->tenant_keys : table->shared_keys;
+	keys = tenant != NULL ? table->tenant_scan_keys : table->shared_scan_keys;
 	keys[0].sk_argument = table->domain = text_datum(domain);
 	if (tenant != NULL)
 		keys[1].sk_argument = table->tenant = text_datum(tenant);
@@ -260,7 +260,7 @@ search_keys(CounterTable *table, ScanKey keys, int nkeys, Snapshot snapshot)
 	table->snapshot = snapshot;
 	table->scan = compat_index_beginscan(table->heap, table->index, SnapshotAny,
 										 nkeys);
-	table->many_keys = true;
+	table->many_scopes = true;
 	index_rescan(table->scan, keys, nkeys, NULL, 0);
 	MemoryContextSwitchTo(old);
 }
@@ -278,8 +278,8 @@ skip_row(CounterTable *table)
 {
 	ScanKeyData keys[3];
 
-	memcpy(keys, table->tenant != (Datum) 0 ? table->tenant_keys :
-		   table->shared_keys, 2 * sizeof(ScanKeyData));
+	memcpy(keys, table->tenant != (Datum) 0 ? table->tenant_scan_keys :
+		   table->shared_scan_keys, 2 * sizeof(ScanKeyData));
 	ScanKeyEntryInitialize(&keys[2], 0, 3, BTGreaterStrategyNumber, InvalidOid,
 						   InvalidOid, F_INT8GT, Int64GetDatum(table->row_id));
 	if (table->skipping == NULL)
@@ -330,14 +330,14 @@ search_chain(CounterTable *table, Buffer buffer, OffsetNumber root,
 
 /* The next row at a place that is known. */
 static bool
-next_at_place(CounterTable *table, HeapTuple row)
+next_at_index_place(CounterTable *table, HeapTuple row)
 {
-	Place	   *place = table->place;
+	IndexPlace *index_place = table->index_place;
 	bool		found = false;
 
-	while (!found && table->next_entry < place->nentries)
+	while (!found && table->next_entry < index_place->nentries)
 	{
-		PlaceEntry *entry = &place->entries[table->next_entry++];
+		IndexPlaceEntry *entry = &index_place->entries[table->next_entry++];
 		BlockNumber block = ItemPointerGetBlockNumber(&entry->tid);
 		bool		all_dead;
 
@@ -347,13 +347,13 @@ next_at_place(CounterTable *table, HeapTuple row)
 			if (BufferIsValid(table->buffer))
 				ReleaseBuffer(table->buffer);
 			table->buffer = InvalidBuffer;
-			table->buffer = place_read_block(table->heap, block, entry->buffer);
+			table->buffer = index_place_read_block(table->heap, block, entry->buffer);
 			counter_prune(table, table->buffer);
 		}
 		entry->buffer = table->buffer;
 		found = find_in_chain(table, ItemPointerGetOffsetNumber(&entry->tid),
 							  table->snapshot, row, &all_dead);
-		place->dead += all_dead;
+		index_place->dead += all_dead;
 	}
 	return found;
 }
@@ -380,7 +380,7 @@ next_in_index(CounterTable *table, HeapTuple row)
 							  &all_dead);
 		if (!scan->xactStartedInRecovery)
 			scan->kill_prior_tuple = all_dead;
-		if (!found && table->found && !table->many_keys &&
+		if (!found && table->found && !table->many_scopes &&
 			++vain == MAX_VAIN_ENTRIES)
 			skip_row(table);
 	}
@@ -397,7 +397,7 @@ next_in_index(CounterTable *table, HeapTuple row)
 bool
 search_next(CounterTable *table, HeapTuple row)
 {
-	return table->place != NULL ? next_at_place(table, row) :
+	return table->index_place != NULL ? next_at_index_place(table, row) :
 		next_in_index(table, row);
 }
 
@@ -407,15 +407,15 @@ search_end(CounterTable *table)
 	if (table->skipping != NULL)
 		index_endscan(table->skipping);
 	table->skipping = NULL;
-	if (table->many_keys)
+	if (table->many_scopes)
 	{
 		index_endscan(table->scan);
 		table->scan = NULL;
 	}
-	table->many_keys = table->found = false;
-	if (table->place != NULL)
-		place_searched(table->place);
-	table->place = NULL;
+	table->many_scopes = table->found = false;
+	if (table->index_place != NULL)
+		index_place_searched(table->index_place);
+	table->index_place = NULL;
 	if (BufferIsValid(table->buffer))
 		ReleaseBuffer(table->buffer);
 	table->buffer = InvalidBuffer;
@@ -454,15 +454,15 @@ counter_sum(CounterTable *table, const char *domain, const char *tenant,
 	for (; search_next(table, &row); nrows++)
 		sum += counter_form(&row)->n;
 	search_end(table);
-	if (nrows > 1 && table->crowded != NULL)
-		table->crowded(domain, tenant);
+	if (nrows > 1 && table->many_rows != NULL)
+		table->many_rows(domain, tenant);
 	return sum;
 }
 
-/* The same, without the bumps whose keys are told by buckets of this layout. */
+/* The same, without the bumps whose keys are told by buckets of this bucket layout. */
 int64
 counter_sum_whole(CounterTable *table, const char *domain, const char *tenant,
-				  int64 layout, Snapshot snapshot)
+				  int64 bucket_layout, Snapshot snapshot)
 {
 	HeapTupleData row;
 	int64		sum = 0;
@@ -472,7 +472,7 @@ counter_sum_whole(CounterTable *table, const char *domain, const char *tenant,
 	{
 		CounterForm *form = counter_form(&row);
 
-		sum += form->layout == layout ? form->n - form->keyed : form->n;
+		sum += form->bucket_layout == bucket_layout ? form->n - form->keyed : form->n;
 	}
 	search_end(table);
 	return sum;
@@ -496,7 +496,7 @@ counter_version(CounterTable *table, const char *domain, const char *tenant,
 
 /* The key of a row, palloc'd; tenant NULL: the shared one. */
 void
-counter_key(HeapTuple row, TupleDesc desc, char **domain, char **tenant)
+counter_scope_of_row(HeapTuple row, TupleDesc desc, char **domain, char **tenant)
 {
 	bool		isnull;
 	Datum		value;
@@ -530,7 +530,7 @@ find_domain(CounterTable *table, StrategyNumber strategy, RegProcedure function,
 	InitDirtySnapshot(dirty);
 	search_keys(table, &key, 1, &dirty);
 	if (search_next(table, &row))
-		counter_key(&row, RelationGetDescr(table->heap), &domain, &tenant);
+		counter_scope_of_row(&row, RelationGetDescr(table->heap), &domain, &tenant);
 	search_end(table);
 	return domain;
 }

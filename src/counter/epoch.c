@@ -349,8 +349,8 @@ begin_history(const Reading *reading, const Facts *facts, HistoryForm *row)
  * been faster.
  */
 static void
-note_history(Relation rel, const Facts *facts, Snapshot snapshot,
-			 bool asynchronous, Reading *reading)
+write_history(Relation rel, const Facts *facts, Snapshot snapshot,
+			  bool asynchronous, Reading *reading)
 {
 	HistoryForm row;
 
@@ -425,7 +425,7 @@ look_at_history(CounterTable *table, Snapshot snapshot, Facts *facts,
 	if (!reading->matches || lost_commits(&reading->row))
 	{
 		if (can_write())
-			note_history(rel, facts, snapshot, false, reading);
+			write_history(rel, facts, snapshot, false, reading);
 		else
 			reading->matches = false;
 	}
@@ -468,7 +468,7 @@ epoch_origin(CounterTable *table, Snapshot snapshot)
 }
 
 static void
-note_asynchronous(CounterTable *table, Snapshot snapshot)
+write_asynchronous(CounterTable *table, Snapshot snapshot)
 {
 	Relation	rel = extension_open(INTERNAL_SCHEMA, "history", AccessShareLock);
 	Facts		facts;
@@ -477,7 +477,7 @@ note_asynchronous(CounterTable *table, Snapshot snapshot)
 	if (rel == NULL)
 		return;
 	get_facts(table, &facts);
-	note_history(rel, &facts, snapshot, true, &reading);
+	write_history(rel, &facts, snapshot, true, &reading);
 	remembered = false;
 	relation_close(rel, AccessShareLock);
 }
@@ -492,15 +492,15 @@ epoch_before_bump(CounterTable *table, bool prepare)
 {
 	bool		asynchronous = !prepare &&
 		synchronous_commit == SYNCHRONOUS_COMMIT_OFF;
-	bool		noted = remembered && !remembered_in_recovery &&
+	bool		known = remembered && !remembered_in_recovery &&
 		remembered_facts.counter_oid == RelationGetRelid(table->heap);
 
-	if (noted && (!asynchronous || remembered_reading.row.asynchronous))
+	if (known && (!asynchronous || remembered_reading.row.asynchronous))
 		return;
 	PushActiveSnapshot(GetLatestSnapshot());
 	(void) epoch_origin(table, GetActiveSnapshot());
 	if (asynchronous && !(remembered && remembered_reading.row.asynchronous))
-		note_asynchronous(table, GetActiveSnapshot());
+		write_asynchronous(table, GetActiveSnapshot());
 	PopActiveSnapshot();
 }
 

@@ -13,16 +13,16 @@
 
 #include "common/hashfn.h"
 
-typedef struct SumKey
+typedef struct SumId
 {
 	const char *domain;
 	const char *tenant;			/* NULL: shared */
-	int64		layout;			/* not 0: counter_sum_whole() */
-} SumKey;
+	int64		bucket_layout;	/* not 0: counter_sum_whole() */
+} SumId;
 
 typedef struct SumEntry
 {
-	SumKey		key;
+	SumId		key;
 	int64		sum;
 	bool		reported;
 	char		status;
@@ -30,7 +30,7 @@ typedef struct SumEntry
 } SumEntry;
 
 uint32
-hash_key(const char *domain, const char *tenant)
+hash_scope(const char *domain, const char *tenant)
 {
 	uint32		hash = hash_bytes((const unsigned char *) domain,
 								  strlen(domain));
@@ -42,19 +42,19 @@ hash_key(const char *domain, const char *tenant)
 }
 
 static inline bool
-sum_keys_equal(SumKey a, SumKey b)
+sum_ids_equal(SumId a, SumId b)
 {
-	return strcmp(a.domain, b.domain) == 0 && a.layout == b.layout &&
+	return strcmp(a.domain, b.domain) == 0 && a.bucket_layout == b.bucket_layout &&
 		(a.tenant == NULL) == (b.tenant == NULL) &&
 		(a.tenant == NULL || strcmp(a.tenant, b.tenant) == 0);
 }
 
 #define SH_PREFIX sum_table
 #define SH_ELEMENT_TYPE SumEntry
-#define SH_KEY_TYPE SumKey
+#define SH_KEY_TYPE SumId
 #define SH_KEY key
-#define SH_HASH_KEY(tb, k) hash_key((k).domain, (k).tenant)
-#define SH_EQUAL(tb, a, b) sum_keys_equal(a, b)
+#define SH_HASH_KEY(tb, k) hash_scope((k).domain, (k).tenant)
+#define SH_EQUAL(tb, a, b) sum_ids_equal(a, b)
 #define SH_STORE_HASH
 #define SH_GET_HASH(tb, e) ((e)->hash)
 #define SH_SCOPE static inline
@@ -85,9 +85,9 @@ sum_cache_create(CounterTable *table, Snapshot snapshot)
 /* The entry of a key; valid until the next call. */
 static SumEntry *
 get_entry(SumCache *cache, const char *domain, const char *tenant,
-		  int64 layout)
+		  int64 bucket_layout)
 {
-	SumKey		key = {domain, tenant, layout};
+	SumId		key = {domain, tenant, bucket_layout};
 	SumEntry   *entry = sum_table_lookup(cache->sums, key);
 	MemoryContext old;
 	bool		found;
@@ -95,9 +95,9 @@ get_entry(SumCache *cache, const char *domain, const char *tenant,
 
 	if (entry != NULL)
 		return entry;
-	sum = layout == 0 ?
+	sum = bucket_layout == 0 ?
 		counter_sum(cache->table, domain, tenant, cache->snapshot) :
-		counter_sum_whole(cache->table, domain, tenant, layout, cache->snapshot);
+		counter_sum_whole(cache->table, domain, tenant, bucket_layout, cache->snapshot);
 	old = MemoryContextSwitchTo(cache->context);
 	key.domain = pstrdup(domain);
 	key.tenant = tenant ? pstrdup(tenant) : NULL;
@@ -120,9 +120,9 @@ int64
 sum_cache_read_name(SumCache *cache, const VersionName *name,
 					const char *tenant)
 {
-	int64		sum = get_entry(cache, name->domain, tenant, name->layout)->sum;
+	int64		sum = get_entry(cache, name->domain, tenant, name->bucket_layout)->sum;
 
-	if (name->layout != 0)
+	if (name->bucket_layout != 0)
 		sum += get_entry(cache, name->bucket, tenant, 0)->sum;
 	return sum;
 }

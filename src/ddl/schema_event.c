@@ -62,7 +62,7 @@ bump_domains(SchemaEvent *event)
 	ListCell   *lc;
 
 	foreach(lc, event->domains)
-		change_set_bump(change_set_key(lfirst(lc), NULL, 0));
+		change_set_bump(change_set_scope(lfirst(lc), NULL, 0));
 	foreach(lc, event->former)
 		route_remember(lfirst(lc));
 }

@@ -36,8 +36,8 @@ static int	delivery_lanes;
 
 /* What this transaction does once it has committed. */
 static bool post_commit = false;
-static SharedDatabase *pinned_database = NULL;
-static List *committed_keys = NIL;
+static WaitingDatabase *pinned_database = NULL;
+static List *committed_scopes = NIL;
 static bool owed_at_commit = false; /* the worker, or we, are to look for it */
 
 /* The transaction whose events the worker has already, if it commits. */
@@ -139,27 +139,27 @@ commit_lane_needed(void)
 
 /* The tables' events are not told: their domains' change stands for them. */
 static void
-make_coarse(List *keys)
+mark_events_incomplete(List *scopes)
 {
 	ListCell   *lc;
 
-	foreach(lc, keys)
-		((ChangeKey *) lfirst(lc))->extra.coarse = true;
+	foreach(lc, scopes)
+		((ScopeChange *) lfirst(lc))->extra.events_incomplete = true;
 }
 
 /* Before the commit: leave the tables' events to the worker. */
 static void
-leave_events(List *keys)
+leave_events(List *scopes)
 {
 	List	   *events = table_events();
 	TransactionId xid = GetTopTransactionIdIfAny();
 
 	if (events == NIL)
 		return;
-	if (shared_add_events(pinned_database, events, xid))
+	if (waiting_add_events(pinned_database, events, xid))
 		added_events = xid;
 	else
-		make_coarse(keys);
+		mark_events_incomplete(scopes);
 }
 
 /* The same for messages, which the worker finds in a table. */
@@ -174,24 +174,24 @@ leave_messages(List *messages)
 
 /* The keys that anybody is told of. */
 static List *
-public_keys(List *keys)
+public_scopes(List *scopes)
 {
 	ListCell   *lc;
 
-	foreach(lc, keys)
+	foreach(lc, scopes)
 	{
-		if (is_internal_domain(((ChangeKey *) lfirst(lc))->domain->name))
-			keys = foreach_delete_current(keys, lc);
+		if (is_internal_domain(((ScopeChange *) lfirst(lc))->domain->name))
+			scopes = foreach_delete_current(scopes, lc);
 	}
-	return keys;
+	return scopes;
 }
 
 /* Keys for the channels that this transaction takes away. */
 static List *
-former_keys(void)
+former_scopes(void)
 {
 	return delivery_lanes & (LANE_COMMIT | LANE_WORKER) ?
-		route_former_keys() : NIL;
+		route_former_scopes() : NIL;
 }
 
 /*
@@ -199,12 +199,12 @@ former_keys(void)
  * written.  keys is what change_set_pending() returned, and is modified.
  */
 void
-delivery_pre_commit(CounterTable *table, List *keys)
+delivery_pre_commit(CounterTable *table, List *scopes)
 {
-	List	   *former = former_keys();
+	List	   *former = former_scopes();
 	List	   *messages = schema_messages();
 
-	keys = public_keys(keys);
+	scopes = public_scopes(scopes);
 	pin_worker();
 	if (former != NIL)
 	{
@@ -215,21 +215,21 @@ delivery_pre_commit(CounterTable *table, List *keys)
 	FAULT_POINT("pinned");
 	if (commit_lane_needed())
 	{
-		if (keys != NIL || messages != NIL || owed_at_commit)
-			notify_at_commit(table, table_events(), keys, messages);
+		if (scopes != NIL || messages != NIL || owed_at_commit)
+			notify_at_commit(table, table_events(), scopes, messages);
 	}
 	else if (pinned_database != NULL)
 	{
-		leave_events(keys);
+		leave_events(scopes);
 		leave_messages(messages);
 	}
 	if (delivery_lanes & LANE_WAL)
 	{
-		if (keys != NIL)
-			wal_write_keys(table, keys);
+		if (scopes != NIL)
+			wal_write_scopes(table, scopes);
 		wal_write_messages(messages);
 	}
-	committed_keys = keys;
+	committed_scopes = scopes;
 	post_commit = true;
 }
 
@@ -238,19 +238,19 @@ delivery_pre_commit(CounterTable *table, List *keys)
  * PREPARED this backend may be gone: owe it.  A WAL message can be prepared.
  */
 void
-delivery_pre_prepare(CounterTable *table, List *keys)
+delivery_pre_prepare(CounterTable *table, List *scopes)
 {
 	List	   *messages = schema_messages();
 
-	keys = public_keys(keys);
+	scopes = public_scopes(scopes);
 	if (delivery_lanes & (LANE_COMMIT | LANE_WORKER))
 	{
-		owed_add(list_concat_copy(keys, former_keys()));
+		owed_add(list_concat_copy(scopes, former_scopes()));
 		owed_add_messages(messages);
 	}
 	if (delivery_lanes & LANE_WAL)
 	{
-		wal_write_keys(table, keys);
+		wal_write_scopes(table, scopes);
 		wal_write_messages(messages);
 	}
 }
@@ -276,9 +276,9 @@ count_changes(void)
 	int64		bumps = 0;
 	ListCell   *lc;
 
-	foreach(lc, committed_keys)
-		bumps += ((ChangeKey *) lfirst(lc))->bumps;
-	shared_count(pinned_database, bumps, trigger_rows_seen);
+	foreach(lc, committed_scopes)
+		bumps += ((ScopeChange *) lfirst(lc))->bumps;
+	waiting_count(pinned_database, bumps, trigger_rows_seen);
 }
 
 /* After the commit, where nothing may fail. */
@@ -287,32 +287,32 @@ delivery_post_commit(void)
 {
 	if (post_commit)
 		FAULT_POINT("post_commit");
-	if (post_commit && shared_available())
+	if (post_commit && waiting_available())
 	{
 		if (delivery_lanes & (LANE_COMMIT | LANE_WORKER))
-			shared_add_keys(pinned_database, committed_keys,
-							U64FromFullTransactionId(GetTopFullTransactionIdIfAny()));
+			waiting_add_scopes(pinned_database, committed_scopes,
+							   U64FromFullTransactionId(GetTopFullTransactionIdIfAny()));
 		if (owed_at_commit && pinned_database != NULL)
-			shared_add_owed(pinned_database);
+			waiting_add_owed(pinned_database);
 		count_changes();
 	}
 	added_events = InvalidTransactionId;
-	delivery_reset();
+	delivery_end_transaction();
 }
 
 /* The transaction has ended, however it did. */
 void
-delivery_reset(void)
+delivery_end_transaction(void)
 {
 	if (TransactionIdIsValid(added_events))
-		shared_drop_events(pinned_database, added_events);
+		waiting_drop_events(pinned_database, added_events);
 	added_events = InvalidTransactionId;
 	if (pinned_database != NULL)
-		shared_end_commit(pinned_database);
+		waiting_end_commit(pinned_database);
 	pinned_database = NULL;
 	post_commit = false;
 	owed_at_commit = false;
-	committed_keys = NIL;
+	committed_scopes = NIL;
 	trigger_rows_seen = 0;
 	route_end_transaction();
 }

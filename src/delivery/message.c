@@ -175,7 +175,7 @@ static bool
 tells_event(const Route *route, const TableEvent *event)
 {
 	return tells_of_table(route) && route->table == event->table &&
-		(route->format->write_row_key != NULL) == event->of_rows;
+		(route->format->write_pk_column != NULL) == event->of_rows;
 }
 
 static List *
@@ -256,11 +256,11 @@ without_repetitions(List *messages)
 
 /* The one that a key's domain no longer takes, but is to take once more. */
 static Route *
-former_route(const ChangeKey *key)
+former_route(const ScopeChange *scope)
 {
 	Route	   *route = palloc(sizeof(Route));
 
-	*route = route_of_watch(key->former);
+	*route = route_of_watch(scope->former);
 	return route;
 }
 
@@ -269,31 +269,31 @@ former_route(const ChangeKey *key)
  * none of its own, or a former one.
  */
 static List *
-routes_of(const ChangeKey *key)
+routes_of(const ScopeChange *scope)
 {
 	static Route default_route = {0};
-	List	   *routes = key->domain->routes;
+	List	   *routes = scope->domain->routes;
 
-	if (key->former != NULL)
-		return list_make1(former_route(key));
+	if (scope->former != NULL)
+		return list_make1(former_route(scope));
 	default_route.format = payload_format(NULL);
 	return routes != NIL ? routes : list_make1(&default_route);
 }
 
 /* One message for each route of the domain that a key has changed in. */
 static List *
-add_key(List *messages, const ChangeKey *key, const Delivery *delivery)
+add_scope(List *messages, const ScopeChange *scope, const Delivery *delivery)
 {
 	ListCell   *lc;
 
-	foreach(lc, routes_of(key))
+	foreach(lc, routes_of(scope))
 	{
 		const Route *route = lfirst(lc);
 		StringInfoData buf;
 
 		if (tells_of_table(route))
 		{
-			if (key->extra.coarse)
+			if (scope->extra.events_incomplete)
 				messages = add_event(messages, route, OPERATION_TRUNCATE, NULL);
 			continue;
 		}
@@ -313,42 +313,42 @@ add_key(List *messages, const ChangeKey *key, const Delivery *delivery)
  * domain have its shared counter in common, which is read once.
  */
 static List *
-key_messages(List *messages, CounterTable *table, List *keys, uint64 lsn)
+scope_messages(List *messages, CounterTable *table, List *scopes, uint64 lsn)
 {
 	Snapshot	snapshot = GetActiveSnapshot();
 	SumCache   *shared = sum_cache_create(table, snapshot);
 	int64		origin = epoch_origin(table, snapshot);
 	ListCell   *lc;
 
-	foreach(lc, keys)
+	foreach(lc, scopes)
 	{
-		ChangeKey  *key = lfirst(lc);
+		ScopeChange *scope = lfirst(lc);
 		Delivery	delivery = {
-			.domain = key->domain->name,
-			.tenant = key->tenant,
-			.version = origin + sum_cache_read(shared, key->domain->name, NULL),
+			.domain = scope->domain->name,
+			.tenant = scope->tenant,
+			.version = origin + sum_cache_read(shared, scope->domain->name, NULL),
 			.lsn = lsn,
-			.extra = &key->extra
+			.extra = &scope->extra
 		};
 
-		if (key->tenant != NULL)
+		if (scope->tenant != NULL)
 		{
-			place_learn(table, key);
-			delivery.version += counter_sum(table, key->domain->name,
-											key->tenant, snapshot);
+			index_place_learn(table, scope);
+			delivery.version += counter_sum(table, scope->domain->name,
+											scope->tenant, snapshot);
 		}
-		messages = add_key(messages, key, &delivery);
+		messages = add_scope(messages, scope, &delivery);
 	}
 	return messages;
 }
 
 /* What the active snapshot says about these TableEvents and ChangeKeys. */
 List *
-messages_of(CounterTable *table, List *events, List *keys, uint64 lsn)
+messages_of(CounterTable *table, List *events, List *scopes, uint64 lsn)
 {
 	List	   *messages = event_messages(NIL, events);
 
-	messages = key_messages(messages, table, keys, lsn);
+	messages = scope_messages(messages, table, scopes, lsn);
 	return events != NIL ? without_repetitions(messages) : messages;
 }
 
@@ -370,7 +370,7 @@ add_reset(List *messages, const Route *route)
  * channel as well.  Former channels are those of the keys.
  */
 List *
-reset_messages(CounterTable *table, List *keys)
+reset_messages(CounterTable *table, List *scopes)
 {
 	List	   *messages;
 	ListCell   *lc;
@@ -378,9 +378,9 @@ reset_messages(CounterTable *table, List *keys)
 	messages = list_make1(reset_message(channel_name(NULL, "*", NULL), NULL));
 	foreach(lc, route_all())
 		messages = add_reset(messages, lfirst(lc));
-	foreach(lc, keys)
+	foreach(lc, scopes)
 	{
-		if (((ChangeKey *) lfirst(lc))->former != NULL)
+		if (((ScopeChange *) lfirst(lc))->former != NULL)
 			messages = add_reset(messages, former_route(lfirst(lc)));
 	}
 	if (strchr(default_channel, '{') != NULL)

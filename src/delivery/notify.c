@@ -111,30 +111,30 @@ send_messages(List *messages)
  * transaction's own counters.
  */
 static List *
-current_messages(CounterTable *table, List *events, List *keys, bool reset,
+current_messages(CounterTable *table, List *events, List *scopes, bool reset,
 				 XLogRecPtr lsn)
 {
 	List	   *messages;
 
 	if (reset)
-		return reset_messages(table, keys);
+		return reset_messages(table, scopes);
 	CommandCounterIncrement();
 	PushActiveSnapshot(GetLatestSnapshot());
-	messages = messages_of(table, events, keys, lsn);
+	messages = messages_of(table, events, scopes, lsn);
 	PopActiveSnapshot();
 	return messages;
 }
 
 /* Those of the keys that go to a channel that their domain has left. */
 static List *
-former_keys(List *keys)
+former_scopes(List *scopes)
 {
 	List	   *result = NIL;
 	ListCell   *lc;
 
-	foreach(lc, keys)
+	foreach(lc, scopes)
 	{
-		if (((ChangeKey *) lfirst(lc))->former != NULL)
+		if (((ScopeChange *) lfirst(lc))->former != NULL)
 			result = lappend(result, lfirst(lc));
 	}
 	return result;
@@ -148,37 +148,37 @@ former_keys(List *keys)
  * waiting for ours.  So the routes are read before, and used as they are.
  */
 void
-notify_at_commit(CounterTable *table, List *events, List *keys, List *ready)
+notify_at_commit(CounterTable *table, List *events, List *scopes, List *ready)
 {
 	Owed		owed;
 	List	   *messages;
 	ListCell   *lc;
 
 	/* Just for what others owe, nobody waits: the next one will see to it. */
-	if (keys == NIL && ready == NIL && !lock_queue(false))
+	if (scopes == NIL && ready == NIL && !lock_queue(false))
 		return;
-	foreach(lc, keys)
+	foreach(lc, scopes)
 	{
-		((ChangeKey *) lfirst(lc))->extra.xid =
+		((ScopeChange *) lfirst(lc))->extra.xid =
 			U64FromFullTransactionId(GetTopFullTransactionIdIfAny());
 	}
 	owed = owed_take();
-	keys = list_concat_copy(keys, owed.keys);
+	scopes = list_concat_copy(scopes, owed.scopes);
 	ready = list_concat_copy(ready, owed.messages);
 	route_load();
 	(void) lock_queue(true);
 	FAULT_POINT("queue_locked");
 
-	messages = list_concat(current_messages(table, events, keys, owed.reset, 0),
+	messages = list_concat(current_messages(table, events, scopes, owed.reset, 0),
 						   ready);
 	if (!queue_has_room(messages))
 	{
-		messages = list_concat(reset_messages(table, keys), ready);
+		messages = list_concat(reset_messages(table, scopes), ready);
 		if (!queue_has_room(messages))
 		{
 			messages = NIL;
 			owed_add_reset();
-			owed_add(former_keys(keys));
+			owed_add(former_scopes(scopes));
 			owed_add_messages(ready);
 		}
 	}
@@ -192,7 +192,7 @@ notify_at_commit(CounterTable *table, List *events, List *keys, List *ready)
  * then nothing was queued, and the transaction must be aborted.
  */
 bool
-notify_committed(CounterTable *table, List *events, List *keys, bool reset,
+notify_committed(CounterTable *table, List *events, List *scopes, bool reset,
 				 bool take_owed)
 {
 	Owed		owed = {0};
@@ -200,9 +200,9 @@ notify_committed(CounterTable *table, List *events, List *keys, bool reset,
 
 	if (take_owed)
 		owed = owed_take();
-	keys = list_concat_copy(keys, owed.keys);
+	scopes = list_concat_copy(scopes, owed.scopes);
 	route_load();
-	messages = current_messages(table, events, keys, reset || owed.reset,
+	messages = current_messages(table, events, scopes, reset || owed.reset,
 								GetXLogInsertRecPtr());
 	messages = list_concat(messages, owed.messages);
 	(void) lock_queue(true);
@@ -211,7 +211,7 @@ notify_committed(CounterTable *table, List *events, List *keys, bool reset,
 		/* Do not wait for room that there may never be. */
 		if (queue_share(messages) < MAX_QUEUE_SHARE)
 			return false;
-		messages = list_concat(reset_messages(table, keys), owed.messages);
+		messages = list_concat(reset_messages(table, scopes), owed.messages);
 		if (!queue_has_room(messages))
 			return false;
 	}
@@ -228,7 +228,7 @@ notify_committed(CounterTable *table, List *events, List *keys, bool reset,
  * up the bumps in the order of arrival has the exact version.
  */
 void
-wal_write_keys(CounterTable *table, List *keys)
+wal_write_scopes(CounterTable *table, List *scopes)
 {
 	Snapshot	snapshot;
 	ListCell   *lc;
@@ -237,20 +237,20 @@ wal_write_keys(CounterTable *table, List *keys)
 	CommandCounterIncrement();
 	snapshot = GetLatestSnapshot();
 	PushActiveSnapshot(snapshot);
-	foreach(lc, keys)
+	foreach(lc, scopes)
 	{
-		ChangeKey  *key = lfirst(lc);
+		ScopeChange *scope = lfirst(lc);
 		Delivery	delivery = {
-			.domain = key->domain->name,
-			.tenant = key->tenant,
-			.version = counter_version(table, key->domain->name, key->tenant,
+			.domain = scope->domain->name,
+			.tenant = scope->tenant,
+			.version = counter_version(table, scope->domain->name, scope->tenant,
 									   snapshot),
-			.bumps = key->bumps,
-			.extra = &key->extra
+			.bumps = scope->bumps,
+			.extra = &scope->extra
 		};
 		StringInfoData buf;
 
-		key->extra.xid = xid;
+		scope->extra.xid = xid;
 		initStringInfo(&buf);
 		payload_format(NULL)->write(&buf, &delivery, FIELD_XID);
 		compat_log_message(WAL_PREFIX, buf.data, buf.len);

@@ -42,7 +42,7 @@
 #define Natts_owed			5
 
 /* A prepared transaction with more keys than this owes a reset instead. */
-#define MAX_OWED_KEYS		1000
+#define MAX_OWED_SCOPES		1000
 
 static Relation
 open_owed(void)
@@ -71,12 +71,12 @@ insert_owed(Relation rel, const char *row[Natts_owed])
 }
 
 static void
-insert_key(Relation rel, const ChangeKey *key)
+insert_scope(Relation rel, const ScopeChange *scope)
 {
 	const char *row[Natts_owed] = {
-		[Anum_owed_domain - 1] = key->domain->name,
-		[Anum_owed_tenant_id - 1] = key->tenant,
-		[Anum_owed_former - 1] = key->former ? watch_as_text(key->former) : NULL
+		[Anum_owed_domain - 1] = scope->domain->name,
+		[Anum_owed_tenant_id - 1] = scope->tenant,
+		[Anum_owed_former - 1] = scope->former ? watch_as_text(scope->former) : NULL
 	};
 
 	insert_owed(rel, row);
@@ -92,22 +92,22 @@ insert_reset(Relation rel)
 
 /* This transaction owes the delivery of these ChangeKeys. */
 void
-owed_add(List *keys)
+owed_add(List *scopes)
 {
 	Relation	rel = open_owed();
 	ListCell   *lc;
 
 	if (rel == NULL)
 		return;
-	if (list_length(keys) > MAX_OWED_KEYS)
+	if (list_length(scopes) > MAX_OWED_SCOPES)
 		insert_reset(rel);
-	foreach(lc, keys)
+	foreach(lc, scopes)
 	{
-		ChangeKey  *key = lfirst(lc);
+		ScopeChange *scope = lfirst(lc);
 
 		/* The reset will not reach a former channel. */
-		if (list_length(keys) <= MAX_OWED_KEYS || key->former != NULL)
-			insert_key(rel, key);
+		if (list_length(scopes) <= MAX_OWED_SCOPES || scope->former != NULL)
+			insert_scope(rel, scope);
 		FAULT_POINT("owed");
 	}
 	relation_close(rel, NoLock);
@@ -174,14 +174,14 @@ read_owed(HeapTuple tuple, TupleDesc desc, Owed *owed)
 
 	if (domain != NULL)
 	{
-		ChangeKey  *key = palloc0(sizeof(ChangeKey));
+		ScopeChange *scope = palloc0(sizeof(ScopeChange));
 
-		key->domain = domain_lookup(domain);
-		key->tenant = tenant;
-		key->tenant_len = tenant != NULL ? strlen(tenant) : 0;
-		key->extra.coarse = true;	/* its events are not kept */
-		key->former = former != NULL ? watch_from_text(former) : NULL;
-		owed->keys = lappend(owed->keys, key);
+		scope->domain = domain_lookup(domain);
+		scope->tenant = tenant;
+		scope->tenant_len = tenant != NULL ? strlen(tenant) : 0;
+		scope->extra.events_incomplete = true;	/* its events are not kept */
+		scope->former = former != NULL ? watch_from_text(former) : NULL;
+		owed->scopes = lappend(owed->scopes, scope);
 	}
 	else if (channel != NULL)
 	{

@@ -95,7 +95,7 @@ extra_merge(ExtraFields *into, const ExtraFields *from)
 	const char *end = from->keys + from->keys_len;
 
 	into->wanted |= from->wanted;
-	into->coarse |= from->coarse;
+	into->events_incomplete |= from->events_incomplete;
 	into->all_keys |= from->all_keys || from->keys_len == 0;
 	into->operations |= from->operations;
 	into->xid = Max(into->xid, from->xid);
@@ -241,7 +241,7 @@ write_tcn(StringInfo buf, const TableDelivery *delivery)
 
 /* A column of the primary key as tcn writes it. */
 static void
-write_tcn_row_key(StringInfo buf, const char *column, const char *value)
+write_tcn_pk_column(StringInfo buf, const char *column, const char *value)
 {
 	appendStringInfoChar(buf, ',');
 	append_quoted(buf, column, '"');
@@ -268,7 +268,7 @@ static const PayloadFormat payload_formats[] = {
 	{
 		.name = "tcn",
 		.write_event = write_tcn,
-		.write_row_key = write_tcn_row_key,
+		.write_pk_column = write_tcn_pk_column,
 		.channel = "tcn"
 	}
 };
@@ -314,7 +314,7 @@ cache_notify_payload_format(PG_FUNCTION_ARGS)
 		elog(ERROR, "return type must be a row type");
 	if (format != NULL)
 	{
-		values[0] = CStringGetTextDatum(format->write_row_key ? "rows" :
+		values[0] = CStringGetTextDatum(format->write_pk_column ? "rows" :
 										format->write_event ? "tables" : "keys");
 		nulls[0] = false;
 	}

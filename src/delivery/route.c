@@ -53,7 +53,7 @@ route_fields(char **args, int nargs)
 		{"field=lsn", FIELD_LSN},
 		{"field=xid", FIELD_XID},
 		{"field=operations", FIELD_OPERATIONS},
-		{"field=keys", FIELD_KEYS}
+		{"field=scopes", FIELD_KEYS}
 	};
 	int			result = 0;
 
@@ -117,8 +117,8 @@ add_watch_route(const Watch *watch)
 	domain = domain_lookup(watch->domain);
 	route = route_of_watch(watch);
 	route.domain = domain->name;
-	domain->layout = Max(domain->layout,
-						 trigger_layout(watch->args, watch->nargs));
+	domain->bucket_layout = Max(domain->bucket_layout,
+								trigger_bucket_layout(watch->args, watch->nargs));
 	if (OidIsValid(route.table) && watch->inherited)
 		return;					/* the parent is the table to tell of */
 	foreach(lc, domain->routes)
@@ -172,7 +172,7 @@ read_names(void)
 }
 
 /*
- * Bring Domain.routes, Domain.layout and route_all() up to date.  May read the catalogs, and
+ * Bring Domain.routes, Domain.bucket layout and route_all() up to date.  May read the catalogs, and
  * wait for a lock on them; what it leaves stays valid until the next call of
  * this or of cascade_load().
  */
@@ -259,16 +259,16 @@ goes_there(const Domain *domain, const Route *route)
 }
 
 static bool
-has_former(List *keys, const Domain *domain, const Route *route)
+has_former(List *scopes, const Domain *domain, const Route *route)
 {
 	ListCell   *lc;
 
-	foreach(lc, keys)
+	foreach(lc, scopes)
 	{
-		ChangeKey  *key = lfirst(lc);
-		Route		other = route_of_watch(key->former);
+		ScopeChange *scope = lfirst(lc);
+		Route		other = route_of_watch(scope->former);
 
-		if (key->domain == domain &&
+		if (scope->domain == domain &&
 			same_destination(&other, route))
 			return true;
 	}
@@ -276,14 +276,14 @@ has_former(List *keys, const Domain *domain, const Route *route)
 }
 
 /*
- * Before the commit: a shared ChangeKey for each channel that a domain no
+ * Before the commit: a shared ScopeChange for each channel that a domain no
  * longer goes to because of this transaction.  Its shared change concerns
  * whatever the channel's listeners hold of the domain, so that one will do.
  */
 List *
-route_former_keys(void)
+route_former_scopes(void)
 {
-	List	   *keys = NIL;
+	List	   *scopes = NIL;
 	ListCell   *lc;
 
 	if (former_watches != NIL)
@@ -293,16 +293,16 @@ route_former_keys(void)
 		const Watch *watch = lfirst(lc);
 		Domain	   *domain = domain_lookup(watch->domain);
 		Route		route = route_of_watch(watch);
-		ChangeKey  *key;
+		ScopeChange *scope;
 
-		if (goes_there(domain, &route) || has_former(keys, domain, &route))
+		if (goes_there(domain, &route) || has_former(scopes, domain, &route))
 			continue;
-		key = palloc0(sizeof(ChangeKey));
-		key->domain = domain;
-		key->former = watch;
-		keys = lappend(keys, key);
+		scope = palloc0(sizeof(ScopeChange));
+		scope->domain = domain;
+		scope->former = watch;
+		scopes = lappend(scopes, scope);
 	}
-	return keys;
+	return scopes;
 }
 
 void

@@ -139,7 +139,7 @@ forget_rules(void)
 	{
 		domain->rules = domain->targets = domain->routes = NIL;
 		domain->targets_generation = 0;
-		domain->layout = 0;
+		domain->bucket_layout = 0;
 	}
 	MemoryContextReset(rules_context);
 }

@@ -18,18 +18,18 @@
  * were keyed is in the domain's own counter rows.
  *
  * Layout.  The number of buckets, and so which bucket a key falls into, can
- * change.  Each time, the domain gets another layout: a number that has the
+ * change.  Each time, the domain gets another bucket layout: a number that has the
  * binary logarithm of the number of buckets in its last five bits, and above
  * them one that only grows.  Triggers carry it as an argument.  Buckets and the
- * count of keyed bumps belong to one layout, and bumps that are keyed in
- * another one reach every key.  So whatever layout a reader or a writer
+ * count of keyed bumps belong to one bucket layout, and bumps that are keyed in
+ * another one reach every key.  So whatever bucket layout a reader or a writer
  * believes in, because it has not heard of a change yet or has an old snapshot,
  * it is never wrong, only coarser.  Versions go forward nevertheless: within a
- * layout no bucket has counted more than were keyed, so that the last version
- * of the old layout is at most the domain's sum, which the first of the new one
+ * bucket layout no bucket has counted more than were keyed, so that the last version
+ * of the old bucket layout is at most the domain's sum, which the first of the new one
  * begins with.
  *
- * A name for which there is no layout has the version of its domain.
+ * A name for which there is no bucket layout has the version of its domain.
  *
  * In names, a domain and each column's text have %2F for a slash and %25 for a
  * per cent sign; any other per cent sign stands for itself.  Slashes stand
@@ -51,28 +51,28 @@ PG_FUNCTION_INFO_V1(cache_notify_key_name);
 #define MAX_BUCKET_BITS	20
 #define MAX_BUCKET_DIGITS 10	/* more than that */
 
-/* The layout that a trigger's arguments give its domain; 0: none. */
+/* The bucket layout that a trigger's arguments give its domain; 0: none. */
 int64
-trigger_layout(char **args, int nargs)
+trigger_bucket_layout(char **args, int nargs)
 {
-	const char *argument = trigger_argument(args, nargs, "layout");
-	int64		layout = argument ? strtoll(argument, NULL, 10) : 0;
+	const char *argument = trigger_argument(args, nargs, "bucket_layout");
+	int64		bucket_layout = argument ? strtoll(argument, NULL, 10) : 0;
 
-	return layout > 0 && (layout & 31) <= MAX_BUCKET_BITS ? layout : 0;
+	return bucket_layout > 0 && (bucket_layout & 31) <= MAX_BUCKET_BITS ? bucket_layout : 0;
 }
 
-/* The layout of a domain's keys; 0: it has none.  May read the catalogs. */
+/* The bucket layout of a domain's keys; 0: it has none.  May read the catalogs. */
 int64
-domain_layout(Domain *domain)
+domain_bucket_layout(Domain *domain)
 {
 	route_load();
-	return domain->layout;
+	return domain->bucket_layout;
 }
 
 uint32
-layout_bucket(int64 layout, uint32 hash)
+bucket_of_hash(int64 bucket_layout, uint32 hash)
 {
-	return hash & (layout_buckets(layout) - 1);
+	return hash & (bucket_count(bucket_layout) - 1);
 }
 
 /*
@@ -80,7 +80,7 @@ layout_bucket(int64 layout, uint32 hash)
  * of a table with keys needs one.
  */
 const char *
-bucket_name(const char *domain, int64 layout, uint32 bucket)
+bucket_name(const char *domain, int64 bucket_layout, uint32 bucket)
 {
 	static const char prefix[] = INTERNAL_PREFIX "key/";
 	Size		domain_size = strlen(domain) + 1;
@@ -89,7 +89,7 @@ bucket_name(const char *domain, int64 layout, uint32 bucket)
 	char	   *end = name + sizeof(prefix) - 1;
 
 	memcpy(name, prefix, sizeof(prefix) - 1);
-	end += pg_lltoa(layout, end);
+	end += pg_lltoa(bucket_layout, end);
 	*end++ = '/';
 	end += pg_ultoa_n(bucket, end);
 	*end++ = '/';
@@ -102,9 +102,9 @@ int64
 name_sum(CounterTable *table, const VersionName *name, const char *tenant,
 		 Snapshot snapshot)
 {
-	if (name->layout == 0)
+	if (name->bucket_layout == 0)
 		return counter_sum(table, name->domain, tenant, snapshot);
-	return counter_sum_whole(table, name->domain, tenant, name->layout,
+	return counter_sum_whole(table, name->domain, tenant, name->bucket_layout,
 							 snapshot) +
 		counter_sum(table, name->bucket, tenant, snapshot);
 }
@@ -293,10 +293,10 @@ parse_name(const char *written)
 
 	route_load();
 	known = domain_find(domain);
-	name->layout = known ? known->layout : 0;
-	if (name->layout != 0)
-		name->bucket = bucket_name(domain, name->layout,
-								   layout_bucket(name->layout, name->hash));
+	name->bucket_layout = known ? known->bucket_layout : 0;
+	if (name->bucket_layout != 0)
+		name->bucket = bucket_name(domain, name->bucket_layout,
+								   bucket_of_hash(name->bucket_layout, name->hash));
 	else if (is_domain(written))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_NAME),

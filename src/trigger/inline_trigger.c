@@ -12,7 +12,7 @@
  * the row belongs to and says that there is nothing to fire.  The server has
  * looked at session_replication_role and at disabled triggers by then.
  *
- * What is noted is counted when the executor finishes, in the frame in which
+ * What is noted is counted when the executor finishes, in the statement in which
  * the triggers would have fired (utility.c): versions move as they do without
  * all this, and a statement that fails has counted nothing.
  *
@@ -48,25 +48,25 @@
 #define MAX_LISTED			8
 
 /* A key, or one of its buckets: that of a row, see key_change.c. */
-typedef struct NotedKey
+typedef struct NotedScope
 {
-	ChangeKey  *key;
+	ScopeChange *scope;
 	bool		is_bucket;
 	uint32		bucket;
-} NotedKey;
+} NotedScope;
 
 typedef struct NotedBucket
 {
-	NotedKey	noted;
+	NotedScope	noted;
 	char		status;
 } NotedBucket;
 
 #define SH_PREFIX bucket_set
 #define SH_ELEMENT_TYPE NotedBucket
-#define SH_KEY_TYPE NotedKey
+#define SH_KEY_TYPE NotedScope
 #define SH_KEY noted
-#define SH_HASH_KEY(tb, n) hash_combine((n).key->hash, murmurhash32((n).bucket))
-#define SH_EQUAL(tb, a, b) ((a).key == (b).key && (a).bucket == (b).bucket)
+#define SH_HASH_KEY(tb, n) hash_combine((n).scope->hash, murmurhash32((n).bucket))
+#define SH_EQUAL(tb, a, b) ((a).scope == (b).scope && (a).bucket == (b).bucket)
 #define SH_SCOPE static inline
 #define SH_DECLARE
 #define SH_DEFINE
@@ -84,8 +84,8 @@ typedef struct InlineTrigger
 	uint64		own_serial;		/* in keys of which it counts the buckets */
 	int			nnoted;
 	int			noted_size;
-	NotedKey   *noted;
-	NotedKey	first_noted[4]; /* enough for most */
+	NotedScope *noted;
+	NotedScope	first_noted[4]; /* enough for most */
 	bucket_set_hash *buckets;	/* those in noted; NULL while it is short */
 } InlineTrigger;
 
@@ -154,16 +154,16 @@ row_function(void)
 }
 
 static void
-add_noted(InlineTrigger *inlined, NotedKey noted)
+add_noted(InlineTrigger *inlined, NotedScope noted)
 {
 	if (inlined->nnoted == inlined->noted_size)
 	{
 		int			size = inlined->noted_size * 2;
 
-		NotedKey   *larger = MemoryContextAllocHuge(inlined->state.context,
-													(Size) size * sizeof(NotedKey));
+		NotedScope *larger = MemoryContextAllocHuge(inlined->state.context,
+													(Size) size * sizeof(NotedScope));
 
-		memcpy(larger, inlined->noted, inlined->nnoted * sizeof(NotedKey));
+		memcpy(larger, inlined->noted, inlined->nnoted * sizeof(NotedScope));
 		if (inlined->noted != inlined->first_noted)
 			pfree(inlined->noted);
 		inlined->noted = larger;
@@ -173,7 +173,7 @@ add_noted(InlineTrigger *inlined, NotedKey noted)
 }
 
 static void
-add_bucket(InlineTrigger *inlined, NotedKey noted)
+add_bucket(InlineTrigger *inlined, NotedScope noted)
 {
 	bool		found;
 
@@ -191,13 +191,13 @@ add_bucket(InlineTrigger *inlined, NotedKey noted)
 }
 
 static bool
-is_bucket_noted(const InlineTrigger *inlined, NotedKey noted)
+is_bucket_noted(const InlineTrigger *inlined, NotedScope noted)
 {
 	if (inlined->buckets != NULL)
 		return bucket_set_lookup(inlined->buckets, noted) != NULL;
 	for (int i = 0; i < inlined->nnoted; i++)
 		if (inlined->noted[i].is_bucket &&
-			inlined->noted[i].key == noted.key &&
+			inlined->noted[i].scope == noted.scope &&
 			inlined->noted[i].bucket == noted.bucket)
 			return true;
 	return false;
@@ -205,9 +205,9 @@ is_bucket_noted(const InlineTrigger *inlined, NotedKey noted)
 
 /* May say no to a key that a statement within this one has noted, too. */
 static inline bool
-is_noted(const InlineTrigger *inlined, const ChangeKey *key)
+is_noted(const InlineTrigger *inlined, const ScopeChange *scope)
 {
-	return key->noted_by == inlined->serial;
+	return scope->noted_by == inlined->serial;
 }
 
 /*
@@ -215,15 +215,15 @@ is_noted(const InlineTrigger *inlined, const ChangeKey *key)
  * at the last ones will do.
  */
 static void
-note_key(InlineTrigger *inlined, ChangeKey *key)
+note_scope(InlineTrigger *inlined, ScopeChange *scope)
 {
-	NotedKey	noted = {key, false, 0};
+	NotedScope	noted = {scope, false, 0};
 
-	if (is_noted(inlined, key))
+	if (is_noted(inlined, scope))
 		return;
-	key->noted_by = inlined->serial;
+	scope->noted_by = inlined->serial;
 	for (int i = inlined->nnoted; i > Max(inlined->nnoted - MAX_LISTED, 0);)
-		if (inlined->noted[--i].key == key && !inlined->noted[i].is_bucket)
+		if (inlined->noted[--i].scope == scope && !inlined->noted[i].is_bucket)
 			return;
 	add_noted(inlined, noted);
 }
@@ -233,41 +233,41 @@ note_key(InlineTrigger *inlined, ChangeKey *key)
  * many a statement reaches every key, so there is no need to tell more of them.
  */
 static void
-note_bucket(InlineTrigger *inlined, ChangeKey *key, HeapTuple tuple)
+note_bucket(InlineTrigger *inlined, ScopeChange *scope, HeapTuple tuple)
 {
-	int64		layout = inlined->state.config->layout;
-	NotedKey	noted = {key, true, 0};
+	int64		bucket_layout = inlined->state.config->bucket_layout;
+	NotedScope	noted = {scope, true, 0};
 	uint32		hash;
 
-	if (is_noted(inlined, key))
+	if (is_noted(inlined, scope))
 		return;					/* all its rows */
 	if (!row_key_hash(&inlined->state, tuple, RelationGetDescr(inlined->rel),
 					  &hash))
 	{
-		note_key(inlined, key);
+		note_scope(inlined, scope);
 		return;
 	}
-	noted.bucket = layout_bucket(layout, hash);
+	noted.bucket = bucket_of_hash(bucket_layout, hash);
 	if (is_bucket_noted(inlined, noted))
 		return;
-	if (key->buckets_noted_by != inlined->own_serial)
+	if (scope->buckets_noted_by != inlined->own_serial)
 	{
-		key->buckets_noted_by = inlined->own_serial;
-		key->nbuckets_noted = 0;
+		scope->buckets_noted_by = inlined->own_serial;
+		scope->nbuckets_noted = 0;
 	}
-	if (++key->nbuckets_noted > bucket_limit(layout))
-		note_key(inlined, key);
+	if (++scope->nbuckets_noted > bucket_limit(bucket_layout))
+		note_scope(inlined, scope);
 	else
 		add_bucket(inlined, noted);
 }
 
 static void
-note_row(InlineTrigger *inlined, ChangeKey *key, HeapTuple tuple)
+note_row(InlineTrigger *inlined, ScopeChange *scope, HeapTuple tuple)
 {
-	if (inlined->state.config->layout != 0)
-		note_bucket(inlined, key, tuple);
+	if (inlined->state.config->bucket_layout != 0)
+		note_bucket(inlined, scope, tuple);
 	else
-		note_key(inlined, key);
+		note_scope(inlined, scope);
 }
 
 static bool
@@ -275,14 +275,14 @@ note_update(InlineTrigger *inlined, HeapTuple old, HeapTuple new)
 {
 	TriggerState *state = &inlined->state;
 	TupleDesc	desc = RelationGetDescr(inlined->rel);
-	ChangeKey  *new_key = key_of_row(state, new, desc);
-	ChangeKey  *old_key = key_of_row(state, old, desc);
+	ScopeChange *new_scope = scope_of_row(state, new, desc);
+	ScopeChange *old_scope = scope_of_row(state, old, desc);
 	bool		same_key;
 
-	if (is_noted(inlined, old_key) && is_noted(inlined, new_key))
+	if (is_noted(inlined, old_scope) && is_noted(inlined, new_scope))
 		return true;
 
-	same_key = old_key == new_key && same_row_key(state, old, new, desc);
+	same_key = old_scope == new_scope && same_row_key(state, old, new, desc);
 	if (same_key && same_content(state, old, new, desc))
 		return true;
 
@@ -291,9 +291,9 @@ note_update(InlineTrigger *inlined, HeapTuple old, HeapTuple new)
 		(new->t_len > TOAST_TUPLE_THRESHOLD || HeapTupleHasExternal(new) ||
 		 HeapTupleHasExternal(old)))
 		return false;
-	note_row(inlined, old_key, old);
+	note_row(inlined, old_scope, old);
 	if (!same_key)
-		note_row(inlined, new_key, new);
+		note_row(inlined, new_scope, new);
 	return true;
 }
 
@@ -318,11 +318,11 @@ note_change(InlineTrigger *inlined, TupleTableSlot *old_slot,
 
 	if ((old == NULL && old_slot != NULL) || (new == NULL && new_slot != NULL))
 		return false;
-	if (state->overflow_key != NULL && is_noted(inlined, state->overflow_key))
+	if (state->overflow_scope != NULL && is_noted(inlined, state->overflow_scope))
 		return true;
 	if (old != NULL && new != NULL)
 		return note_update(inlined, old, new);
-	note_row(inlined, key_of_row(state, row, RelationGetDescr(inlined->rel)),
+	note_row(inlined, scope_of_row(state, row, RelationGetDescr(inlined->rel)),
 			 row);
 	return true;
 }
@@ -432,30 +432,30 @@ start_executor(QueryDesc *query, int eflags)
 
 /* As the trigger would have, had it fired. */
 static void
-count_noted(InlineTrigger *inlined, int depth)
+bump_noted(InlineTrigger *inlined, int depth)
 {
-	int64		layout = inlined->nnoted > 0 ? inlined->state.config->layout : 0;
+	int64		bucket_layout = inlined->nnoted > 0 ? inlined->state.config->bucket_layout : 0;
 
 	for (int i = 0; i < inlined->nnoted; i++)
 	{
-		const NotedKey *noted = &inlined->noted[i];
-		ChangeKey  *key = noted->key;
+		const NotedScope *noted = &inlined->noted[i];
+		ScopeChange *scope = noted->scope;
 
 		/* A hash is used for its bucket only, and a bucket is its own. */
 		if (!noted->is_bucket)
-			change_set_touch(key, depth);
-		else if (!is_noted(inlined, key))
-			change_set_touch_key(key, layout, noted->bucket, depth);
+			change_set_bump_once(scope, depth);
+		else if (!is_noted(inlined, scope))
+			change_set_bump_key_once(scope, bucket_layout, noted->bucket, depth);
 		FAULT_POINT("trigger");
-		key->extra.all_keys = true;
-		if (layout != 0)
-			change_set_tell_key(key, NULL);
+		scope->extra.all_keys = true;
+		if (bucket_layout != 0)
+			change_set_tell_key(scope, NULL);
 	}
 }
 
 /*
  * Count what the query has noted, at the depth of its triggers.  To be called
- * once, in its frame.
+ * once, in its statement.
  */
 void
 inline_trigger_finish(QueryDesc *query, int depth)
@@ -473,7 +473,7 @@ inline_trigger_finish(QueryDesc *query, int depth)
 			ExprState  *condition = result->ri_TrigWhenExprs[i];
 
 			if (condition != NULL && condition->evalfunc == row_condition)
-				count_noted((InlineTrigger *) condition, depth);
+				bump_noted((InlineTrigger *) condition, depth);
 		}
 	}
 }

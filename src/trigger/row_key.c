@@ -130,57 +130,57 @@ row_key_hash(TriggerState *state, HeapTuple tuple, TupleDesc desc, uint32 *hash)
 
 /* Is this, of the key of this (domain, tenant), what was touched last? */
 static bool
-is_touched_value(TriggerState *state, ChangeKey *key, HeapTuple tuple,
-				 TupleDesc desc)
+is_bumped_value(TriggerState *state, ScopeChange *scope, HeapTuple tuple,
+				TupleDesc desc)
 {
 	TriggerConfig *config = state->config;
-	bool		known = key == state->touched_key &&
-		change_set_keys_touched(key, state->depth);
+	bool		known = scope == state->bumped_scope &&
+		change_set_is_keyed(scope, state->depth);
 	bool		isnull;
 	Datum		value;
 
-	state->touched_key = NULL;
+	state->bumped_scope = NULL;
 	if (config->nkey_texts != 1 || !config->key_texts[0].byval)
 		return false;
 	value = heap_getattr(tuple, config->key_texts[0].attnum, desc, &isnull);
 	if (isnull)
 		return false;
-	if (known && value == state->touched_value)
+	if (known && value == state->bumped_value)
 	{
-		state->touched_key = key;
+		state->bumped_scope = scope;
 		return true;
 	}
-	state->touched_value = value;
+	state->bumped_value = value;
 	return false;
 }
 
 /* A row of this (domain, tenant) has changed: touch its key. */
 void
-touch_row_key(TriggerState *state, ChangeKey *key, HeapTuple tuple,
-			  TupleDesc desc)
+bump_row_key(TriggerState *state, ScopeChange *scope, HeapTuple tuple,
+			 TupleDesc desc)
 {
 	bool		by_value = state->config->nkey_texts == 1 &&
 		state->config->key_texts[0].byval;
 	uint32		hash;
 
-	if (change_set_touched(key, state->depth) ||
-		is_touched_value(state, key, tuple, desc))
+	if (change_set_is_bumped(scope, state->depth) ||
+		is_bumped_value(state, scope, tuple, desc))
 		return;
 	if (!row_key_hash(state, tuple, desc, &hash))
 	{
-		change_set_touch(key, state->depth);
+		change_set_bump_once(scope, state->depth);
 		return;
 	}
-	change_set_touch_key(key, state->config->layout, hash, state->depth);
+	change_set_bump_key_once(scope, state->config->bucket_layout, hash, state->depth);
 	if (by_value)
-		state->touched_key = key;
+		state->bumped_scope = scope;
 }
 
 /* Are the key columns, if there are any, the same in both rows, bit for bit? */
 bool
 same_row_key(TriggerState *state, HeapTuple old, HeapTuple new, TupleDesc desc)
 {
-	if (state->config->layout == 0)
+	if (state->config->bucket_layout == 0)
 		return true;
 	for (int i = 0; i < state->config->nkey_texts; i++)
 	{

@@ -88,24 +88,24 @@ get_trigger_state(FunctionCallInfo fcinfo, const char *function, bool for_row)
 }
 
 /* The key of a tenant that is not the one seen last. */
-static ChangeKey *
-key_of_tenant(TriggerState *state, Datum value)
+static ScopeChange *
+scope_of_tenant(TriggerState *state, Datum value)
 {
 	int			len;
 	const char *tenant = column_text(&state->config->tenant, value, &len);
-	ChangeKey  *key = change_set_key(state->config->domain, tenant,
-									 tenant ? len : 0);
+	ScopeChange *scope = change_set_scope(state->config->domain, tenant,
+										  tenant ? len : 0);
 
-	if (key->tenant == NULL && change_set_full())
-		state->overflow_key = key;
-	return key;
+	if (scope->tenant == NULL && change_set_full())
+		state->overflow_scope = scope;
+	return scope;
 }
 
 /* Keep the tenant, to recognize it in the next row. */
 static void
-remember_tenant(TriggerState *state, ChangeKey *key, Datum value)
+remember_tenant(TriggerState *state, ScopeChange *scope, Datum value)
 {
-	state->last_key = NULL;
+	state->last_scope = NULL;
 	if (state->config->tenant.byval)
 		state->last_tenant = value;
 	else
@@ -124,7 +124,7 @@ remember_tenant(TriggerState *state, ChangeKey *key, Datum value)
 		memcpy(DatumGetPointer(state->last_tenant), DatumGetPointer(value),
 			   size);
 	}
-	state->last_key = key;
+	state->last_scope = scope;
 }
 
 /*
@@ -150,18 +150,18 @@ tenant_in_setting(const char *name)
 }
 
 /* A shared change, or one whose tenant is in a setting: one key for all rows. */
-static ChangeKey *
-key_of_statement(TriggerState *state)
+static ScopeChange *
+scope_of_statement(TriggerState *state)
 {
-	if (state->last_key == NULL)
+	if (state->last_scope == NULL)
 	{
 		const char *tenant = state->config->tenant_setting ?
 			tenant_in_setting(state->config->tenant_setting) : NULL;
 
-		state->last_key = change_set_key(state->config->domain, tenant,
-										 tenant ? strlen(tenant) : 0);
+		state->last_scope = change_set_scope(state->config->domain, tenant,
+											 tenant ? strlen(tenant) : 0);
 	}
-	return state->last_key;
+	return state->last_scope;
 }
 
 /*
@@ -186,25 +186,25 @@ is_last_tenant(const TriggerState *state, Datum value)
 }
 
 /* The key that a row belongs to. */
-ChangeKey *
-key_of_row(TriggerState *state, HeapTuple tuple, TupleDesc desc)
+ScopeChange *
+scope_of_row(TriggerState *state, HeapTuple tuple, TupleDesc desc)
 {
 	bool		isnull;
 	Datum		value;
-	ChangeKey  *key;
+	ScopeChange *scope;
 
 	if (!state->config->has_tenant_column)
-		return key_of_statement(state);
+		return scope_of_statement(state);
 	value = heap_getattr(tuple, state->config->tenant.attnum, desc, &isnull);
 	if (isnull)
-		return change_set_key(state->config->domain, NULL, 0);
-	if (state->last_key != NULL && is_last_tenant(state, value))
-		return state->last_key;
+		return change_set_scope(state->config->domain, NULL, 0);
+	if (state->last_scope != NULL && is_last_tenant(state, value))
+		return state->last_scope;
 	if (value_too_long(&state->config->tenant, value))
-		return change_set_key(state->config->domain, NULL, 0);
-	key = key_of_tenant(state, value);
-	remember_tenant(state, key, value);
-	return key;
+		return change_set_scope(state->config->domain, NULL, 0);
+	scope = scope_of_tenant(state, value);
+	remember_tenant(state, scope, value);
+	return scope;
 }
 
 /* Are the columns that count the same in both rows? */
@@ -248,22 +248,22 @@ same_row(HeapTuple old, HeapTuple new)
 
 /* The primary key of a row as JSON: a string, or an array of them. */
 static char *
-key_as_json(TriggerState *state, HeapTuple tuple, TupleDesc desc)
+pk_as_json(TriggerState *state, HeapTuple tuple, TupleDesc desc)
 {
 	StringInfoData buf;
 
 	initStringInfo(&buf);
-	if (state->config->nkey_columns > 1)
+	if (state->config->npk_columns > 1)
 		appendStringInfoChar(&buf, '[');
-	for (int i = 0; i < state->config->nkey_columns; i++)
+	for (int i = 0; i < state->config->npk_columns; i++)
 	{
-		char	   *value = SPI_getvalue(tuple, desc, state->config->key_columns[i]);
+		char	   *value = SPI_getvalue(tuple, desc, state->config->pk_columns[i]);
 
 		if (i > 0)
 			appendStringInfoString(&buf, ", ");
 		escape_json(&buf, value ? value : "");
 	}
-	if (state->config->nkey_columns > 1)
+	if (state->config->npk_columns > 1)
 		appendStringInfoChar(&buf, ']');
 	return buf.data;
 }
@@ -278,45 +278,45 @@ same_content(TriggerState *state, HeapTuple old, HeapTuple new, TupleDesc desc)
 
 /* Note what payloads are to tell beside the version. */
 static void
-note_extra(TriggerState *state, ChangeKey *key, HeapTuple tuple,
-		   TupleDesc desc, int operation)
+add_extra(TriggerState *state, ScopeChange *scope, HeapTuple tuple,
+		  TupleDesc desc, int operation)
 {
 	TriggerConfig *config = state->config;
 	char	   *json = NULL;
 
 	if (config->fields != 0)
 	{
-		key->extra.wanted = true;
-		key->extra.operations |= operation;
+		scope->extra.wanted = true;
+		scope->extra.operations |= operation;
 	}
-	if ((config->fields & FIELD_KEYS) && !key->extra.all_keys)
-		json = config->layout != 0 ? row_key_as_json(state, tuple, desc) :
-			config->nkey_columns > 0 ? key_as_json(state, tuple, desc) : NULL;
+	if ((config->fields & FIELD_KEYS) && !scope->extra.all_keys)
+		json = config->bucket_layout != 0 ? row_key_as_json(state, tuple, desc) :
+			config->npk_columns > 0 ? pk_as_json(state, tuple, desc) : NULL;
 	if (json != NULL)
-		extra_add_key(&key->extra, json);
+		extra_add_key(&scope->extra, json);
 	else
-		key->extra.all_keys = true;
-	if (config->layout != 0)
-		change_set_tell_key(key, json);
+		scope->extra.all_keys = true;
+	if (config->bucket_layout != 0)
+		change_set_tell_key(scope, json);
 }
 
 /* The primary key of a row as the payload format writes it, or NULL. */
 static char *
-key_as_event(TriggerState *state, HeapTuple tuple, TupleDesc desc)
+pk_as_event(TriggerState *state, HeapTuple tuple, TupleDesc desc)
 {
 	StringInfoData buf;
 
-	if (tuple == NULL || state->config->nkey_columns == 0)
+	if (tuple == NULL || state->config->npk_columns == 0)
 		return NULL;
 	initStringInfo(&buf);
-	for (int i = 0; i < state->config->nkey_columns; i++)
+	for (int i = 0; i < state->config->npk_columns; i++)
 	{
-		AttrNumber	column = state->config->key_columns[i];
+		AttrNumber	column = state->config->pk_columns[i];
 		char	   *value = SPI_getvalue(tuple, desc, column);
 
-		state->config->event_format->write_row_key(&buf,
-												   NameStr(TupleDescAttr(desc, column - 1)->attname),
-												   value ? value : "");
+		state->config->event_format->write_pk_column(&buf,
+													 NameStr(TupleDescAttr(desc, column - 1)->attname),
+													 value ? value : "");
 	}
 	if (buf.len > MAX_ROW_LEN)
 		return NULL;			/* too long to be told */
@@ -325,8 +325,8 @@ key_as_event(TriggerState *state, HeapTuple tuple, TupleDesc desc)
 
 /* Note what happened to the table, or to one of its rows, if that is told. */
 static void
-note_event(TriggerState *state, ChangeKey *key, HeapTuple tuple,
-		   TupleDesc desc, int operation)
+add_table_event(TriggerState *state, ScopeChange *scope, HeapTuple tuple,
+				TupleDesc desc, int operation)
 {
 	const PayloadFormat *format = state->config->event_format;
 	TableEvent	event = {0};
@@ -336,38 +336,38 @@ note_event(TriggerState *state, ChangeKey *key, HeapTuple tuple,
 	if (!table_event_full())
 	{
 		event.table = state->config->event_table;
-		event.of_rows = format->write_row_key != NULL;
-		event.row = event.of_rows ? key_as_event(state, tuple, desc) : NULL;
+		event.of_rows = format->write_pk_column != NULL;
+		event.row = event.of_rows ? pk_as_event(state, tuple, desc) : NULL;
 		event.operations = event.of_rows && event.row == NULL ?
 			OPERATION_TRUNCATE : operation;
-		event.frame = change_set_frame(state->depth);
+		event.statement_no = change_set_statement_no(state->depth);
 	}
-	if (table_event_full() || !table_event_note(&event))
-		key->extra.coarse = true;
-	state->noted |= operation;
+	if (table_event_full() || !table_event_add(&event))
+		scope->extra.events_incomplete = true;
+	state->told_operations |= operation;
 }
 
 static void
-touch_row(TriggerState *state, ChangeKey *key, HeapTuple tuple,
-		  TupleDesc desc, int operation)
+bump_row(TriggerState *state, ScopeChange *scope, HeapTuple tuple,
+		 TupleDesc desc, int operation)
 {
-	if (state->config->layout != 0)
-		touch_row_key(state, key, tuple, desc);
+	if (state->config->bucket_layout != 0)
+		bump_row_key(state, scope, tuple, desc);
 	else
-		change_set_touch(key, state->depth);
+		change_set_bump_once(scope, state->depth);
 	FAULT_POINT("trigger");
-	note_extra(state, key, tuple, desc, operation);
-	note_event(state, key, tuple, desc, operation);
+	add_extra(state, scope, tuple, desc, operation);
+	add_table_event(state, scope, tuple, desc, operation);
 }
 
 /* The statement changed rows that nobody has looked at. */
 static void
-touch_whole(TriggerState *state, ChangeKey *key, int operation)
+bump_whole(TriggerState *state, ScopeChange *scope, int operation)
 {
-	change_set_touch(key, state->depth);
-	key->extra.wanted |= state->config->fields != 0;
-	key->extra.all_keys = true;
-	note_event(state, key, NULL, NULL, operation);
+	change_set_bump_once(scope, state->depth);
+	scope->extra.wanted |= state->config->fields != 0;
+	scope->extra.all_keys = true;
+	add_table_event(state, scope, NULL, NULL, operation);
 }
 
 /* Does it make a difference which rows the statement changes? */
@@ -376,7 +376,7 @@ rows_matter(const TriggerState *state)
 {
 	return state->config->fields != 0 ||
 		(state->config->event_format != NULL &&
-		 state->config->event_format->write_row_key != NULL);
+		 state->config->event_format->write_pk_column != NULL);
 }
 
 /* Once its keys are touched: has the statement more to tell of this operation? */
@@ -384,28 +384,28 @@ static inline bool
 is_told(const TriggerState *state, int operation)
 {
 	return !rows_matter(state) &&
-		(state->config->event_format == NULL || state->noted & operation);
+		(state->config->event_format == NULL || state->told_operations & operation);
 }
 
 static void
 update_change(TriggerState *state, HeapTuple old, HeapTuple new, TupleDesc desc)
 {
-	ChangeKey  *new_key = key_of_row(state, new, desc);
-	ChangeKey  *old_key = key_of_row(state, old, desc);
+	ScopeChange *new_scope = scope_of_row(state, new, desc);
+	ScopeChange *old_scope = scope_of_row(state, old, desc);
 	bool		same_key;
 
 	if (is_told(state, OPERATION_UPDATE) &&
-		change_set_touched(old_key, state->depth) &&
-		change_set_touched(new_key, state->depth))
+		change_set_is_bumped(old_scope, state->depth) &&
+		change_set_is_bumped(new_scope, state->depth))
 		return;
 
 	/* A row that moves to another tenant or key has changed in any case. */
-	same_key = old_key == new_key && same_row_key(state, old, new, desc);
+	same_key = old_scope == new_scope && same_row_key(state, old, new, desc);
 	if (same_key && same_content(state, old, new, desc))
 		return;
-	touch_row(state, old_key, old, desc, OPERATION_UPDATE);
+	bump_row(state, old_scope, old, desc, OPERATION_UPDATE);
 	if (!same_key || rows_matter(state))
-		touch_row(state, new_key, new, desc, OPERATION_UPDATE);
+		bump_row(state, new_scope, new, desc, OPERATION_UPDATE);
 }
 
 static inline int
@@ -428,16 +428,16 @@ cache_notify_row_change(PG_FUNCTION_ARGS)
 	trigger_rows_seen++;
 
 	/* Too many tenants: the shared key speaks for all rows to come. */
-	if (state->overflow_key != NULL && is_told(state, operation) &&
-		change_set_touched(state->overflow_key, state->depth))
+	if (state->overflow_scope != NULL && is_told(state, operation) &&
+		change_set_is_bumped(state->overflow_scope, state->depth))
 		return PointerGetDatum(NULL);
 
 	if (TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event))
 		update_change(state, trigdata->tg_trigtuple, trigdata->tg_newtuple,
 					  desc);
 	else
-		touch_row(state, key_of_row(state, trigdata->tg_trigtuple, desc),
-				  trigdata->tg_trigtuple, desc, operation);
+		bump_row(state, scope_of_row(state, trigdata->tg_trigtuple, desc),
+				 trigdata->tg_trigtuple, desc, operation);
 	return PointerGetDatum(NULL);
 }
 
@@ -450,13 +450,13 @@ cache_notify_statement_change(PG_FUNCTION_ARGS)
 
 	if (TRIGGER_FIRED_BY_TRUNCATE(trigdata->tg_event))
 	{
-		ChangeKey  *key = change_set_key(state->config->domain, NULL, 0);
+		ScopeChange *scope = change_set_scope(state->config->domain, NULL, 0);
 
-		touch_whole(state, key, OPERATION_TRUNCATE);
-		key->extra.operations |= OPERATION_TRUNCATE;
+		bump_whole(state, scope, OPERATION_TRUNCATE);
+		scope->extra.operations |= OPERATION_TRUNCATE;
 	}
 	else if (state->config->per_statement)
-		touch_whole(state, key_of_statement(state),
-					operation_of(trigdata->tg_event));
+		bump_whole(state, scope_of_statement(state),
+				   operation_of(trigdata->tg_event));
 	return PointerGetDatum(NULL);
 }

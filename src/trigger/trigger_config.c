@@ -11,7 +11,7 @@
  *	  tenant_setting	setting that holds it instead
  *	  column			one for each column that counts; none: all do
  *	  key				one for each column of the rows' key; none: no keys
- *	  layout			of the domain's keys, see key.c
+ *	  bucket layout			of the domain's keys, see key.c
  *	  granularity		'statement': bump for each statement, seen rows or not
  *	  field				one for each extra payload field, see route.c
  *	  channel, payload, payload_suffix	see route.c
@@ -137,8 +137,8 @@ prepare_key_texts(TriggerConfig *config, Relation rel, Trigger *trigger)
 {
 	const size_t len = strlen("key=");
 
-	config->layout = trigger_layout(trigger->tgargs, trigger->tgnargs);
-	for (int i = 0; i < trigger->tgnargs && config->layout != 0; i++)
+	config->bucket_layout = trigger_bucket_layout(trigger->tgargs, trigger->tgnargs);
+	for (int i = 0; i < trigger->tgnargs && config->bucket_layout != 0; i++)
 	{
 		ColumnText *column = &config->key_texts[config->nkey_texts];
 
@@ -149,7 +149,7 @@ prepare_key_texts(TriggerConfig *config, Relation rel, Trigger *trigger)
 								 config->context) ||
 			column->loose)
 		{
-			config->layout = 0;
+			config->bucket_layout = 0;
 			return;
 		}
 		if (!column->lasting)
@@ -157,12 +157,12 @@ prepare_key_texts(TriggerConfig *config, Relation rel, Trigger *trigger)
 		config->nkey_texts++;
 	}
 	if (config->nkey_texts == 0)
-		config->layout = 0;
+		config->bucket_layout = 0;
 }
 
 /* The columns of the primary key, whose values payloads are to tell. */
 static void
-prepare_key_columns(TriggerConfig *config, Relation rel)
+prepare_pk_columns(TriggerConfig *config, Relation rel)
 {
 	HeapTuple	tuple;
 	Form_pg_index index;
@@ -175,7 +175,7 @@ prepare_key_columns(TriggerConfig *config, Relation rel)
 		return;
 	index = (Form_pg_index) GETSTRUCT(tuple);
 	for (int i = 0; i < index->indnkeyatts; i++)
-		config->key_columns[config->nkey_columns++] = index->indkey.values[i];
+		config->pk_columns[config->npk_columns++] = index->indkey.values[i];
 	ReleaseSysCache(tuple);
 }
 
@@ -190,8 +190,8 @@ prepare_events(TriggerConfig *config, Relation rel, const char *format)
 	config->event_format = payload;
 	config->event_table = watched_ancestor(RelationGetRelid(rel),
 										   config->domain->name);
-	if (payload->write_row_key != NULL)
-		prepare_key_columns(config, rel);
+	if (payload->write_pk_column != NULL)
+		prepare_pk_columns(config, rel);
 }
 
 /* The context is the configuration's own, so that it can go as a whole. */
@@ -235,8 +235,8 @@ create_config(Relation rel, Trigger *trigger)
 	prepare_columns(config, rel, trigger);
 	config->fields = route_fields(args, nargs) &
 		(FIELD_OPERATIONS | FIELD_KEYS);
-	if ((config->fields & FIELD_KEYS) && config->layout == 0)
-		prepare_key_columns(config, rel);
+	if ((config->fields & FIELD_KEYS) && config->bucket_layout == 0)
+		prepare_pk_columns(config, rel);
 	prepare_events(config, rel, trigger_argument(args, nargs, "payload"));
 	if (invalidations != invalidations_before)
 		config->valid = false;	/* out of date already, next time */

@@ -49,7 +49,7 @@ typedef struct TriggerConfig
 	ColumnText	tenant;
 
 	/* where the key comes from */
-	int64		layout;			/* of the buckets; 0: there are no keys */
+	int64		bucket_layout;	/* of the buckets; 0: there are no keys */
 	int			nkey_texts;
 	ColumnText	key_texts[INDEX_MAX_KEYS];
 
@@ -58,8 +58,8 @@ typedef struct TriggerConfig
 
 	/* operations and keys, if payloads are to tell them */
 	int			fields;
-	AttrNumber	key_columns[INDEX_MAX_KEYS];	/* of the primary key */
-	int			nkey_columns;	/* 0: there is none */
+	AttrNumber	pk_columns[INDEX_MAX_KEYS]; /* of the primary key */
+	int			npk_columns;	/* 0: there is none */
 
 	/* if the payload format tells of tables: what table_event.c is to note */
 	const PayloadFormat *event_format;	/* else NULL */
@@ -73,19 +73,19 @@ typedef struct TriggerState
 	int			depth;			/* trigger depth, see change_set.c */
 
 	/* the tenant seen last */
-	ChangeKey  *last_key;
+	ScopeChange *last_scope;
 	Datum		last_tenant;
 	Size		last_size;		/* allocated for it, if by reference */
 	MemoryContext context;
 
 	/* set once tenants of the statement do not fit into the change set */
-	ChangeKey  *overflow_key;
+	ScopeChange *overflow_scope;
 
-	int			noted;			/* operations that table_event.c knows of */
+	int			told_operations;	/* operations that table_event.c knows of */
 
 	/* the key seen last, if it is passed by value: see row_key.c */
-	ChangeKey  *touched_key;	/* which it has touched */
-	Datum		touched_value;
+	ScopeChange *bumped_scope;	/* which it has touched */
+	Datum		bumped_value;
 	StringInfoData bytes;		/* of the key */
 } TriggerState;
 
@@ -93,8 +93,8 @@ typedef struct TriggerState
 extern TriggerConfig *trigger_config(Relation rel, Trigger *trigger);
 
 /* trigger.c */
-extern ChangeKey *key_of_row(TriggerState *state, HeapTuple tuple,
-							 TupleDesc desc);
+extern ScopeChange *scope_of_row(TriggerState *state, HeapTuple tuple,
+								 TupleDesc desc);
 extern bool same_content(TriggerState *state, HeapTuple old, HeapTuple new,
 						 TupleDesc desc);
 
@@ -107,8 +107,8 @@ extern bool value_too_long(const ColumnText *column, Datum value);
 /* row_key.c */
 extern bool row_key_hash(TriggerState *state, HeapTuple tuple, TupleDesc desc,
 						 uint32 *hash);
-extern void touch_row_key(TriggerState *state, ChangeKey *key, HeapTuple tuple,
-						  TupleDesc desc);
+extern void bump_row_key(TriggerState *state, ScopeChange *scope, HeapTuple tuple,
+						 TupleDesc desc);
 extern bool same_row_key(TriggerState *state, HeapTuple old, HeapTuple new,
 						 TupleDesc desc);
 extern char *row_key_as_json(TriggerState *state, HeapTuple tuple,

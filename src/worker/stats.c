@@ -13,10 +13,10 @@
 #include "utils/builtins.h"
 #include "utils/tuplestore.h"
 
-#include "worker/shared.h"
+#include "worker/waiting.h"
 
 PG_FUNCTION_INFO_V1(cache_notify_statistics);
-PG_FUNCTION_INFO_V1(cache_notify_reset_statistics);
+PG_FUNCTION_INFO_V1(cache_notify_clear_statistics);
 
 /* Columns of statistics(): one for each Statistic, the worker, what waits. */
 #define NUM_COLUMNS (NUM_STATS + 2)
@@ -29,7 +29,7 @@ Datum
 cache_notify_statistics(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	SharedDatabase *db = shared_database(MyDatabaseId);
+	WaitingDatabase *db = waiting_database(MyDatabaseId);
 	Datum		values[NUM_COLUMNS] = {0};
 	bool		nulls[NUM_COLUMNS] = {0};
 	int			pid;
@@ -40,27 +40,27 @@ cache_notify_statistics(PG_FUNCTION_ARGS)
 	for (int n = 0; n < NUM_STATS; n++)
 		values[n] = Int64GetDatum(pg_atomic_read_u64(&db->stats[n]));
 
-	LWLockAcquire(shared_lock(), LW_SHARED);
+	LWLockAcquire(waiting_lock(), LW_SHARED);
 	pid = db->worker == WORKER_RUNNING ? db->worker_pid : 0;
-	LWLockRelease(shared_lock());
+	LWLockRelease(waiting_lock());
 	values[NUM_STATS] = Int32GetDatum(pid);
 	nulls[NUM_STATS] = pid == 0;
-	values[NUM_STATS + 1] = Int64GetDatum(shared_pending(db));
+	values[NUM_STATS + 1] = Int64GetDatum(waiting_pending(db));
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	return (Datum) 0;
 }
 
-/* reset_statistics() returns void */
+/* clear_statistics() returns void */
 Datum
-cache_notify_reset_statistics(PG_FUNCTION_ARGS)
+cache_notify_clear_statistics(PG_FUNCTION_ARGS)
 {
-	SharedDatabase *db = shared_database(MyDatabaseId);
+	WaitingDatabase *db = waiting_database(MyDatabaseId);
 
 	if (db != NULL)
 	{
 		for (int n = 0; n < NUM_STATS; n++)
 			pg_atomic_write_u64(&db->stats[n], 0);
-		pg_atomic_write_u64(&db->stats[STAT_RESET_AT], GetCurrentTimestamp());
+		pg_atomic_write_u64(&db->stats[STAT_CLEARED_AT], GetCurrentTimestamp());
 	}
 	PG_RETURN_VOID();
 }

@@ -48,7 +48,7 @@
 #include "utils/snapmgr.h"
 
 #include "base/fault.h"
-#include "worker/shared.h"
+#include "worker/waiting.h"
 
 /* Least time between the beginnings of two cycles, in ms. */
 #define MIN_CYCLE_MS	4
@@ -77,14 +77,14 @@ PGDLLEXPORT void cache_notify_worker_main(Datum database);
 
 static int	coalesce_ms = 0;
 
-static SharedDatabase *my_database = NULL;
+static WaitingDatabase *my_database = NULL;
 static MemoryContext cycle_context;
 
 void
 worker_init(void)
 {
 	DefineCustomIntVariable("cache_notify.coalesce",
-							"How long the worker waits for further changes of the same keys.",
+							"How long the worker waits for further changes of the same scopes.",
 							"Fewer notifications, each as much later.",
 							&coalesce_ms,
 							0, 0, 60000,
@@ -114,11 +114,11 @@ worker_register(Oid database)
  * Before a commit: see that the worker is there or on its way.  Returns the
  * pinned database, or NULL if this transaction must deliver by itself.
  */
-SharedDatabase *
+WaitingDatabase *
 worker_begin_commit(void)
 {
 	bool		refused;
-	SharedDatabase *db = shared_begin_commit(worker_register, &refused);
+	WaitingDatabase *db = waiting_begin_commit(worker_register, &refused);
 
 	if (refused)
 		ereport(LOG,
@@ -137,8 +137,8 @@ die_gracefully(int code, Datum database)
 	if (code == 0)
 		return;					/* it goes for good, and nothing is taken */
 	if (my_database != NULL)
-		shared_finish(my_database, true);
-	shared_worker_died(DatumGetObjectId(database), my_database != NULL);
+		waiting_finish(my_database, true);
+	waiting_worker_died(DatumGetObjectId(database), my_database != NULL);
 	my_database = NULL;
 }
 
@@ -173,18 +173,18 @@ wait_until(TimestampTz time)
 }
 
 /* A taken key in the form that notify.c reads. */
-static ChangeKey *
-change_of_shared_key(SharedKey *k)
+static ScopeChange *
+change_of_waiting_scope(WaitingScope *k)
 {
-	ChangeKey  *key = palloc0(sizeof(ChangeKey));
+	ScopeChange *scope = palloc0(sizeof(ScopeChange));
 
-	key->domain = domain_lookup(k->domain);
-	key->tenant = k->shared ? NULL : k->tenant;
-	key->tenant_len = k->tenant_len;
-	key->bumps = 1;
-	key->extra = k->taken_extra;
-	key->place = k->taken_place;
-	return key;
+	scope->domain = domain_lookup(k->domain);
+	scope->tenant = k->shared ? NULL : k->tenant;
+	scope->tenant_len = k->tenant_len;
+	scope->bumps = 1;
+	scope->extra = k->taken_extra;
+	scope->index_place = k->taken_index_place;
+	return scope;
 }
 
 /*
@@ -200,9 +200,9 @@ take_events(void)
 	TransactionId ended = InvalidTransactionId;
 	ListCell   *lc;
 
-	foreach(lc, shared_take_events(my_database, GetLatestSnapshot()))
+	foreach(lc, waiting_take_events(my_database, GetLatestSnapshot()))
 	{
-		SharedEvent *e = lfirst(lc);
+		WaitingEvent *e = lfirst(lc);
 		TableEvent *event = palloc0(sizeof(TableEvent));
 
 		if (e->xid != ended)
@@ -252,9 +252,9 @@ log_full_queue(void)
 
 /* Deliver once.  False if the notification queue is full. */
 static bool
-deliver(List *shared_keys, bool reset, bool owed, bool log_full)
+deliver(List *waiting_scopes, bool reset, bool owed, bool log_full)
 {
-	List	   *keys = NIL;
+	List	   *scopes = NIL;
 	List	   *events;
 	ListCell   *lc;
 	CounterTable table;
@@ -264,15 +264,15 @@ deliver(List *shared_keys, bool reset, bool owed, bool log_full)
 	StartTransactionCommand();
 	pgstat_report_activity(STATE_RUNNING, "delivering notifications");
 	MemoryContextSwitchTo(cycle_context);
-	foreach(lc, shared_keys)
-		keys = lappend(keys, change_of_shared_key(lfirst(lc)));
+	foreach(lc, waiting_scopes)
+		scopes = lappend(scopes, change_of_waiting_scope(lfirst(lc)));
 	events = take_events();
 
 	if (counter_open(&table, AccessShareLock))
 	{
 		FAULT_POINT("worker_taken");
-		table.crowded = compact_note_crowded;
-		sent = notify_committed(&table, events, keys, reset, owed);
+		table.many_rows = compact_remember;
+		sent = notify_committed(&table, events, scopes, reset, owed);
 		FAULT_POINT("worker_queued");
 		counter_close(&table, NoLock);
 	}
@@ -294,16 +294,16 @@ deliver(List *shared_keys, bool reset, bool owed, bool log_full)
 	return sent;
 }
 
-/* When the first of these SharedKeys was committed. */
+/* When the first of these WaitingScopes was committed. */
 static TimestampTz
-oldest_change(List *keys)
+oldest_change(List *scopes)
 {
 	TimestampTz oldest = GetCurrentTimestamp();
 	ListCell   *lc;
 
-	foreach(lc, keys)
+	foreach(lc, scopes)
 	{
-		SharedKey  *k = lfirst(lc);
+		WaitingScope *k = lfirst(lc);
 
 		oldest = Min(oldest, k->taken_since);
 	}
@@ -325,7 +325,7 @@ static bool
 run_cycle(void)
 {
 	static TimestampTz last_log = 0;
-	List	   *keys;
+	List	   *scopes;
 	int			nkeys;
 	uint64		lag_us;
 	bool		reset,
@@ -333,20 +333,20 @@ run_cycle(void)
 				log_full;
 	MemoryContext old = MemoryContextSwitchTo(cycle_context);
 
-	keys = shared_take(my_database, &reset, &owed);
+	scopes = waiting_take(my_database, &reset, &owed);
 	MemoryContextSwitchTo(old);
-	if (keys == NIL && !reset && !owed)
+	if (scopes == NIL && !reset && !owed)
 		return false;
 
 	log_full = TimestampDifferenceExceeds(last_log, GetCurrentTimestamp(),
 										  QUEUE_FULL_LOG_MS);
-	nkeys = list_length(keys);
-	lag_us = GetCurrentTimestamp() - oldest_change(keys);
-	if (deliver(keys, reset, owed, log_full))
+	nkeys = list_length(scopes);
+	lag_us = GetCurrentTimestamp() - oldest_change(scopes);
+	if (deliver(scopes, reset, owed, log_full))
 	{
 		FAULT_POINT("worker_sent");
-		shared_finish(my_database, false);
-		shared_events_delivered(my_database);
+		waiting_finish(my_database, false);
+		waiting_events_delivered(my_database);
 		if (nkeys > 0)
 			count_delivered(nkeys, lag_us);
 	}
@@ -354,7 +354,7 @@ run_cycle(void)
 	{
 		if (log_full)
 			last_log = GetCurrentTimestamp();
-		shared_finish(my_database, true);
+		waiting_finish(my_database, true);
 		wait_until(TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
 											   QUEUE_FULL_WAIT_MS));
 	}
@@ -378,7 +378,7 @@ work(void)
 		{
 			/* A command waits.  What is left now is the next worker's. */
 			(void) run_cycle();
-			if (shared_worker_may_exit(my_database))
+			if (waiting_worker_may_exit(my_database))
 				return;
 			wait_ms(STOP_POLL_MS);
 			continue;
@@ -388,13 +388,13 @@ work(void)
 
 		/* Not asleep meanwhile: nobody need wake us for what has to wait. */
 		wait_until(TimestampTzPlusMilliseconds(last_begin, MIN_CYCLE_MS));
-		if (shared_lie_down(my_database))
+		if (waiting_lie_down(my_database))
 		{
 			long		left = IDLE_EXIT_MS -
 				TimestampDifferenceMilliseconds(idle_since, GetCurrentTimestamp());
 
 			if ((left <= 0 || !delivery_by_worker()) &&
-				shared_worker_may_exit(my_database))
+				waiting_worker_may_exit(my_database))
 				return;
 			if (compact_wait() >= 0)
 				left = Min(left, compact_wait());
@@ -444,11 +444,11 @@ cache_notify_worker_main(Datum database)
 	pqsignal(SIGTERM, die);
 	BackgroundWorkerUnblockSignals();
 
-	if (!shared_worker_awaited(oid, &failures))
+	if (!waiting_worker_awaited(oid, &failures))
 		proc_exit(0);
 	if (failures > MAX_FAILURES)
 	{
-		shared_give_up(oid);
+		waiting_give_up(oid);
 		proc_exit(0);
 	}
 	/* Runs after the server's own callback, which aborts a transaction. */
@@ -465,7 +465,7 @@ cache_notify_worker_main(Datum database)
 	cycle_context = AllocSetContextCreate(TopMemoryContext,
 										  "cache_notify delivery",
 										  ALLOCSET_DEFAULT_SIZES);
-	my_database = shared_worker_started(oid, MyLatch);
+	my_database = waiting_worker_started(oid, MyLatch);
 	if (my_database != NULL)	/* else another one is there */
 		work();
 	proc_exit(0);

@@ -39,7 +39,7 @@ SELECT pg_temp.denied('CREATE TRIGGER t AFTER INSERT ON shop.item EXECUTE FUNCTI
 SELECT pg_temp.denied('CREATE TRIGGER t BEFORE INSERT ON shop.item FOR EACH ROW EXECUTE FUNCTION _cache_notify.counter_inserted()',
 	'nor is his row taken for a counter');
 SELECT pg_temp.denied('SELECT cache_notify.compact()', 'he merges no counters');
-SELECT pg_temp.denied('SELECT cache_notify.reset_statistics()', 'he resets no statistics');
+SELECT pg_temp.denied('SELECT cache_notify.clear_statistics()', 'he resets no statistics');
 SELECT pg_temp.denied('SELECT * FROM cache_notify.changes_since(NULL)', 'he lists no changes');
 SELECT pg_temp.denied('SELECT cache_notify.invalidate(''item'')', 'he invalidates nothing by hand');
 
@@ -89,7 +89,7 @@ SELECT pg_temp.denied('SELECT * FROM _cache_notify.' || relation, 'he lists noth
 SELECT pg_temp.denied('SELECT ' || call, 'he does not call ' || call)
 	FROM unnest(ARRAY['cache_notify.changes_since(NULL)', 'cache_notify.invalidate(''item'', ''a'')',
 		'cache_notify.new_history()', 'cache_notify.cascade_closure(''item'')', 'cache_notify.cascade_graph()',
-		'_cache_notify.statistics()', 'cache_notify.reset_statistics()']) AS call;
+		'_cache_notify.statistics()', 'cache_notify.clear_statistics()']) AS call;
 SELECT pg_temp.denied('SELECT n FROM shop.item', 'a version lets him read no row');
 
 -- ------------------------------------------------- tenants, row security

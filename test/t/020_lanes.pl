@@ -57,7 +57,7 @@ for my $lanes ('off', 'wal')
 	is(senders($node, $ear, $writer), '', "not preloaded, $lanes: no notification");
 }
 is(stat_of($node, 'count(*)'), 0, 'no statistics without shared memory');
-$node->safe_psql('postgres', 'SELECT cache_notify.reset_statistics()');
+$node->safe_psql('postgres', 'SELECT cache_notify.clear_statistics()');
 $node->stop;
 
 # ---------------------------------------------------------------- preloaded

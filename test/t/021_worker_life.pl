@@ -143,7 +143,7 @@ $writer = session($node);
 $writer->query($change);
 hears_ok($node, $ear, 'kill -9 of the worker: after the restart it delivers');
 is($node->safe_psql('postgres', "$workers AND datname = 'postgres'"), 1, 'one worker again');
-is(stat_of($node, 'pending'), 0, 'no key waits any more');
+is(stat_of($node, 'waiting'), 0, 'no key waits any more');
 
 for my $mode ('immediate', 'fast')
 {

@@ -61,7 +61,7 @@ for my $round (1 .. 6)
 }
 is(log_count($node, $said), 1, 'the log says so, once');
 is(worker_pid($node), '', 'there really is no worker');
-is(stat_of($node, 'pending'), 0, 'no key waits for one');
+is(stat_of($node, 'waiting'), 0, 'no key waits for one');
 
 # -------------------------------------- one slot, which another database has
 

@@ -27,7 +27,7 @@ my $ear = ear($node);
 my $writer = session($node);
 $writer->query('UPDATE item SET n = n + 1');
 hears_ok($node, $ear, 'one change');
-is(stat_of($node, 'bumps, rows_seen, delivered, coalesced, cycles, overflows, worker_restarts, pending, reset_at IS NULL'),
+is(stat_of($node, 'bumps, rows_seen, delivered, coalesced, cycles, overflows, worker_restarts, waiting, cleared_at IS NULL'),
 	'2|8|2|0|1|0|0|0|t', 'its numbers: the cascade counts, 8 rows, one cycle');
 is(stat_of($node, 'last_lag_ms > 0 AND last_lag_ms <= max_lag_ms AND max_lag_ms < 10000 AND queue_usage BETWEEN 0 AND 1'),
 	't', 'lag and queue usage are plausible');
@@ -45,9 +45,9 @@ UPDATE item SET n = n + 1 WHERE id = :client_id;
 END
 hears_ok($node, $ear, 'before the load');
 $ear->forget;
-$writer->query('SELECT cache_notify.reset_statistics()');
+$writer->query('SELECT cache_notify.clear_statistics()');
 is(stat_of($node, 'bumps, rows_seen, delivered, coalesced, cycles, overflows, worker_restarts, last_lag_ms::int, max_lag_ms::int, reset_at > now() - interval $$1 minute$$'),
-	'0|0|0|0|0|0|0|0|0|t', 'reset_statistics()');
+	'0|0|0|0|0|0|0|0|0|t', 'clear_statistics()');
 
 my $transactions = long_test() ? 20000 : 1000;
 my $begin = time();
@@ -74,7 +74,7 @@ $writer->query('UPDATE item SET n = n + 1 WHERE id = 1');
 hears_ok($node, $ear, 'the setting is in force for the worker');
 sleep(0.5);
 $ear->forget;
-$writer->query('SELECT cache_notify.reset_statistics()');
+$writer->query('SELECT cache_notify.clear_statistics()');
 $begin = time();
 $writer->query('UPDATE item SET n = n + 1 WHERE id = 1');
 $ear->listen until $ear->{count} || time() > $begin + 20;
@@ -107,11 +107,11 @@ $nobody->query('SET SESSION AUTHORIZATION nobody_special');
 like($nobody->error($_), qr/permission denied/, "not for PUBLIC: $_")
   for 'SELECT * FROM cache_notify.stats',
   'SELECT * FROM _cache_notify.statistics()',
-  'SELECT cache_notify.reset_statistics()';
+  'SELECT cache_notify.clear_statistics()';
 my $monitor = session($node);
 $monitor->query('SET SESSION AUTHORIZATION monitor');
 is($monitor->query('SELECT count(*) FROM cache_notify.stats'), 1, 'pg_monitor may look');
-like($monitor->error('SELECT cache_notify.reset_statistics()'), qr/permission denied/,
+like($monitor->error('SELECT cache_notify.clear_statistics()'), qr/permission denied/,
 	'but not reset');
 
 # Another database's numbers are its own.

@@ -1,4 +1,4 @@
-# G5: when more keys wait for the worker than cache_notify.shared_keys, listeners
+# G5: when more keys wait for the worker than cache_notify.waiting_scopes, listeners
 # are told to drop everything, on every channel that somebody may listen on, and
 # no write fails. Afterwards single keys are told again, exactly.
 #
@@ -13,7 +13,7 @@ use Test::More;
 use Time::HiRes qw(sleep time);
 use WorkerLane;
 
-my $node = worker_server('main', 'cache_notify.shared_keys = 16');
+my $node = worker_server('main', 'cache_notify.waiting_scopes = 16');
 
 $node->safe_psql('postgres', <<'END');
 CREATE TABLE plain (id int, tenant_id text);
@@ -49,7 +49,7 @@ for my $table ('plain', 'own', 'template')
 {
 	$writer->query("INSERT INTO $table SELECT i, 't' || i FROM generate_series(1, 1000) AS i");
 	is(resets(), join(', ', sort @channels), "1,000 tenants of one domain ($table): a reset on every channel");
-	is(stat_of($node, 'pending'), 0, 'nothing is left waiting');
+	is(stat_of($node, 'waiting'), 0, 'nothing is left waiting');
 }
 is(stat_of($node, 'overflows'), 3, 'stats: one overflow each');
 
@@ -63,7 +63,7 @@ $ear->forget;
 pgbench_finish(pgbench_start($node, [ '-c', 8, '-j', 2, '-t', 300, '-f', $script ]),
 	'many tenants in small transactions', 2400);
 hears_ok($node, $ear, 'each key is told exactly or covered by a reset');
-wait_for('the worker', sub { stat_of($node, 'pending') == 0 });
+wait_for('the worker', sub { stat_of($node, 'waiting') == 0 });
 
 # Keys that fit, from now on.
 sleep(0.1);

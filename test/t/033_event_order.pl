@@ -115,7 +115,7 @@ cmp_ok(stat_of($node, 'worker_restarts'), '>', $restarts, 'which it was');
 $node->stop;
 
 # When they do not fit, something coarser comes.
-$node->append_conf('postgresql.conf', "cache_notify.shared_keys = 16\ncache_notify.coalesce = 50");
+$node->append_conf('postgresql.conf', "cache_notify.waiting_scopes = 16\ncache_notify.coalesce = 50");
 $node->start;
 $ear = session($node);
 $ear->query('LISTEN tcn; LISTEN cache_invalidation');

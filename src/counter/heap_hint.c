@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * row_hint.c
+ * heap_hint.c
  *	  Where the row of a counter probably is, for who wants to add to it.
  *
  * Each backend remembers where it wrote which key last: most often nobody has
@@ -24,48 +24,48 @@
 #include "miscadmin.h"
 
 #include "counter/counter.h"
-#include "worker/shared.h"
+#include "worker/waiting.h"
 
 /* Enough for the usual number of buckets; a power of two. */
-#define NUM_ROW_HINTS 4096
+#define NUM_HEAP_HINTS 4096
 
-static RowHint row_hints[NUM_ROW_HINTS];
-static Oid	row_hints_file = InvalidOid;	/* file that the hints point into */
+static HeapHint heap_hints[NUM_HEAP_HINTS];
+static Oid	heap_hints_file = InvalidOid;	/* file that the hints point into */
 
 /*
  * A shared hint: from the top a block, the offset of a line pointer, and a tag
  * of the key, which need not be unique.  0: none, as no offset is.
  */
-#define shared_hint_block(hint)	((BlockNumber) ((hint) >> 32))
-#define shared_hint_root(hint)	((OffsetNumber) ((hint) >> 16))
-#define shared_hint_tag(hint)	((uint16) (hint))
+#define common_hint_block(hint)	((BlockNumber) ((hint) >> 32))
+#define common_hint_root(hint)	((OffsetNumber) ((hint) >> 16))
+#define common_hint_tag(hint)	((uint16) (hint))
 
 /* From now on hints are for this file. */
 void
-row_hints_use(Oid file)
+heap_hints_use(Oid file)
 {
-	if (row_hints_file == file)
+	if (heap_hints_file == file)
 		return;
-	memset(row_hints, 0, sizeof(row_hints));
-	row_hints_file = file;
+	memset(heap_hints, 0, sizeof(heap_hints));
+	heap_hints_file = file;
 }
 
 /* The shared hint for a key's hash and its tag; NULL: there is no memory. */
 static pg_atomic_uint64 *
-shared_hint(uint32 hash, uint16 *tag)
+common_hint(uint32 hash, uint16 *tag)
 {
-	if (shared_state == NULL)
+	if (waiting_state == NULL)
 		return NULL;
-	hash = hash_combine(hash, murmurhash32(MyDatabaseId ^ row_hints_file));
+	hash = hash_combine(hash, murmurhash32(MyDatabaseId ^ heap_hints_file));
 	*tag = hash >> 16;
-	return &shared_state->row_hints[hash & (NUM_SHARED_ROW_HINTS - 1)];
+	return &waiting_state->heap_hints[hash & (NUM_COMMON_HEAP_HINTS - 1)];
 }
 
 /* The hint for a key with this hash.  False if there is none. */
 bool
-row_hint_find(uint32 hash, RowHint *found)
+heap_hint_find(uint32 hash, HeapHint *found)
 {
-	RowHint    *own = &row_hints[hash & (NUM_ROW_HINTS - 1)];
+	HeapHint   *own = &heap_hints[hash & (NUM_HEAP_HINTS - 1)];
 	pg_atomic_uint64 *shared;
 	uint64		hint;
 	uint16		tag;
@@ -75,13 +75,13 @@ row_hint_find(uint32 hash, RowHint *found)
 		*found = *own;
 		return true;
 	}
-	shared = shared_hint(hash, &tag);
+	shared = common_hint(hash, &tag);
 	hint = shared != NULL ? pg_atomic_read_u64(shared) : 0;
-	if (hint == 0 || shared_hint_tag(hint) != tag)
+	if (hint == 0 || common_hint_tag(hint) != tag)
 		return false;
 	found->hash = hash;
-	found->block = shared_hint_block(hint);
-	found->root = shared_hint_root(hint);
+	found->block = common_hint_block(hint);
+	found->root = common_hint_root(hint);
 	found->newest = InvalidOffsetNumber;
 	found->buffer = InvalidBuffer;
 	return true;
@@ -89,16 +89,16 @@ row_hint_find(uint32 hash, RowHint *found)
 
 /* Remember where the row of a key is. */
 void
-row_hint_set(const RowHint *hint)
+heap_hint_set(const HeapHint *hint)
 {
-	RowHint    *own = &row_hints[hint->hash & (NUM_ROW_HINTS - 1)];
+	HeapHint   *own = &heap_hints[hint->hash & (NUM_HEAP_HINTS - 1)];
 	pg_atomic_uint64 *shared;
 	uint16		tag;
 
 	if (own->hash != hint->hash || own->block != hint->block ||
 		own->root != hint->root)
 	{
-		shared = shared_hint(hint->hash, &tag);
+		shared = common_hint(hint->hash, &tag);
 		if (shared != NULL)
 			pg_atomic_write_u64(shared, (uint64) hint->block << 32 |
 								(uint64) hint->root << 16 | tag);

@@ -1,13 +1,13 @@
 /*-------------------------------------------------------------------------
  *
- * shared.h
- *	  What lies in shared memory: for shared*.c, worker.c, stats.c and
- *	  row_hint.c only.
+ * waiting.h
+ *	  What lies in shared memory: for waiting*.c, worker.c, stats.c and
+ *	  heap_hint.c only.
  *
  *-------------------------------------------------------------------------
  */
-#ifndef CACHE_NOTIFY_SHARED_H
-#define CACHE_NOTIFY_SHARED_H
+#ifndef CACHE_NOTIFY_WAITING_H
+#define CACHE_NOTIFY_WAITING_H
 
 #include "port/atomics.h"
 #include "storage/latch.h"
@@ -23,10 +23,10 @@
 #define WORKER_RETRY_MS	1000
 
 /* A power of two; 8 bytes each. */
-#define NUM_SHARED_ROW_HINTS	16384
+#define NUM_COMMON_HEAP_HINTS	16384
 
 /* The end of a list of keys or events. */
-#define NO_KEY			(-1)
+#define NO_SLOT			(-1)
 
 typedef enum WorkerState
 {
@@ -36,7 +36,7 @@ typedef enum WorkerState
 } WorkerState;
 
 /* One key that waits, or is being delivered. */
-typedef struct SharedKey
+typedef struct WaitingScope
 {
 	int			next;			/* in its hash bucket, or in the free list */
 	int			next_pending;
@@ -52,14 +52,14 @@ typedef struct SharedKey
 	pg_atomic_uint64 last_xid;	/* of the last that waits */
 	ExtraFields extra;			/* but for xid */
 	ExtraFields taken_extra;
-	KnownPlace	place;
-	KnownPlace	taken_place;
+	KnownIndexPlace index_place;
+	KnownIndexPlace taken_index_place;
 	char		domain[NAMEDATALEN];
 	char		tenant[MAX_TENANT_LEN + 1];
-} SharedKey;
+} WaitingScope;
 
 /* One table event that waits, or is being delivered. */
-typedef struct SharedEvent
+typedef struct WaitingEvent
 {
 	int			next;			/* in its database's list, or in the free list */
 	TransactionId xid;			/* of who did it */
@@ -69,9 +69,9 @@ typedef struct SharedEvent
 	bool		has_row;
 	bool		taken;
 	char		row[MAX_ROW_LEN + 1];
-} SharedEvent;
+} WaitingEvent;
 
-struct SharedDatabase
+struct WaitingDatabase
 {
 	Oid			oid;			/* InvalidOid: never used */
 	WorkerState worker;
@@ -97,43 +97,43 @@ struct SharedDatabase
 	pg_atomic_uint64 stats[NUM_STATS];
 };
 
-typedef struct SharedState
+typedef struct WaitingState
 {
 	LWLock	   *lock;
-	int			nkeys;
+	int			nscopes;
 	int			first_free;
 	int			first_free_event;
 	int			free_events;
-	SharedDatabase databases[MAX_DATABASES];
-	pg_atomic_uint64 row_hints[NUM_SHARED_ROW_HINTS];
-	SharedKey	keys[FLEXIBLE_ARRAY_MEMBER];
-	/* after the keys: SharedEvent events[nkeys], int buckets[nkeys] */
-} SharedState;
+	WaitingDatabase databases[MAX_DATABASES];
+	pg_atomic_uint64 heap_hints[NUM_COMMON_HEAP_HINTS];
+	WaitingScope scopes[FLEXIBLE_ARRAY_MEMBER];
+	/* after the keys: WaitingEvent events[nkeys], int buckets[nkeys] */
+} WaitingState;
 
-#define shared_events(state) ((SharedEvent *) &(state)->keys[(state)->nkeys])
-#define shared_buckets(state) ((int *) &shared_events(state)[(state)->nkeys])
+#define waiting_events(state) ((WaitingEvent *) &(state)->scopes[(state)->nscopes])
+#define waiting_buckets(state) ((int *) &waiting_events(state)[(state)->nscopes])
 
-/* shared.c */
-extern SharedState *shared_state;
-extern LWLock *shared_lock(void);
-extern SharedDatabase *shared_find_database(Oid database);
-extern SharedDatabase *shared_worker_started(Oid database, Latch *latch);
-extern bool shared_worker_may_exit(SharedDatabase *db);
-extern void shared_worker_died(Oid database, bool started);
-extern bool shared_worker_awaited(Oid database, int *failures);
-extern void shared_give_up(Oid database);
+/* waiting.c */
+extern WaitingState *waiting_state;
+extern LWLock *waiting_lock(void);
+extern WaitingDatabase *waiting_find_database(Oid database);
+extern WaitingDatabase *waiting_worker_started(Oid database, Latch *latch);
+extern bool waiting_worker_may_exit(WaitingDatabase *db);
+extern void waiting_worker_died(Oid database, bool started);
+extern bool waiting_worker_awaited(Oid database, int *failures);
+extern void waiting_give_up(Oid database);
 
-/* shared_set.c */
-extern bool shared_has_work(SharedDatabase *db);
-extern bool shared_lie_down(SharedDatabase *db);
-extern List *shared_take(SharedDatabase *db, bool *reset, bool *owed);
-extern void shared_finish(SharedDatabase *db, bool put_back);
-extern void shared_free_pending(SharedDatabase *db);
-extern int	shared_pending(SharedDatabase *db);
+/* waiting_scope.c */
+extern bool waiting_has_work(WaitingDatabase *db);
+extern bool waiting_lie_down(WaitingDatabase *db);
+extern List *waiting_take(WaitingDatabase *db, bool *reset, bool *owed);
+extern void waiting_finish(WaitingDatabase *db, bool put_back);
+extern void waiting_free_pending(WaitingDatabase *db);
+extern int	waiting_pending(WaitingDatabase *db);
 
-/* shared_event.c */
-extern List *shared_take_events(SharedDatabase *db, Snapshot snapshot);
-extern void shared_events_delivered(SharedDatabase *db);
-extern void shared_free_events(SharedDatabase *db);
+/* waiting_event.c */
+extern List *waiting_take_events(WaitingDatabase *db, Snapshot snapshot);
+extern void waiting_events_delivered(WaitingDatabase *db);
+extern void waiting_free_events(WaitingDatabase *db);
 
-#endif							/* CACHE_NOTIFY_SHARED_H */
+#endif							/* CACHE_NOTIFY_WAITING_H */

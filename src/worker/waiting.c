@@ -1,11 +1,11 @@
 /*-------------------------------------------------------------------------
  *
- * shared.c
+ * waiting.c
  *	  Shared memory: which databases have a worker, or need one.
  *
  * Memory is fixed when the server starts: a few databases, the set of keys
- * that wait for their workers (shared_set.c), and the table events that do
- * (shared_event.c).
+ * that wait for their workers (waiting_scope.c), and the table events that do
+ * (waiting_event.c).
  *
  * Locking: one LWLock for everything here and in those two.  It is held
  * for no longer than it takes to go over one transaction's keys.  Functions
@@ -21,18 +21,18 @@
 #include "storage/shmem.h"
 #include "utils/memutils.h"
 
-#include "worker/shared.h"
+#include "worker/waiting.h"
 
-#define DEFAULT_SHARED_KEYS 8192
-#define MIN_SHARED_KEYS		16
-#define MAX_SHARED_KEYS		1048576
+#define DEFAULT_WAITING_SCOPES 8192
+#define MIN_WAITING_SCOPES		16
+#define MAX_WAITING_SCOPES		1048576
 #define LOCK_TRANCHE		"cache_notify"
 
-static int	shared_keys = DEFAULT_SHARED_KEYS;
+static int	waiting_scopes = DEFAULT_WAITING_SCOPES;
 
-SharedState *shared_state = NULL;	/* for those who include shared.h */
+WaitingState *waiting_state = NULL; /* for those who include waiting.h */
 
-/* This backend's place in shared_state->databases, or -1 if it has to be found. */
+/* This backend's place in waiting_state->databases, or -1 if it has to be found. */
 static int	my_slot = -1;
 
 static shmem_startup_hook_type previous_startup_hook = NULL;
@@ -41,13 +41,13 @@ static shmem_request_hook_type previous_request_hook = NULL;
 #endif
 
 static Size
-shared_size(void)
+waiting_size(void)
 {
-	Size		size = offsetof(SharedState, keys);
+	Size		size = offsetof(WaitingState, scopes);
 
-	size = add_size(size, mul_size(shared_keys, sizeof(SharedKey)));
-	size = add_size(size, mul_size(shared_keys, sizeof(SharedEvent)));
-	size = add_size(size, mul_size(shared_keys, sizeof(int)));
+	size = add_size(size, mul_size(waiting_scopes, sizeof(WaitingScope)));
+	size = add_size(size, mul_size(waiting_scopes, sizeof(WaitingEvent)));
+	size = add_size(size, mul_size(waiting_scopes, sizeof(int)));
 	return MAXALIGN(size);
 }
 
@@ -58,33 +58,33 @@ request_memory(void)
 	if (previous_request_hook)
 		previous_request_hook();
 #endif
-	RequestAddinShmemSpace(shared_size());
+	RequestAddinShmemSpace(waiting_size());
 	RequestNamedLWLockTranche(LOCK_TRANCHE, 1);
 }
 
 static void
 initialize_state(void)
 {
-	memset(shared_state, 0, shared_size());
-	shared_state->lock = &GetNamedLWLockTranche(LOCK_TRANCHE)->lock;
-	shared_state->nkeys = shared_keys;
-	for (int i = 0; i < shared_keys; i++)
+	memset(waiting_state, 0, waiting_size());
+	waiting_state->lock = &GetNamedLWLockTranche(LOCK_TRANCHE)->lock;
+	waiting_state->nscopes = waiting_scopes;
+	for (int i = 0; i < waiting_scopes; i++)
 	{
-		shared_state->keys[i].next = i + 1 < shared_keys ? i + 1 : NO_KEY;
-		pg_atomic_init_u64(&shared_state->keys[i].last_xid, 0);
-		shared_events(shared_state)[i].next = i + 1 < shared_keys ? i + 1 : NO_KEY;
-		shared_buckets(shared_state)[i] = NO_KEY;
+		waiting_state->scopes[i].next = i + 1 < waiting_scopes ? i + 1 : NO_SLOT;
+		pg_atomic_init_u64(&waiting_state->scopes[i].last_xid, 0);
+		waiting_events(waiting_state)[i].next = i + 1 < waiting_scopes ? i + 1 : NO_SLOT;
+		waiting_buckets(waiting_state)[i] = NO_SLOT;
 	}
-	shared_state->first_free = shared_state->first_free_event = 0;
-	shared_state->free_events = shared_keys;
-	for (int i = 0; i < NUM_SHARED_ROW_HINTS; i++)
-		pg_atomic_init_u64(&shared_state->row_hints[i], 0);
+	waiting_state->first_free = waiting_state->first_free_event = 0;
+	waiting_state->free_events = waiting_scopes;
+	for (int i = 0; i < NUM_COMMON_HEAP_HINTS; i++)
+		pg_atomic_init_u64(&waiting_state->heap_hints[i], 0);
 	for (int i = 0; i < MAX_DATABASES; i++)
 	{
-		SharedDatabase *db = &shared_state->databases[i];
+		WaitingDatabase *db = &waiting_state->databases[i];
 
-		db->first_pending = db->first_taken = NO_KEY;
-		db->first_event = db->last_event = NO_KEY;
+		db->first_pending = db->first_taken = NO_SLOT;
+		db->first_event = db->last_event = NO_SLOT;
 		pg_atomic_init_u32(&db->sleeping, 0);
 		pg_atomic_init_u32(&db->committing, 0);
 		for (int n = 0; n < NUM_STATS; n++)
@@ -100,7 +100,7 @@ attach_memory(void)
 	if (previous_startup_hook)
 		previous_startup_hook();
 	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
-	shared_state = ShmemInitStruct("cache_notify", shared_size(), &found);
+	waiting_state = ShmemInitStruct("cache_notify", waiting_size(), &found);
 	if (!found)
 		initialize_state();
 	LWLockRelease(AddinShmemInitLock);
@@ -108,15 +108,15 @@ attach_memory(void)
 
 /* Called from _PG_init(); without preloading there is no set and no worker. */
 void
-shared_init(void)
+waiting_init(void)
 {
 	if (!process_shared_preload_libraries_in_progress)
 		return;
-	DefineCustomIntVariable("cache_notify.shared_keys",
+	DefineCustomIntVariable("cache_notify.waiting_scopes",
 							"Keys, and as many table events, that can wait for the workers at the same time, in all databases.",
 							"When they do not fit, listeners are told to drop everything.",
-							&shared_keys,
-							DEFAULT_SHARED_KEYS, MIN_SHARED_KEYS, MAX_SHARED_KEYS,
+							&waiting_scopes,
+							DEFAULT_WAITING_SCOPES, MIN_WAITING_SCOPES, MAX_WAITING_SCOPES,
 							PGC_POSTMASTER, 0,
 							NULL, NULL, NULL);
 #if HAVE_SHMEM_REQUEST_HOOK
@@ -130,56 +130,56 @@ shared_init(void)
 }
 
 bool
-shared_available(void)
+waiting_available(void)
 {
-	return shared_state != NULL;
+	return waiting_state != NULL;
 }
 
 LWLock *
-shared_lock(void)
+waiting_lock(void)
 {
-	return shared_state->lock;
+	return waiting_state->lock;
 }
 
 /* ------------------------------------------------------------- databases */
 
 static bool
-slot_is_unused(SharedDatabase *db)
+slot_is_unused(WaitingDatabase *db)
 {
 	return db->worker == WORKER_NONE &&
-		db->first_pending == NO_KEY && db->first_taken == NO_KEY &&
-		db->first_event == NO_KEY &&
+		db->first_pending == NO_SLOT && db->first_taken == NO_SLOT &&
+		db->first_event == NO_SLOT &&
 		!db->reset && pg_atomic_read_u32(&db->committing) == 0;
 }
 
 /* Find a database's slot; the lock is held, in whatever mode. */
-SharedDatabase *
-shared_find_database(Oid database)
+WaitingDatabase *
+waiting_find_database(Oid database)
 {
-	if (my_slot >= 0 && shared_state->databases[my_slot].oid == database)
-		return &shared_state->databases[my_slot];
+	if (my_slot >= 0 && waiting_state->databases[my_slot].oid == database)
+		return &waiting_state->databases[my_slot];
 	for (int i = 0; i < MAX_DATABASES; i++)
-		if (shared_state->databases[i].oid == database)
+		if (waiting_state->databases[i].oid == database)
 		{
 			if (database == MyDatabaseId)
 				my_slot = i;
-			return &shared_state->databases[i];
+			return &waiting_state->databases[i];
 		}
 	return NULL;
 }
 
 /* Find or make a slot; the lock is held exclusively.  NULL: none is free. */
-static SharedDatabase *
+static WaitingDatabase *
 make_database(Oid database)
 {
-	SharedDatabase *db = shared_find_database(database);
+	WaitingDatabase *db = waiting_find_database(database);
 
 	for (int i = 0; db == NULL && i < MAX_DATABASES; i++)
-		if (!OidIsValid(shared_state->databases[i].oid))
-			db = &shared_state->databases[i];
+		if (!OidIsValid(waiting_state->databases[i].oid))
+			db = &waiting_state->databases[i];
 	for (int i = 0; db == NULL && i < MAX_DATABASES; i++)
-		if (slot_is_unused(&shared_state->databases[i]))
-			db = &shared_state->databases[i];
+		if (slot_is_unused(&waiting_state->databases[i]))
+			db = &waiting_state->databases[i];
 	if (db != NULL && db->oid != database)
 	{
 		db->oid = database;
@@ -194,22 +194,22 @@ make_database(Oid database)
 }
 
 /* The slot of this database if it has one.  Its address never changes. */
-SharedDatabase *
-shared_database(Oid database)
+WaitingDatabase *
+waiting_database(Oid database)
 {
-	SharedDatabase *db;
+	WaitingDatabase *db;
 
-	if (shared_state == NULL)
+	if (waiting_state == NULL)
 		return NULL;
-	LWLockAcquire(shared_state->lock, LW_SHARED);
-	db = shared_find_database(database);
-	LWLockRelease(shared_state->lock);
+	LWLockAcquire(waiting_state->lock, LW_SHARED);
+	db = waiting_find_database(database);
+	LWLockRelease(waiting_state->lock);
 	return db;
 }
 
 /* Is the worker there, or on its way and not overdue?  The lock is held. */
 static bool
-worker_is_expected(SharedDatabase *db)
+worker_is_expected(WaitingDatabase *db)
 {
 	return db->worker == WORKER_RUNNING ||
 		(db->worker == WORKER_STARTING &&
@@ -223,7 +223,7 @@ worker_is_expected(SharedDatabase *db)
  * is held exclusively.
  */
 static void
-start_worker(SharedDatabase *db, bool (*start) (Oid))
+start_worker(WaitingDatabase *db, bool (*start) (Oid))
 {
 	TimestampTz now = GetCurrentTimestamp();
 
@@ -242,35 +242,35 @@ start_worker(SharedDatabase *db, bool (*start) (Oid))
 
 /*
  * Before the commit: make sure that this database's worker will be there
- * after it.  Returns the slot, pinned until shared_end_commit(), or NULL if
+ * after it.  Returns the slot, pinned until waiting_end_commit(), or NULL if
  * there is no worker to be had; *refused says whether that is news to tell.
  */
-SharedDatabase *
-shared_begin_commit(bool (*start) (Oid), bool *refused)
+WaitingDatabase *
+waiting_begin_commit(bool (*start) (Oid), bool *refused)
 {
-	SharedDatabase *db;
+	WaitingDatabase *db;
 
 	*refused = false;
-	if (shared_state == NULL)
+	if (waiting_state == NULL)
 		return NULL;
-	LWLockAcquire(shared_state->lock, LW_SHARED);
-	db = shared_find_database(MyDatabaseId);
+	LWLockAcquire(waiting_state->lock, LW_SHARED);
+	db = waiting_find_database(MyDatabaseId);
 	if (db != NULL && db->worker == WORKER_RUNNING && !db->stop)
 	{
 		pg_atomic_fetch_add_u32(&db->committing, 1);
-		LWLockRelease(shared_state->lock);
+		LWLockRelease(waiting_state->lock);
 		return db;
 	}
 	if (db != NULL && db->worker == WORKER_NONE &&
 		!TimestampDifferenceExceeds(db->refused_at, GetCurrentTimestamp(),
 									WORKER_RETRY_MS))
 	{
-		LWLockRelease(shared_state->lock);
+		LWLockRelease(waiting_state->lock);
 		return NULL;
 	}
-	LWLockRelease(shared_state->lock);
+	LWLockRelease(waiting_state->lock);
 
-	LWLockAcquire(shared_state->lock, LW_EXCLUSIVE);
+	LWLockAcquire(waiting_state->lock, LW_EXCLUSIVE);
 	db = make_database(MyDatabaseId);
 	if (db != NULL)
 	{
@@ -284,12 +284,12 @@ shared_begin_commit(bool (*start) (Oid), bool *refused)
 			db = NULL;
 		}
 	}
-	LWLockRelease(shared_state->lock);
+	LWLockRelease(waiting_state->lock);
 	return db;
 }
 
 void
-shared_end_commit(SharedDatabase *db)
+waiting_end_commit(WaitingDatabase *db)
 {
 	pg_atomic_fetch_sub_u32(&db->committing, 1);
 }
@@ -299,27 +299,27 @@ shared_end_commit(SharedDatabase *db)
  * its database has been dropped.  *failures tells how many died before it.
  */
 bool
-shared_worker_awaited(Oid database, int *failures)
+waiting_worker_awaited(Oid database, int *failures)
 {
-	SharedDatabase *db;
+	WaitingDatabase *db;
 	bool		awaited;
 
-	LWLockAcquire(shared_state->lock, LW_SHARED);
-	db = shared_find_database(database);
+	LWLockAcquire(waiting_state->lock, LW_SHARED);
+	db = waiting_find_database(database);
 	awaited = db != NULL && db->worker == WORKER_STARTING;
 	*failures = awaited ? db->failures : 0;
-	LWLockRelease(shared_state->lock);
+	LWLockRelease(waiting_state->lock);
 	return awaited;
 }
 
 /* The worker is there, with this latch. */
-SharedDatabase *
-shared_worker_started(Oid database, Latch *latch)
+WaitingDatabase *
+waiting_worker_started(Oid database, Latch *latch)
 {
-	SharedDatabase *db;
+	WaitingDatabase *db;
 
-	LWLockAcquire(shared_state->lock, LW_EXCLUSIVE);
-	db = shared_find_database(database);
+	LWLockAcquire(waiting_state->lock, LW_EXCLUSIVE);
+	db = waiting_find_database(database);
 	if (db != NULL && db->worker != WORKER_STARTING)
 		db = NULL;				/* another one was faster */
 	if (db != NULL)
@@ -330,7 +330,7 @@ shared_worker_started(Oid database, Latch *latch)
 		db->owed = true;		/* prepared before a restart, perhaps */
 		db->complained = false;
 	}
-	LWLockRelease(shared_state->lock);
+	LWLockRelease(waiting_state->lock);
 	return db;
 }
 
@@ -340,12 +340,12 @@ shared_worker_started(Oid database, Latch *latch)
  * it must stay.
  */
 bool
-shared_worker_may_exit(SharedDatabase *db)
+waiting_worker_may_exit(WaitingDatabase *db)
 {
 	bool		may_exit;
 
-	LWLockAcquire(shared_state->lock, LW_EXCLUSIVE);
-	may_exit = (db->stop || !shared_has_work(db)) &&
+	LWLockAcquire(waiting_state->lock, LW_EXCLUSIVE);
+	may_exit = (db->stop || !waiting_has_work(db)) &&
 		pg_atomic_read_u32(&db->committing) == 0;
 	if (may_exit)
 	{
@@ -353,7 +353,7 @@ shared_worker_may_exit(SharedDatabase *db)
 		db->worker_pid = 0;
 		db->latch = NULL;
 	}
-	LWLockRelease(shared_state->lock);
+	LWLockRelease(waiting_state->lock);
 	return may_exit;
 }
 
@@ -362,12 +362,12 @@ shared_worker_may_exit(SharedDatabase *db)
  * will start it again, and keys can wait for that.
  */
 void
-shared_worker_died(Oid database, bool started)
+waiting_worker_died(Oid database, bool started)
 {
-	SharedDatabase *db;
+	WaitingDatabase *db;
 
-	LWLockAcquire(shared_state->lock, LW_EXCLUSIVE);
-	db = shared_find_database(database);
+	LWLockAcquire(waiting_state->lock, LW_EXCLUSIVE);
+	db = waiting_find_database(database);
 	if (db != NULL && db->worker == (started ? WORKER_RUNNING : WORKER_STARTING))
 	{
 		db->worker = WORKER_STARTING;
@@ -378,7 +378,7 @@ shared_worker_died(Oid database, bool started)
 		if (started)
 			pg_atomic_fetch_add_u64(&db->stats[STAT_WORKER_RESTARTS], 1);
 	}
-	LWLockRelease(shared_state->lock);
+	LWLockRelease(waiting_state->lock);
 }
 
 
@@ -387,35 +387,35 @@ shared_worker_died(Oid database, bool started)
  * A reset stands for its keys, should there ever be one that can.
  */
 void
-shared_give_up(Oid database)
+waiting_give_up(Oid database)
 {
-	SharedDatabase *db;
+	WaitingDatabase *db;
 
-	LWLockAcquire(shared_state->lock, LW_EXCLUSIVE);
-	db = shared_find_database(database);
+	LWLockAcquire(waiting_state->lock, LW_EXCLUSIVE);
+	db = waiting_find_database(database);
 	if (db != NULL && db->worker == WORKER_STARTING)
 	{
-		shared_free_pending(db);
-		shared_free_events(db);
+		waiting_free_pending(db);
+		waiting_free_events(db);
 		db->reset = true;
 		db->worker = WORKER_NONE;
 		db->refused_at = GetCurrentTimestamp();
 		db->failures = 0;
 	}
-	LWLockRelease(shared_state->lock);
+	LWLockRelease(waiting_state->lock);
 }
 
 /* Ask the worker of a database to go.  False if it has none. */
 bool
-shared_stop_worker(Oid database)
+waiting_stop_worker(Oid database)
 {
-	SharedDatabase *db;
+	WaitingDatabase *db;
 	bool		running = false;
 
-	if (shared_state == NULL)
+	if (waiting_state == NULL)
 		return false;
-	LWLockAcquire(shared_state->lock, LW_EXCLUSIVE);
-	db = shared_find_database(database);
+	LWLockAcquire(waiting_state->lock, LW_EXCLUSIVE);
+	db = waiting_find_database(database);
 	if (db != NULL && db->worker != WORKER_NONE)
 	{
 		running = true;
@@ -423,7 +423,7 @@ shared_stop_worker(Oid database)
 		if (db->latch)
 			SetLatch(db->latch);
 	}
-	LWLockRelease(shared_state->lock);
+	LWLockRelease(waiting_state->lock);
 	return running;
 }
 
@@ -432,40 +432,40 @@ shared_stop_worker(Oid database)
  * meanwhile, or could not be delivered, needs a worker again.
  */
 void
-shared_resume_worker(Oid database, bool (*start) (Oid))
+waiting_resume_worker(Oid database, bool (*start) (Oid))
 {
-	SharedDatabase *db;
+	WaitingDatabase *db;
 
-	if (shared_state == NULL)
+	if (waiting_state == NULL)
 		return;
-	LWLockAcquire(shared_state->lock, LW_EXCLUSIVE);
-	db = shared_find_database(database);
+	LWLockAcquire(waiting_state->lock, LW_EXCLUSIVE);
+	db = waiting_find_database(database);
 	if (db != NULL)
 	{
 		db->stop = false;
-		if (db->first_pending != NO_KEY || db->reset)
+		if (db->first_pending != NO_SLOT || db->reset)
 			start_worker(db, start);
 	}
-	LWLockRelease(shared_state->lock);
+	LWLockRelease(waiting_state->lock);
 }
 
 /* A database has been dropped. */
 void
-shared_forget_database(Oid database)
+waiting_forget_database(Oid database)
 {
-	SharedDatabase *db;
+	WaitingDatabase *db;
 
-	if (shared_state == NULL)
+	if (waiting_state == NULL)
 		return;
-	LWLockAcquire(shared_state->lock, LW_EXCLUSIVE);
-	db = shared_find_database(database);
+	LWLockAcquire(waiting_state->lock, LW_EXCLUSIVE);
+	db = waiting_find_database(database);
 	if (db != NULL)
 	{
-		shared_free_pending(db);
-		shared_free_events(db);
+		waiting_free_pending(db);
+		waiting_free_events(db);
 		db->reset = db->owed = false;
 		db->worker = WORKER_NONE;
 		db->oid = InvalidOid;
 	}
-	LWLockRelease(shared_state->lock);
+	LWLockRelease(waiting_state->lock);
 }

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * shared_set.c
+ * waiting_scope.c
  *	  The set of keys that wait for the worker to deliver them.
  *
  * A committed transaction puts its keys here; the worker of its database
@@ -20,7 +20,7 @@
  * If the worker dies between taking and delivering, its exit callback puts
  * what was taken back.
  *
- * Locking: the LWLock of shared.c.  Committing transactions whose keys are all
+ * Locking: the LWLock of waiting.c.  Committing transactions whose keys are all
  * pending, the common case for a hot key, only take it in shared mode.
  *
  *-------------------------------------------------------------------------
@@ -29,7 +29,7 @@
 
 #include "miscadmin.h"
 
-#include "worker/shared.h"
+#include "worker/waiting.h"
 
 /* Then a transaction queues for the lock like any other. */
 #define MAX_ADD_TRIES	3
@@ -37,74 +37,74 @@
 static int *
 bucket_of(uint32 hash)
 {
-	return &shared_buckets(shared_state)[hash % shared_state->nkeys];
+	return &waiting_buckets(waiting_state)[hash % waiting_state->nscopes];
 }
 
-static SharedKey *
-find_key(Oid database, const ChangeKey *key)
+static WaitingScope *
+find_scope(Oid database, const ScopeChange *scope)
 {
-	for (int i = *bucket_of(key->hash); i != NO_KEY; i = shared_state->keys[i].next)
+	for (int i = *bucket_of(scope->hash); i != NO_SLOT; i = waiting_state->scopes[i].next)
 	{
-		SharedKey  *k = &shared_state->keys[i];
+		WaitingScope *k = &waiting_state->scopes[i];
 
-		if (k->hash == key->hash && k->database == database &&
-			k->shared == (key->tenant == NULL) &&
-			k->tenant_len == key->tenant_len &&
-			memcmp(k->tenant, key->tenant ? key->tenant : "", key->tenant_len) == 0 &&
-			strcmp(k->domain, key->domain->name) == 0)
+		if (k->hash == scope->hash && k->database == database &&
+			k->shared == (scope->tenant == NULL) &&
+			k->tenant_len == scope->tenant_len &&
+			memcmp(k->tenant, scope->tenant ? scope->tenant : "", scope->tenant_len) == 0 &&
+			strcmp(k->domain, scope->domain->name) == 0)
 			return k;
 	}
 	return NULL;
 }
 
-static SharedKey *
-new_key(Oid database, const ChangeKey *key)
+static WaitingScope *
+new_scope(Oid database, const ScopeChange *scope)
 {
-	int			index = shared_state->first_free;
-	int		   *bucket = bucket_of(key->hash);
-	SharedKey  *k;
+	int			index = waiting_state->first_free;
+	int		   *bucket = bucket_of(scope->hash);
+	WaitingScope *k;
 
-	if (index == NO_KEY)
+	if (index == NO_SLOT)
 		return NULL;
-	k = &shared_state->keys[index];
-	shared_state->first_free = k->next;
+	k = &waiting_state->scopes[index];
+	waiting_state->first_free = k->next;
 	k->next = *bucket;
 	*bucket = index;
 
 	k->database = database;
-	k->hash = key->hash;
+	k->hash = scope->hash;
 	k->pending = k->taken = false;
-	k->shared = key->tenant == NULL;
-	k->tenant_len = key->tenant_len;
-	if (key->tenant != NULL)
-		memcpy(k->tenant, key->tenant, key->tenant_len);
+	k->shared = scope->tenant == NULL;
+	k->tenant_len = scope->tenant_len;
+	if (scope->tenant != NULL)
+		memcpy(k->tenant, scope->tenant, scope->tenant_len);
 	k->tenant[k->tenant_len] = '\0';
-	strlcpy(k->domain, key->domain->name, NAMEDATALEN);
+	strlcpy(k->domain, scope->domain->name, NAMEDATALEN);
 	return k;
 }
 
 static void
-free_key(SharedKey *k)
+free_scope(WaitingScope *k)
 {
-	int			index = k - shared_state->keys;
+	int			index = k - waiting_state->scopes;
 	int		   *link = bucket_of(k->hash);
 
 	while (*link != index)
-		link = &shared_state->keys[*link].next;
+		link = &waiting_state->scopes[*link].next;
 	*link = k->next;
-	k->next = shared_state->first_free;
-	shared_state->first_free = index;
+	k->next = waiting_state->first_free;
+	waiting_state->first_free = index;
 }
 
 static void
-make_pending(SharedDatabase *db, SharedKey *k)
+make_pending(WaitingDatabase *db, WaitingScope *k)
 {
 	k->pending = true;
 	k->pending_since = GetCurrentTimestamp();
 	memset(&k->extra, 0, sizeof(k->extra));
-	k->place.lsn = InvalidXLogRecPtr;
+	k->index_place.lsn = InvalidXLogRecPtr;
 	k->next_pending = db->first_pending;
-	db->first_pending = k - shared_state->keys;
+	db->first_pending = k - waiting_state->scopes;
 }
 
 /*
@@ -112,20 +112,20 @@ make_pending(SharedDatabase *db, SharedKey *k)
  * changed it last?
  */
 static bool
-all_pending(Oid database, List *keys, uint64 xid)
+all_pending(Oid database, List *scopes, uint64 xid)
 {
 	ListCell   *lc;
 
-	foreach(lc, keys)
+	foreach(lc, scopes)
 	{
-		ChangeKey  *key = lfirst(lc);
-		SharedKey  *k;
+		ScopeChange *scope = lfirst(lc);
+		WaitingScope *k;
 
-		if (!key_is_pending(key))
+		if (!scope_is_pending(scope))
 			continue;
-		k = find_key(database, key);
-		if (k == NULL || !k->pending || key->extra.wanted ||
-			(key->extra.coarse && !k->extra.coarse) ||
+		k = find_scope(database, scope);
+		if (k == NULL || !k->pending || scope->extra.wanted ||
+			(scope->extra.events_incomplete && !k->extra.events_incomplete) ||
 			(k->extra.wanted && !k->extra.all_keys))
 			return false;
 		pg_atomic_write_u64(&k->last_xid, xid);
@@ -134,12 +134,12 @@ all_pending(Oid database, List *keys, uint64 xid)
 }
 
 static void
-add_key(SharedDatabase *db, const ChangeKey *key, uint64 xid)
+add_scope(WaitingDatabase *db, const ScopeChange *scope, uint64 xid)
 {
-	SharedKey  *k = find_key(db->oid, key);
+	WaitingScope *k = find_scope(db->oid, scope);
 
 	if (k == NULL)
-		k = new_key(db->oid, key);
+		k = new_scope(db->oid, scope);
 	if (k == NULL)
 	{
 		if (!db->reset)
@@ -151,15 +151,15 @@ add_key(SharedDatabase *db, const ChangeKey *key, uint64 xid)
 		pg_atomic_fetch_add_u64(&db->stats[STAT_COALESCED], 1);
 	else
 		make_pending(db, k);
-	extra_merge(&k->extra, &key->extra);
-	if (key->place.lsn != InvalidXLogRecPtr)
-		k->place = key->place;
+	extra_merge(&k->extra, &scope->extra);
+	if (scope->index_place.lsn != InvalidXLogRecPtr)
+		k->index_place = scope->index_place;
 	pg_atomic_write_u64(&k->last_xid, xid);
 }
 
 /* Wake the worker if it is asleep; only the first one after it lay down does. */
 static void
-wake_worker(SharedDatabase *db)
+wake_worker(WaitingDatabase *db)
 {
 	Latch	   *latch;
 
@@ -175,27 +175,27 @@ wake_worker(SharedDatabase *db)
  * This database's slot if it has a worker; the lock is held.  Without one there
  * is nothing to leave to it: a worker that is started later sees our commit.
  */
-static SharedDatabase *
+static WaitingDatabase *
 database_with_worker(void)
 {
-	SharedDatabase *db = shared_find_database(MyDatabaseId);
+	WaitingDatabase *db = waiting_find_database(MyDatabaseId);
 
 	return db != NULL && db->worker != WORKER_NONE ? db : NULL;
 }
 
-/* Is there nothing to add for these keys?  See shared_add_keys(). */
+/* Is there nothing to add for these keys?  See waiting_add_scopes(). */
 static bool
-nothing_to_add(SharedDatabase *db, List *keys, uint64 xid)
+nothing_to_add(WaitingDatabase *db, List *scopes, uint64 xid)
 {
 	bool		nothing;
 
-	LWLockAcquire(shared_state->lock, LW_SHARED);
+	LWLockAcquire(waiting_state->lock, LW_SHARED);
 	if (db == NULL)
 		db = database_with_worker();
-	nothing = db == NULL || all_pending(db->oid, keys, xid);
+	nothing = db == NULL || all_pending(db->oid, scopes, xid);
 	if (nothing && db != NULL)
-		pg_atomic_fetch_add_u64(&db->stats[STAT_COALESCED], list_length(keys));
-	LWLockRelease(shared_state->lock);
+		pg_atomic_fetch_add_u64(&db->stats[STAT_COALESCED], list_length(scopes));
+	LWLockRelease(waiting_state->lock);
 	return nothing;
 }
 
@@ -211,44 +211,44 @@ nothing_to_add(SharedDatabase *db, List *keys, uint64 xid)
  * has most likely added the key.
  */
 void
-shared_add_keys(SharedDatabase *db, List *keys, uint64 xid)
+waiting_add_scopes(WaitingDatabase *db, List *scopes, uint64 xid)
 {
 	bool		pinned = db != NULL;
 	ListCell   *lc;
 
-	if (shared_state == NULL)
+	if (waiting_state == NULL)
 		return;
 	for (int tries = 0;; tries++)
 	{
-		if (nothing_to_add(db, keys, xid))
+		if (nothing_to_add(db, scopes, xid))
 			return;
 		if (tries == MAX_ADD_TRIES)
-			LWLockAcquire(shared_state->lock, LW_EXCLUSIVE);
-		else if (!LWLockAcquireOrWait(shared_state->lock, LW_EXCLUSIVE))
+			LWLockAcquire(waiting_state->lock, LW_EXCLUSIVE);
+		else if (!LWLockAcquireOrWait(waiting_state->lock, LW_EXCLUSIVE))
 			continue;
 		break;
 	}
 
 	if (!pinned)
 		db = database_with_worker();	/* the slot may have changed hands */
-	foreach(lc, keys)
+	foreach(lc, scopes)
 	{
-		ChangeKey  *key = lfirst(lc);
+		ScopeChange *scope = lfirst(lc);
 
-		if (db != NULL && key_is_pending(key))
-			add_key(db, key, xid);
+		if (db != NULL && scope_is_pending(scope))
+			add_scope(db, scope, xid);
 	}
-	LWLockRelease(shared_state->lock);
+	LWLockRelease(waiting_state->lock);
 	if (db != NULL)
 		wake_worker(db);
 }
 
 /* Count what a committed transaction did. */
 void
-shared_count(SharedDatabase *db, int64 bumps, int64 rows)
+waiting_count(WaitingDatabase *db, int64 bumps, int64 rows)
 {
 	if (db == NULL)
-		db = shared_database(MyDatabaseId);
+		db = waiting_database(MyDatabaseId);
 	if (db == NULL)
 		return;
 	pg_atomic_fetch_add_u64(&db->stats[STAT_BUMPS], bumps);
@@ -258,97 +258,97 @@ shared_count(SharedDatabase *db, int64 bumps, int64 rows)
 
 /* A prepared transaction was committed: the worker must look at owed.c. */
 void
-shared_add_owed(SharedDatabase *db)
+waiting_add_owed(WaitingDatabase *db)
 {
-	LWLockAcquire(shared_state->lock, LW_EXCLUSIVE);
+	LWLockAcquire(waiting_state->lock, LW_EXCLUSIVE);
 	db->owed = true;
-	LWLockRelease(shared_state->lock);
+	LWLockRelease(waiting_state->lock);
 	wake_worker(db);
 }
 
 /* How many keys of this database wait. */
 int
-shared_pending(SharedDatabase *db)
+waiting_pending(WaitingDatabase *db)
 {
 	int			n = 0;
 
-	LWLockAcquire(shared_state->lock, LW_SHARED);
-	for (int i = db->first_pending; i != NO_KEY; i = shared_state->keys[i].next_pending)
+	LWLockAcquire(waiting_state->lock, LW_SHARED);
+	for (int i = db->first_pending; i != NO_SLOT; i = waiting_state->scopes[i].next_pending)
 		n++;
-	LWLockRelease(shared_state->lock);
+	LWLockRelease(waiting_state->lock);
 	return n;
 }
 
 /* Is there anything for the worker to do?  The lock is held. */
 bool
-shared_has_work(SharedDatabase *db)
+waiting_has_work(WaitingDatabase *db)
 {
-	return db->first_pending != NO_KEY || db->reset || db->owed;
+	return db->first_pending != NO_SLOT || db->reset || db->owed;
 }
 
 /* Say that the worker lies down.  False if there is work after all. */
 bool
-shared_lie_down(SharedDatabase *db)
+waiting_lie_down(WaitingDatabase *db)
 {
 	bool		idle;
 
 	pg_atomic_write_u32(&db->sleeping, 1);
-	LWLockAcquire(shared_state->lock, LW_SHARED);
-	idle = !shared_has_work(db) && !db->stop;
-	LWLockRelease(shared_state->lock);
+	LWLockAcquire(waiting_state->lock, LW_SHARED);
+	idle = !waiting_has_work(db) && !db->stop;
+	LWLockRelease(waiting_state->lock);
 	if (!idle)
 		pg_atomic_write_u32(&db->sleeping, 0);
 	return idle;
 }
 
 /*
- * Take everything that is pending.  Returns the keys as SharedKeys, which the
- * worker may read without a lock until shared_finish().
+ * Take everything that is pending.  Returns the keys as WaitingScopes, which the
+ * worker may read without a lock until waiting_finish().
  */
 List *
-shared_take(SharedDatabase *db, bool *reset, bool *owed)
+waiting_take(WaitingDatabase *db, bool *reset, bool *owed)
 {
-	List	   *keys = NIL;
+	List	   *scopes = NIL;
 
-	Assert(db->first_taken == NO_KEY);
-	LWLockAcquire(shared_state->lock, LW_EXCLUSIVE);
+	Assert(db->first_taken == NO_SLOT);
+	LWLockAcquire(waiting_state->lock, LW_EXCLUSIVE);
 	*reset = db->reset;
 	*owed = db->owed;
 	db->reset_taken = db->reset;
 	db->owed_taken = db->owed;
 	db->reset = db->owed = false;
 	db->first_taken = db->first_pending;
-	db->first_pending = NO_KEY;
-	for (int i = db->first_taken; i != NO_KEY; i = shared_state->keys[i].next_taken)
+	db->first_pending = NO_SLOT;
+	for (int i = db->first_taken; i != NO_SLOT; i = waiting_state->scopes[i].next_taken)
 	{
-		SharedKey  *k = &shared_state->keys[i];
+		WaitingScope *k = &waiting_state->scopes[i];
 
 		k->pending = false;
 		k->taken = true;
 		k->taken_since = k->pending_since;
 		k->taken_extra = k->extra;
-		k->taken_place = k->place;
+		k->taken_index_place = k->index_place;
 		k->taken_extra.xid = pg_atomic_read_u64(&k->last_xid);
 		k->next_taken = k->next_pending;
 	}
-	LWLockRelease(shared_state->lock);
+	LWLockRelease(waiting_state->lock);
 
 	/* The list is ours now: no lock, so that running out of memory is safe. */
-	for (int i = db->first_taken; i != NO_KEY; i = shared_state->keys[i].next_taken)
-		keys = lcons(&shared_state->keys[i], keys);
-	return keys;
+	for (int i = db->first_taken; i != NO_SLOT; i = waiting_state->scopes[i].next_taken)
+		scopes = lcons(&waiting_state->scopes[i], scopes);
+	return scopes;
 }
 
 /* What was taken is delivered, or (put_back) is not and goes back. */
 void
-shared_finish(SharedDatabase *db, bool put_back)
+waiting_finish(WaitingDatabase *db, bool put_back)
 {
 	int			next;
 
-	LWLockAcquire(shared_state->lock, LW_EXCLUSIVE);
-	for (int i = db->first_taken; i != NO_KEY; i = next)
+	LWLockAcquire(waiting_state->lock, LW_EXCLUSIVE);
+	for (int i = db->first_taken; i != NO_SLOT; i = next)
 	{
-		SharedKey  *k = &shared_state->keys[i];
+		WaitingScope *k = &waiting_state->scopes[i];
 
 		next = k->next_taken;
 		k->taken = false;
@@ -363,32 +363,32 @@ shared_finish(SharedDatabase *db, bool put_back)
 			extra_merge(&k->extra, &k->taken_extra);
 		}
 		if (!k->pending)
-			free_key(k);
+			free_scope(k);
 	}
-	db->first_taken = NO_KEY;
+	db->first_taken = NO_SLOT;
 	if (put_back)
 	{
 		db->reset |= db->reset_taken;
 		db->owed |= db->owed_taken;
 	}
 	db->reset_taken = db->owed_taken = false;
-	LWLockRelease(shared_state->lock);
+	LWLockRelease(waiting_state->lock);
 }
 
 /* Let go of a database's pending keys; the lock is held exclusively. */
 void
-shared_free_pending(SharedDatabase *db)
+waiting_free_pending(WaitingDatabase *db)
 {
 	int			next;
 
-	for (int i = db->first_pending; i != NO_KEY; i = next)
+	for (int i = db->first_pending; i != NO_SLOT; i = next)
 	{
-		SharedKey  *k = &shared_state->keys[i];
+		WaitingScope *k = &waiting_state->scopes[i];
 
 		next = k->next_pending;
 		k->pending = false;
 		if (!k->taken)
-			free_key(k);
+			free_scope(k);
 	}
-	db->first_pending = NO_KEY;
+	db->first_pending = NO_SLOT;
 }

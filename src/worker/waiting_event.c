@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * shared_event.c
+ * waiting_event.c
  *	  The table events that wait for the worker to deliver them, in order.
  *
  * A transaction puts its events (table_event.c) at the end of its database's
@@ -22,9 +22,9 @@
  * changed a key, too, which wakes the worker after the commit.
  *
  * When the memory is full, nothing is put there, and the domains' change is
- * told instead (ExtraFields.coarse).
+ * told instead (ExtraFields.events_incomplete).
  *
- * Locking: the LWLock of shared.c.  Only the worker takes committed events off
+ * Locking: the LWLock of waiting.c.  Only the worker takes committed events off
  * the list, so it may read them without a lock.
  *
  *-------------------------------------------------------------------------
@@ -35,23 +35,23 @@
 #include "miscadmin.h"
 #include "utils/snapmgr.h"
 
-#include "worker/shared.h"
+#include "worker/waiting.h"
 
-static SharedEvent *
+static WaitingEvent *
 event_at(int index)
 {
-	return &shared_events(shared_state)[index];
+	return &waiting_events(waiting_state)[index];
 }
 
 static void
-append_event(SharedDatabase *db, const TableEvent *event, TransactionId xid)
+append_event(WaitingDatabase *db, const TableEvent *event, TransactionId xid)
 {
-	int			index = shared_state->first_free_event;
-	SharedEvent *e = event_at(index);
+	int			index = waiting_state->first_free_event;
+	WaitingEvent *e = event_at(index);
 
-	shared_state->first_free_event = e->next;
-	shared_state->free_events--;
-	e->next = NO_KEY;
+	waiting_state->first_free_event = e->next;
+	waiting_state->free_events--;
+	e->next = NO_SLOT;
 	e->xid = xid;
 	e->table = event->table;
 	e->operations = event->operations;
@@ -59,7 +59,7 @@ append_event(SharedDatabase *db, const TableEvent *event, TransactionId xid)
 	e->has_row = event->row != NULL;
 	strlcpy(e->row, event->row ? event->row : "", sizeof(e->row));
 
-	if (db->last_event == NO_KEY)
+	if (db->last_event == NO_SLOT)
 		db->first_event = index;
 	else
 		event_at(db->last_event)->next = index;
@@ -71,17 +71,17 @@ append_event(SharedDatabase *db, const TableEvent *event, TransactionId xid)
  * worker.  False if there is no room for them; then none does.
  */
 bool
-shared_add_events(SharedDatabase *db, List *events, TransactionId xid)
+waiting_add_events(WaitingDatabase *db, List *events, TransactionId xid)
 {
 	ListCell   *lc;
 	bool		fit;
 
-	LWLockAcquire(shared_state->lock, LW_EXCLUSIVE);
-	fit = shared_state->free_events >= list_length(events);
+	LWLockAcquire(waiting_state->lock, LW_EXCLUSIVE);
+	fit = waiting_state->free_events >= list_length(events);
 	if (fit)
 		foreach(lc, events)
 			append_event(db, lfirst(lc), xid);
-	LWLockRelease(shared_state->lock);
+	LWLockRelease(waiting_state->lock);
 	if (!fit)
 		pg_atomic_fetch_add_u64(&db->stats[STAT_OVERFLOWS], 1);
 	return fit;
@@ -89,14 +89,14 @@ shared_add_events(SharedDatabase *db, List *events, TransactionId xid)
 
 /* Take events off the list: those of xid, or with no xid the marked ones. */
 static void
-remove_events(SharedDatabase *db, TransactionId xid)
+remove_events(WaitingDatabase *db, TransactionId xid)
 {
-	int			previous = NO_KEY;
+	int			previous = NO_SLOT;
 	int			next;
 
-	for (int i = db->first_event; i != NO_KEY; i = next)
+	for (int i = db->first_event; i != NO_SLOT; i = next)
 	{
-		SharedEvent *e = event_at(i);
+		WaitingEvent *e = event_at(i);
 
 		next = e->next;
 		if (TransactionIdIsValid(xid) ? e->xid != xid : !e->taken)
@@ -104,65 +104,65 @@ remove_events(SharedDatabase *db, TransactionId xid)
 			previous = i;
 			continue;
 		}
-		if (previous == NO_KEY)
+		if (previous == NO_SLOT)
 			db->first_event = next;
 		else
 			event_at(previous)->next = next;
-		if (next == NO_KEY)
+		if (next == NO_SLOT)
 			db->last_event = previous;
 		e->taken = false;
-		e->next = shared_state->first_free_event;
-		shared_state->first_free_event = i;
-		shared_state->free_events++;
+		e->next = waiting_state->first_free_event;
+		waiting_state->first_free_event = i;
+		waiting_state->free_events++;
 	}
 }
 
 /* The transaction has aborted: its events never happened. */
 void
-shared_drop_events(SharedDatabase *db, TransactionId xid)
+waiting_drop_events(WaitingDatabase *db, TransactionId xid)
 {
-	LWLockAcquire(shared_state->lock, LW_EXCLUSIVE);
+	LWLockAcquire(waiting_state->lock, LW_EXCLUSIVE);
 	remove_events(db, xid);
-	LWLockRelease(shared_state->lock);
+	LWLockRelease(waiting_state->lock);
 }
 
 /* A copy of the list as it is now: slots, and whose they are. */
 static int
-copy_list(SharedDatabase *db, int *slots, TransactionId *xids)
+copy_list(WaitingDatabase *db, int *slots, TransactionId *xids)
 {
 	int			n = 0;
 
-	LWLockAcquire(shared_state->lock, LW_SHARED);
-	for (int i = db->first_event; i != NO_KEY; i = event_at(i)->next)
+	LWLockAcquire(waiting_state->lock, LW_SHARED);
+	for (int i = db->first_event; i != NO_SLOT; i = event_at(i)->next)
 	{
 		slots[n] = i;
 		xids[n++] = event_at(i)->xid;
 	}
-	LWLockRelease(shared_state->lock);
+	LWLockRelease(waiting_state->lock);
 	return n;
 }
 
 /*
  * The worker: the events of transactions that the snapshot sees, as
- * SharedEvents.  They stay on the list until shared_events_delivered().
+ * WaitingEvents.  They stay on the list until waiting_events_delivered().
  */
 List *
-shared_take_events(SharedDatabase *db, Snapshot snapshot)
+waiting_take_events(WaitingDatabase *db, Snapshot snapshot)
 {
 	int		   *slots;
 	TransactionId *xids;
 	int			n;
 	List	   *events = NIL;
 
-	if (db->first_event == NO_KEY)
+	if (db->first_event == NO_SLOT)
 		return NIL;
-	slots = palloc(shared_state->nkeys * sizeof(int));
-	xids = palloc(shared_state->nkeys * sizeof(TransactionId));
+	slots = palloc(waiting_state->nscopes * sizeof(int));
+	xids = palloc(waiting_state->nscopes * sizeof(TransactionId));
 	n = copy_list(db, slots, xids);
 	for (int i = 0; i < n; i++)
 		if (!XidInMVCCSnapshot(xids[i], snapshot) && TransactionIdDidCommit(xids[i]))
 		{
-			SharedEvent *e = event_at(slots[i]);
+			WaitingEvent *e = event_at(slots[i]);
 
 			e->taken = true;
 			events = lappend(events, e);
@@ -174,18 +174,18 @@ shared_take_events(SharedDatabase *db, Snapshot snapshot)
 
 /* What was taken has been delivered. */
 void
-shared_events_delivered(SharedDatabase *db)
+waiting_events_delivered(WaitingDatabase *db)
 {
-	LWLockAcquire(shared_state->lock, LW_EXCLUSIVE);
+	LWLockAcquire(waiting_state->lock, LW_EXCLUSIVE);
 	remove_events(db, InvalidTransactionId);
-	LWLockRelease(shared_state->lock);
+	LWLockRelease(waiting_state->lock);
 }
 
 /* Let go of all events of a database; the lock is held exclusively. */
 void
-shared_free_events(SharedDatabase *db)
+waiting_free_events(WaitingDatabase *db)
 {
-	for (int i = db->first_event; i != NO_KEY; i = event_at(i)->next)
+	for (int i = db->first_event; i != NO_SLOT; i = event_at(i)->next)
 		event_at(i)->taken = true;
 	remove_events(db, InvalidTransactionId);
 }

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * counter_place.c
+ * index_place.c
  *	  Remember where the rows of a key are.
  *
  * Most of what it costs to read a counter is the way through the index, and
@@ -37,14 +37,14 @@
  * Enough for a thousand busy tenants, or buckets; a power of two.  A key is in
  * one of two places, and the one that was used last comes first.
  */
-#define NUM_PLACES		4096
+#define NUM_INDEX_PLACES		4096
 
-static Place *places[NUM_PLACES];	/* NULL: never used */
-static Oid	places_file = InvalidOid;	/* index that they point into */
+static IndexPlace *index_places[NUM_INDEX_PLACES];	/* NULL: never used */
+static Oid	index_places_file = InvalidOid; /* index that they point into */
 
 /* The buffer of a block that exists, hopefully the one where it was last. */
 Buffer
-place_read_block(Relation rel, BlockNumber block, Buffer last)
+index_place_read_block(Relation rel, BlockNumber block, Buffer last)
 {
 	if (BufferIsValid(last) && compat_read_recent_buffer(rel, block, last))
 		return last;
@@ -52,26 +52,26 @@ place_read_block(Relation rel, BlockNumber block, Buffer last)
 }
 
 static bool
-is_place_of(const Place *place, uint32 hash, const char *domain,
-			const char *tenant)
+is_index_place_of(const IndexPlace *index_place, uint32 hash, const char *domain,
+				  const char *tenant)
 {
-	return place->domain != NULL && place->hash == hash &&
-		(place->tenant == NULL) == (tenant == NULL) &&
-		strcmp(place->domain, domain) == 0 &&
-		(tenant == NULL || strcmp(place->tenant, tenant) == 0);
+	return index_place->domain != NULL && index_place->hash == hash &&
+		(index_place->tenant == NULL) == (tenant == NULL) &&
+		strcmp(index_place->domain, domain) == 0 &&
+		(tenant == NULL || strcmp(index_place->tenant, tenant) == 0);
 }
 
 static bool
-is_unchanged(CounterTable *table, Place *place)
+is_unchanged(CounterTable *table, IndexPlace *index_place)
 {
 	Buffer		buffer;
 	bool		unchanged;
 
-	if (place->lsn == InvalidXLogRecPtr)
+	if (index_place->lsn == InvalidXLogRecPtr)
 		return false;
-	buffer = place_read_block(table->index, place->leaf, place->leaf_buffer);
-	unchanged = BufferGetLSNAtomic(buffer) == place->lsn;
-	place->leaf_buffer = buffer;
+	buffer = index_place_read_block(table->index, index_place->leaf, index_place->leaf_buffer);
+	unchanged = BufferGetLSNAtomic(buffer) == index_place->lsn;
+	index_place->leaf_buffer = buffer;
 	ReleaseBuffer(buffer);
 	return unchanged;
 }
@@ -128,22 +128,22 @@ first_not_smaller(Relation index, BTScanInsert key, Page page,
 
 /* Note a line pointer.  False if there are too many. */
 static bool
-add_entry(Place *place, const ItemPointerData *tid)
+add_entry(IndexPlace *index_place, const ItemPointerData *tid)
 {
-	PlaceEntry *entry;
+	IndexPlaceEntry *entry;
 
-	if (place->nentries == MAX_PLACE_ENTRIES)
+	if (index_place->nentries == MAX_INDEX_PLACE_ENTRIES)
 		return false;
-	if (place->nentries == place->capacity)
+	if (index_place->nentries == index_place->capacity)
 	{
-		int			capacity = Max(1, 2 * place->capacity);
+		int			capacity = Max(1, 2 * index_place->capacity);
 
-		place->entries = place->capacity == 0 ?
-			MemoryContextAlloc(TopMemoryContext, sizeof(PlaceEntry)) :
-			repalloc(place->entries, capacity * sizeof(PlaceEntry));
-		place->capacity = capacity;
+		index_place->entries = index_place->capacity == 0 ?
+			MemoryContextAlloc(TopMemoryContext, sizeof(IndexPlaceEntry)) :
+			repalloc(index_place->entries, capacity * sizeof(IndexPlaceEntry));
+		index_place->capacity = capacity;
 	}
-	entry = &place->entries[place->nentries++];
+	entry = &index_place->entries[index_place->nentries++];
 	entry->tid = *tid;
 	entry->buffer = InvalidBuffer;
 	return true;
@@ -151,12 +151,12 @@ add_entry(Place *place, const ItemPointerData *tid)
 
 /* Note the line pointers of an index item.  False if there are too many. */
 static bool
-add_item(Place *place, IndexTuple item)
+add_item(IndexPlace *index_place, IndexTuple item)
 {
 	if (!BTreeTupleIsPosting(item))
-		return add_entry(place, &item->t_tid);
+		return add_entry(index_place, &item->t_tid);
 	for (int i = 0; i < BTreeTupleGetNPosting(item); i++)
-		if (!add_entry(place, BTreeTupleGetPostingN(item, i)))
+		if (!add_entry(index_place, BTreeTupleGetPostingN(item, i)))
 			return false;
 	return true;
 }
@@ -166,7 +166,7 @@ add_item(Place *place, IndexTuple item)
  * is too much.  The page is locked.
  */
 static bool
-read_leaf(Relation index, BTScanInsert key, Page page, Place *place)
+read_leaf(Relation index, BTScanInsert key, Page page, IndexPlace *index_place)
 {
 	BTPageOpaque opaque = (BTPageOpaque) PageGetSpecialPointer(page);
 	OffsetNumber max = PageGetMaxOffsetNumber(page);
@@ -182,7 +182,7 @@ read_leaf(Relation index, BTScanInsert key, Page page, Place *place)
 		if (_bt_compare(index, key, page, offset) < 0)
 			return true;
 		if (!ItemIdIsDead(item) &&
-			!add_item(place, (IndexTuple) PageGetItem(page, item)))
+			!add_item(index_place, (IndexTuple) PageGetItem(page, item)))
 			return false;
 	}
 	return P_RIGHTMOST(opaque) || _bt_compare(index, key, page, P_HIKEY) < 0;
@@ -190,83 +190,83 @@ read_leaf(Relation index, BTScanInsert key, Page page, Place *place)
 
 /* Look the key up in the index.  False if it has no place that we can note. */
 static bool
-find_place(CounterTable *table, Place *place)
+find_index_place(CounterTable *table, IndexPlace *index_place)
 {
 	IndexTuple	tuple;
-	BTScanInsert key = make_search_key(table->index, place->domain,
-									   place->tenant, &tuple);
+	BTScanInsert key = make_search_key(table->index, index_place->domain,
+									   index_place->tenant, &tuple);
 	Buffer		buffer;
 	bool		found = false;
 
-	place->lsn = InvalidXLogRecPtr;
-	place->nentries = 0;
+	index_place->lsn = InvalidXLogRecPtr;
+	index_place->nentries = 0;
 	buffer = compat_bt_search(table->index, table->heap, key);
 	if (BufferIsValid(buffer))	/* else the index is empty */
 	{
-		found = read_leaf(table->index, key, BufferGetPage(buffer), place);
+		found = read_leaf(table->index, key, BufferGetPage(buffer), index_place);
 		if (found)
 		{
-			place->leaf = BufferGetBlockNumber(buffer);
-			place->leaf_buffer = buffer;
-			place->lsn = BufferGetLSNAtomic(buffer);
+			index_place->leaf = BufferGetBlockNumber(buffer);
+			index_place->leaf_buffer = buffer;
+			index_place->lsn = BufferGetLSNAtomic(buffer);
 		}
 		_bt_relbuf(table->index, buffer);
 	}
 	pfree(key);
 	pfree(tuple);
-	return found && place->lsn != InvalidXLogRecPtr;
+	return found && index_place->lsn != InvalidXLogRecPtr;
 }
 
 static void
 forget_all(Oid file)
 {
-	for (int i = 0; i < NUM_PLACES; i++)
-		if (places[i] != NULL)
-			places[i]->lsn = InvalidXLogRecPtr;
-	places_file = file;
+	for (int i = 0; i < NUM_INDEX_PLACES; i++)
+		if (index_places[i] != NULL)
+			index_places[i]->lsn = InvalidXLogRecPtr;
+	index_places_file = file;
 }
 
 /* Use this place for another key, about which nothing is known. */
 static void
-assign_place(Place *place, uint32 hash, const char *domain, const char *tenant)
+assign_index_place(IndexPlace *index_place, uint32 hash, const char *domain, const char *tenant)
 {
-	char	   *old_domain = place->domain;
-	char	   *old_tenant = place->tenant;
+	char	   *old_domain = index_place->domain;
+	char	   *old_tenant = index_place->tenant;
 
-	place->lsn = InvalidXLogRecPtr;
-	place->skip = 0;
-	place->hash = hash;
-	place->domain = place->tenant = NULL;
+	index_place->lsn = InvalidXLogRecPtr;
+	index_place->skip = 0;
+	index_place->hash = hash;
+	index_place->domain = index_place->tenant = NULL;
 	if (old_domain != NULL)
 		pfree(old_domain);
 	if (old_tenant != NULL)
 		pfree(old_tenant);
 	if (tenant != NULL)
-		place->tenant = MemoryContextStrdup(TopMemoryContext, tenant);
-	place->domain = MemoryContextStrdup(TopMemoryContext, domain);
+		index_place->tenant = MemoryContextStrdup(TopMemoryContext, tenant);
+	index_place->domain = MemoryContextStrdup(TopMemoryContext, domain);
 }
 
 /* The place of a key; of one that has none, the place that is given up for it. */
-static Place *
+static IndexPlace *
 find_or_assign(uint32 hash, const char *domain, const char *tenant)
 {
-	Place	  **pair = &places[hash & (NUM_PLACES - 2)];
-	Place	   *second = pair[1];
+	IndexPlace **pair = &index_places[hash & (NUM_INDEX_PLACES - 2)];
+	IndexPlace *second = pair[1];
 
-	if (pair[0] != NULL && is_place_of(pair[0], hash, domain, tenant))
+	if (pair[0] != NULL && is_index_place_of(pair[0], hash, domain, tenant))
 		return pair[0];
 	if (second == NULL)
-		second = MemoryContextAllocZero(TopMemoryContext, sizeof(Place));
+		second = MemoryContextAllocZero(TopMemoryContext, sizeof(IndexPlace));
 	pair[1] = pair[0];
 	pair[0] = second;
-	if (!is_place_of(second, hash, domain, tenant))
-		assign_place(second, hash, domain, tenant);
+	if (!is_index_place_of(second, hash, domain, tenant))
+		assign_index_place(second, hash, domain, tenant);
 	return second;
 }
 
 /* Can the key's rows be at a place at all? */
 static bool
-can_have_place(CounterTable *table, const char *tenant)
+can_have_index_place(CounterTable *table, const char *tenant)
 {
 	counter_open_index(table);
 	return RelationNeedsWAL(table->index) &&
@@ -274,38 +274,38 @@ can_have_place(CounterTable *table, const char *tenant)
 }
 
 /* The place of this key in the index as it is; see find_or_assign(). */
-static Place *
-place_in_file(CounterTable *table, const char *domain, const char *tenant)
+static IndexPlace *
+index_place_in_file(CounterTable *table, const char *domain, const char *tenant)
 {
 	Oid			file = compat_relation_file(table->index);
 
-	if (places_file != file)
+	if (index_places_file != file)
 		forget_all(file);
-	return find_or_assign(hash_key(domain, tenant), domain, tenant);
+	return find_or_assign(hash_scope(domain, tenant), domain, tenant);
 }
 
 /*
  * Where the rows of a key are; valid until the next call.  NULL: an index scan
  * must find them.  The caller's snapshot has been taken.
  */
-Place *
-place_of_key(CounterTable *table, const char *domain, const char *tenant)
+IndexPlace *
+index_place_of(CounterTable *table, const char *domain, const char *tenant)
 {
-	Place	   *place;
+	IndexPlace *index_place;
 
-	if (!can_have_place(table, tenant))
+	if (!can_have_index_place(table, tenant))
 		return NULL;
-	place = place_in_file(table, domain, tenant);
-	if (is_unchanged(table, place))
-		return place;
-	if (place->skip > 0)
+	index_place = index_place_in_file(table, domain, tenant);
+	if (is_unchanged(table, index_place))
+		return index_place;
+	if (index_place->skip > 0)
 	{
-		place->skip--;
+		index_place->skip--;
 		return NULL;
 	}
-	if (find_place(table, place))
-		return place;
-	place->skip = PLACE_SKIP;	/* do not search twice each time */
+	if (find_index_place(table, index_place))
+		return index_place;
+	index_place->skip = INDEX_PLACE_SKIP;	/* do not search twice each time */
 	return NULL;
 }
 
@@ -316,49 +316,49 @@ place_of_key(CounterTable *table, const char *domain, const char *tenant)
  * are read, but the pages exist: we have the table.  *known is what a reader
  * can make use of, if there is only one.
  */
-Place *
-place_now(CounterTable *table, const char *domain, const char *tenant,
-		  KnownPlace *known)
+IndexPlace *
+index_place_now(CounterTable *table, const char *domain, const char *tenant,
+				KnownIndexPlace *known)
 {
-	static Place place;
+	static IndexPlace index_place;
 
-	if (!can_have_place(table, tenant))
+	if (!can_have_index_place(table, tenant))
 		return NULL;
-	place.domain = unconstify(char *, domain);
-	place.tenant = unconstify(char *, tenant);
-	if (!find_place(table, &place))
+	index_place.domain = unconstify(char *, domain);
+	index_place.tenant = unconstify(char *, tenant);
+	if (!find_index_place(table, &index_place))
 		return NULL;
-	if (place.nentries == 1)
+	if (index_place.nentries == 1)
 	{
-		known->lsn = place.lsn;
+		known->lsn = index_place.lsn;
 		known->file = compat_relation_file(table->index);
-		known->leaf = place.leaf;
-		known->tid = place.entries[0].tid;
+		known->leaf = index_place.leaf;
+		known->tid = index_place.entries[0].tid;
 	}
-	return &place;
+	return &index_place;
 }
 
 /* A reader is told the place of a key that it is about to read. */
 void
-place_learn(CounterTable *table, const ChangeKey *key)
+index_place_learn(CounterTable *table, const ScopeChange *key)
 {
-	const KnownPlace *known = &key->place;
-	Place	   *place;
+	const KnownIndexPlace *known = &key->index_place;
+	IndexPlace *index_place;
 
 	if (known->lsn == InvalidXLogRecPtr ||
-		!can_have_place(table, key->tenant) ||
+		!can_have_index_place(table, key->tenant) ||
 		known->file != compat_relation_file(table->index))
 		return;
-	place = place_in_file(table, key->domain->name, key->tenant);
-	if (place->lsn >= known->lsn)
+	index_place = index_place_in_file(table, key->domain->name, key->tenant);
+	if (index_place->lsn >= known->lsn)
 		return;
-	place->lsn = InvalidXLogRecPtr;
-	place->nentries = 0;
-	place->skip = 0;
-	add_entry(place, &known->tid);
-	place->leaf = known->leaf;
-	place->leaf_buffer = InvalidBuffer;
-	place->lsn = known->lsn;
+	index_place->lsn = InvalidXLogRecPtr;
+	index_place->nentries = 0;
+	index_place->skip = 0;
+	add_entry(index_place, &known->tid);
+	index_place->leaf = known->leaf;
+	index_place->leaf_buffer = InvalidBuffer;
+	index_place->lsn = known->lsn;
 }
 
 /*
@@ -367,10 +367,10 @@ place_learn(CounterTable *table, const ChangeKey *key)
  * are many.
  */
 void
-place_searched(Place *place)
+index_place_searched(IndexPlace *index_place)
 {
-	if (place->dead <= MAX_DEAD_ENTRIES || RecoveryInProgress())
+	if (index_place->dead <= MAX_DEAD_ENTRIES || RecoveryInProgress())
 		return;
-	place->lsn = InvalidXLogRecPtr;
-	place->skip = 1;
+	index_place->lsn = InvalidXLogRecPtr;
+	index_place->skip = 1;
 }
