@@ -3,7 +3,7 @@
 #   make                   build the extension
 #   make install           install it into the server of PG_CONFIG
 #   make demo              watch it work on a throwaway server
-#   make test              build with assertions, install, run every test
+#   make test              build with assertions, run every test
 #   make test-all-versions the same on every PostgreSQL that Debian has
 #   make test-unit         the same with pg_regress and pgTAP only
 #   make test-integration  the same with isolation specs and TAP only
@@ -23,11 +23,13 @@
 # PG_VERSION that this machine cannot install, a small Debian system that has it is
 # made outside the repository (tools/version-root).
 # CN_ASSERT=1 compiles the assertions in, CN_SANITIZE=undefined what looks for
-# undefined behaviour; WERROR= lets warnings pass.
+# undefined behaviour. Warnings are errors in what developers run (test*, lint);
+# WERROR= lets them pass there, too, WERROR=-Werror stops at them elsewhere.
 # TESTS="name ..." runs only the test files of these names, PARTS="tap ..." only
 # these parts of make test.
-# demo, test* and benchmark install what is missing (tools/install-dependencies)
-# and never touch a server that is already running.
+# demo, test* and benchmark install the packages that are missing
+# (tools/install-dependencies), put the extension into a copy of the server
+# (tools/private-server), and never touch one that is installed or running.
 
 ifdef PG_VERSION
 ifeq ($(origin PG_CONFIG),undefined)
@@ -64,12 +66,14 @@ SQL_BUILT  = $(CORE)--$(EXTVERSION).sql
 DATA       = $(wildcard sql/upgrade/$(CORE)--*--*.sql $(FRAISEQL)--*.sql)
 DATA_built = $(SQL_BUILT)
 
-EXTRA_CLEAN = $(CORE)--*.sql .build-flags dist test/output test/versions \
+EXTRA_CLEAN = $(CORE)--*.sql .build-flags src/*.d src/*/*.[do] build dist test/output test/versions \
 	test/interop/*/build bench/results.json bench/plots bench/build
 
 # ------------------------------------------------------------------------ flags
 
-WERROR     = -Werror
+# Not for whoever builds a release: another compiler has other warnings.
+strict    := WERROR=$(if $(filter undefined,$(origin WERROR)),-Werror,$(WERROR))
+WERROR     =
 # The server's headers decide the language from 19 on (C11); before that, C99.
 C_STANDARD = $(if $(filter 14 15 16 17 18,$(MAJORVERSION)),-std=gnu99)
 # What -Wextra says about the server's own headers and idioms is switched off.
@@ -104,13 +108,20 @@ ifneq ($(wildcard $(PGXS)),)
 
 # Scripts and sudo must see the same server, whatever their PATH says.
 override PG_CONFIG := $(shell command -v $(PG_CONFIG))
+# Only a server that was built with --enable-depend has rules for dependencies, and
+# those mix up files of one name in two folders.
+override autodepend := no
 include $(PGXS)
 
 # Objects of other flags, of another server or with other assertions are stale.
-build_flags = $(PG_CONFIG) $(VERSION) $(CC) $(CPPFLAGS) $(CFLAGS)
-$(OBJS): .build-flags $(wildcard src/*/*.h)
+build_flags = $(PG_CONFIG) $(VERSION) $(CC) $(CPPFLAGS) $(CFLAGS) $(SHLIB_LINK)
+$(OBJS): .build-flags
 .build-flags: FORCE
 	@echo '$(build_flags)' | cmp -s - $@ || echo '$(build_flags)' > $@
+
+# Which headers an object depends on, the compiler knows.
+$(OBJS): private override CPPFLAGS += -MMD -MP
+-include $(OBJS:.o=.d)
 
 else
 
@@ -156,9 +167,7 @@ test test-unit test-integration test-consistency: prepare-examples
 else
 test test-unit test-integration test-consistency: prepare-examples
 	@tools/install-dependencies $(groups)
-	@$(again) CN_ASSERT=1 all
-	@tools/as-root $(again) CN_ASSERT=1 install
-	@tools/unprivileged --fetch test/output test/run $(PARTS)
+	+@tools/private-server CN_ASSERT=1 '$(strict)' tools/unprivileged --fetch test/output test/run $(PARTS)
 endif
 
 # By whoever runs make, on whose behalf things can be downloaded.
@@ -172,9 +181,7 @@ test-all-versions:
 # Of the extension here, of PostgreSQL in a system that has two versions.
 test-upgrade:
 	@tools/install-dependencies build test
-	@$(again) CN_ASSERT=1 all
-	@tools/as-root $(again) CN_ASSERT=1 install
-	@tools/unprivileged --fetch test/output test/run upgrade
+	+@tools/private-server CN_ASSERT=1 '$(strict)' tools/unprivileged --fetch test/output test/run upgrade
 	@tools/test-pg-upgrade 15 17
 
 test-package:
@@ -189,14 +196,12 @@ print-PARTS:
 
 test-interop:
 	@tools/install-dependencies build interop
-	@$(again) CN_ASSERT=1 all
-	@tools/as-root $(again) CN_ASSERT=1 install
 	@test/interop/prepare
-	@tools/unprivileged --fetch test/output test/run interop
+	+@tools/private-server CN_ASSERT=1 '$(strict)' tools/unprivileged --fetch test/output test/run interop
 
 lint:
 	@tools/install-dependencies build lint
-	@$(again) all
+	@$(again) '$(strict)' all
 	@tools/lint
 
 format:
@@ -206,16 +211,12 @@ format:
 
 demo:
 	@tools/install-dependencies build demo
-	@$(again) all
-	@tools/as-root $(again) install
-	@tools/unprivileged tools/with-server demo/run
+	+@tools/private-server tools/unprivileged tools/with-server demo/run
 
 benchmark:
 	@tools/install-dependencies build benchmark
-	@$(again) all
-	@tools/as-root $(again) install
 	@bench/prepare $(SCENARIO)
-	@tools/unprivileged --fetch bench/results.json --fetch bench/plots \
+	+@tools/private-server tools/unprivileged --fetch bench/results.json --fetch bench/plots \
 	  bench/run $(SCENARIO)
 
 figures:

@@ -76,7 +76,7 @@ def our_places():
     found = subprocess.run(["nm", os.path.join(pkglibdir, "cache_notify.so")],
                            check=True, capture_output=True, text=True).stdout
     return (set(re.findall(r"^[0-9a-f]+ [tT] (\w+)", found, re.M)),
-            set(os.listdir(os.path.join(TOP, "src"))))
+            {file for _, _, files in os.walk(os.path.join(TOP, "src")) for file in files})
 
 
 # What the server or a library under it says when something broke.
