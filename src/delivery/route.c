@@ -53,7 +53,7 @@ route_fields(char **args, int nargs)
 		{"field=lsn", FIELD_LSN},
 		{"field=xid", FIELD_XID},
 		{"field=operations", FIELD_OPERATIONS},
-		{"field=scopes", FIELD_KEYS}
+		{"field=keys", FIELD_KEYS}
 	};
 	int			result = 0;
 
