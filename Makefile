@@ -52,6 +52,10 @@ EXTENSION  = $(CORE) $(FRAISEQL)
 MODULE_big = $(CORE)
 OBJS       = $(patsubst %.c,%.o,$(wildcard src/*.c src/*/*.c))
 
+# What the server looks up by name in the library, and nothing else: it loads libraries
+# into one space of names, where another one's function could replace ours.
+SHLIB_EXPORTS = build/exports.txt
+
 # The order matters: each part may use what an earlier one creates. A folder for each
 # schema: in cache_notify is what people call, in _cache_notify what only we do.
 internal   = $(1:%=_cache_notify/%)
@@ -118,6 +122,13 @@ build_flags = $(PG_CONFIG) $(VERSION) $(CC) $(CPPFLAGS) $(CFLAGS) $(SHLIB_LINK)
 $(OBJS): .build-flags
 .build-flags: FORCE
 	@echo '$(build_flags)' | cmp -s - $@ || echo '$(build_flags)' > $@
+
+# In Makefile.shlib's format: names, one a line.
+$(SHLIB_EXPORTS): $(OBJS:.o=.c) Makefile
+	@mkdir -p $(@D)
+	@{ printf '%s\n' _PG_init Pg_magic_func && sed -n \
+	  -e 's/^PG_FUNCTION_INFO_V1(\(.*\));.*/\1 pg_finfo_\1/p' \
+	  -e 's/^PGDLLEXPORT .*[ *]\([A-Za-z_0-9]*\)(.*/\1/p' $(OBJS:.o=.c); } | tr ' ' '\n' > $@
 
 # Which headers an object depends on, the compiler knows.
 $(OBJS): private override CPPFLAGS += -MMD -MP
