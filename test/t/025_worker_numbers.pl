@@ -46,7 +46,7 @@ END
 hears_ok($node, $ear, 'before the load');
 $ear->forget;
 $writer->query('SELECT cache_notify.clear_statistics()');
-is(stat_of($node, 'bumps, rows_seen, delivered, coalesced, cycles, overflows, worker_restarts, last_lag_ms::int, max_lag_ms::int, reset_at > now() - interval $$1 minute$$'),
+is(stat_of($node, 'bumps, rows_seen, delivered, coalesced, cycles, overflows, worker_restarts, last_lag_ms::int, max_lag_ms::int, cleared_at > now() - interval $$1 minute$$'),
 	'0|0|0|0|0|0|0|0|0|t', 'clear_statistics()');
 
 my $transactions = long_test() ? 20000 : 1000;
@@ -112,7 +112,7 @@ my $monitor = session($node);
 $monitor->query('SET SESSION AUTHORIZATION monitor');
 is($monitor->query('SELECT count(*) FROM cache_notify.stats'), 1, 'pg_monitor may look');
 like($monitor->error('SELECT cache_notify.clear_statistics()'), qr/permission denied/,
-	'but not reset');
+	'but does not clear them');
 
 # Another database's numbers are its own.
 $node->safe_psql('postgres', 'CREATE DATABASE second');

@@ -134,7 +134,7 @@ def make_shop():
     shop.execute("INSERT INTO price VALUES (1, 'acme', 10)")
     for _ in range(UPDATES):
         shop.execute("UPDATE price SET amount = amount + 1")
-    wait_for("deliveries", lambda: stat(shop, "pending") == 0 and stat(shop, "cycles") > 0)
+    wait_for("deliveries", lambda: stat(shop, "waiting") == 0 and stat(shop, "cycles") > 0)
     return shop
 
 
@@ -180,7 +180,7 @@ def check_prometheus(tap, shop, found, base):
         answer = json.loads(get(f"{base}/api/v1/alerts"))
         return {alert["labels"]["alertname"] for alert in answer["data"]["alerts"]}
 
-    wait_for("the first scrape", lambda: value("cache_notify_pending") is not None)
+    wait_for("the first scrape", lambda: value("cache_notify_waiting") is not None)
     known = set(found)
     for title, expression in expressions():
         used = set(re.findall(r"\bcache_notify_\w+", expression))
