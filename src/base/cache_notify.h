@@ -15,25 +15,11 @@
 #ifndef CACHE_NOTIFY_H
 #define CACHE_NOTIFY_H
 
-#include "postgres.h"
+#include "base/base.h"
 
-#include "access/htup.h"
 #include "access/xlogdefs.h"
-#include "fmgr.h"
-#include "lib/stringinfo.h"
-#include "nodes/pg_list.h"
 #include "storage/buf.h"
 #include "storage/itemptr.h"
-#include "storage/lockdefs.h"
-#include "utils/relcache.h"
-#include "utils/snapshot.h"
-#include "utils/timestamp.h"
-
-#include "base/compat.h"
-
-#define EXTENSION_NAME		"cache_notify"
-#define EXTENSION_SCHEMA	"cache_notify"	/* what people call and name */
-#define INTERNAL_SCHEMA		"_cache_notify" /* what only we do, and our state */
 
 /*
  * Domains that begin with this are the extension's own.  Tokens contain them
@@ -347,14 +333,6 @@ typedef enum WatchTime
 	WATCH_REMOVED				/* what this transaction replaced or deleted */
 } WatchTime;
 
-/* cache_notify.c */
-extern int	max_keys;
-extern char *default_channel;
-extern Oid	extension_relation(const char *schema, const char *name);
-extern Relation extension_open(const char *schema, const char *name,
-							   LOCKMODE lockmode);
-extern bool extension_has_schema(Oid schema);
-extern void check_domain_name(const char *name);
 
 /* table_event.c */
 extern bool table_event_add(const TableEvent *event);
@@ -376,6 +354,7 @@ extern int	trigger_depth(void);
 extern const char *trigger_argument(char **args, int nargs, const char *name);
 
 /* change_set.c */
+extern void change_set_init(void);
 extern ScopeChange *change_set_scope(Domain *domain, const char *tenant,
 									 int tenant_len);
 extern void change_set_bump_once(ScopeChange *scope, int depth);
@@ -422,6 +401,7 @@ extern void commit_init(void);
 
 /* cascade.c */
 extern void cascade_init(void);
+extern void check_domain_name(const char *name);
 extern uint64 cascade_generation(void);
 extern uint64 cascade_load(void);
 extern Domain *domain_lookup(const char *name);
@@ -480,6 +460,7 @@ extern int64 sum_cache_read_name(SumCache *cache, const VersionName *name,
 extern char *tenant_argument(FunctionCallInfo fcinfo, int n);
 
 /* route.c */
+extern char *default_channel;
 extern int	route_fields(char **args, int nargs);
 extern void route_load(void);
 extern List *route_all(void);

@@ -69,27 +69,6 @@ compat_heap_update(Relation rel, ItemPointer otid, HeapTuple newtup,
 #endif
 }
 
-/*
- * True if the row is deleted now, false if another transaction has it.
- * 19: options, which say whether the row changes its partition.
- */
-static inline bool
-compat_heap_delete(Relation rel, ItemPointer tid)
-{
-	TM_FailureData failure;
-	CommandId	cid = GetCurrentCommandId(true);
-
-#if PG_VERSION_NUM >= 190000
-	return heap_delete(rel, tid, cid, 0, InvalidSnapshot,
-					   false /* never wait */ ,
-					   &failure) == TM_Ok;
-#else
-	return heap_delete(rel, tid, cid, InvalidSnapshot,
-					   false /* never wait */ ,
-					   &failure, false) == TM_Ok;
-#endif
-}
-
 /* 19: pruning on access can set the visibility map as well. */
 static inline void
 compat_prune(Relation rel, Buffer buffer)
@@ -102,53 +81,6 @@ compat_prune(Relation rel, Buffer buffer)
 		ReleaseBuffer(vmbuffer);
 #else
 	heap_page_prune_opt(rel, buffer);
-#endif
-}
-
-/* 18: index_beginscan() takes instrumentation.  19: flags. */
-static inline IndexScanDesc
-compat_index_beginscan(Relation heap, Relation index, Snapshot snapshot,
-					   int nkeys)
-{
-#if PG_VERSION_NUM >= 190000
-	return index_beginscan(heap, index, snapshot, NULL, nkeys, 0, SO_NONE);
-#elif PG_VERSION_NUM >= 180000
-	return index_beginscan(heap, index, snapshot, NULL, nkeys, 0);
-#else
-	return index_beginscan(heap, index, snapshot, nkeys, 0);
-#endif
-}
-
-/*
- * The leaf page of a btree that a key would be on, locked; InvalidBuffer if the
- * index is empty.  16: wants the table.  17: wants no snapshot.  19: need not
- * return the way.
- */
-static inline Buffer
-compat_bt_search(Relation index, Relation heap, BTScanInsert key)
-{
-	Buffer		buffer = InvalidBuffer;
-
-#if PG_VERSION_NUM >= 190000
-	(void) _bt_search(index, heap, key, &buffer, BT_READ, false);
-#elif PG_VERSION_NUM >= 170000
-	(void) _bt_search(index, heap, key, &buffer, BT_READ);
-#elif PG_VERSION_NUM >= 160000
-	(void) _bt_search(index, heap, key, &buffer, BT_READ, NULL);
-#else
-	(void) _bt_search(index, key, &buffer, BT_READ, NULL);
-#endif
-	return buffer;
-}
-
-/* 19: flags. */
-static inline TableScanDesc
-compat_table_beginscan(Relation rel, Snapshot snapshot)
-{
-#if PG_VERSION_NUM >= 190000
-	return table_beginscan(rel, snapshot, 0, NULL, SO_NONE);
-#else
-	return table_beginscan(rel, snapshot, 0, NULL);
 #endif
 }
 
@@ -177,216 +109,25 @@ compat_read_recent_buffer(Relation rel, BlockNumber block, Buffer buffer)
 /* 15: shared memory is asked for in a hook of its own. */
 #define HAVE_SHMEM_REQUEST_HOOK (PG_VERSION_NUM >= 150000)
 
-/* 17: a logical message can be flushed at once. */
-static inline void
-compat_log_message(const char *prefix, const char *message, size_t size)
-{
-#if PG_VERSION_NUM >= 170000
-	LogLogicalMessage(prefix, message, size, true, false);
-#else
-	LogLogicalMessage(prefix, message, size, true);
-#endif
-}
-
-/* 15: says what went wrong. */
-static inline bool
-compat_md5(const void *data, size_t len, char *hex)
-{
-#if PG_VERSION_NUM >= 150000
-	const char *error;
-
-	return pg_md5_hash(data, len, hex, &error);
-#else
-	return pg_md5_hash(data, len, hex);
-#endif
-}
-
-/* The timeline that this server writes or, on a standby, replays. */
-static inline TimeLineID
-compat_timeline(void)
-{
-	TimeLineID	timeline;
-
-	if (RecoveryInProgress())
-		(void) GetXLogReplayRecPtr(&timeline);
-	else
-#if PG_VERSION_NUM >= 150000
-		timeline = GetWALInsertionTimeLine();
-#else
-		timeline = ThisTimeLineID;
-#endif
-	return timeline;
-}
-
-/* 15: a prefix is reserved rather than warned about. */
-static inline void
-compat_reserve_guc_prefix(const char *prefix)
-{
-#if PG_VERSION_NUM >= 150000
-	MarkGUCPrefixReserved(prefix);
-#else
-	EmitWarningsOnPlaceholders(prefix);
-#endif
-}
-
-/* 15 brought SetSingleFuncCall(), 16 renamed it. */
-static inline void
-compat_materialize_result(FunctionCallInfo fcinfo)
-{
-#if PG_VERSION_NUM >= 160000
-	InitMaterializedSRF(fcinfo, 0);
-#elif PG_VERSION_NUM >= 150000
-	SetSingleFuncCall(fcinfo, 0);
-#else
-	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	MemoryContext old;
-	TupleDesc	desc;
-
-	if (rsinfo == NULL || !IsA(rsinfo, ReturnSetInfo) ||
-		!(rsinfo->allowedModes & SFRM_Materialize))
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("set-valued function called in context that cannot accept a set")));
-	old = MemoryContextSwitchTo(rsinfo->econtext->ecxt_per_query_memory);
-	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
-	rsinfo->returnMode = SFRM_Materialize;
-	rsinfo->setResult = tuplestore_begin_heap(true, false, work_mem);
-	rsinfo->setDesc = desc;
-	MemoryContextSwitchTo(old);
-#endif
-}
-
-/* 16: what a check hook hands on must come from the GUC allocator. */
-static inline void *
-compat_guc_alloc(Size size)
-{
-#if PG_VERSION_NUM >= 160000
-	return guc_malloc(ERROR, size);
-#else
-	void	   *result = malloc(size);
-
-	if (result == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
-	return result;
-#endif
-}
-
-/* 16 and 18 took the internal variants of subcommands away. */
-static inline bool
-compat_is_harmless_subcommand(AlterTableType subtype)
-{
-#if PG_VERSION_NUM < 180000
-	if (subtype == AT_CheckNotNull)
-		return true;
-#endif
-#if PG_VERSION_NUM < 160000
-	if (subtype == AT_AddConstraintRecurse ||
-		subtype == AT_ValidateConstraintRecurse ||
-		subtype == AT_DropConstraintRecurse ||
-		subtype == AT_DropColumnRecurse)
-		return true;
-#endif
-	return false;
-}
-
-/* 15 renamed these. */
-static inline List *
-compat_analyze_query(RawStmt *statement, const char *sql)
-{
-	Oid		   *types = NULL;
-	int			ntypes = 0;
-
-#if PG_VERSION_NUM >= 150000
-	return pg_analyze_and_rewrite_varparams(statement, sql, &types, &ntypes,
-											NULL);
-#else
-	return pg_rewrite_query(parse_analyze_varparams(statement, sql, &types,
-													&ntypes));
-#endif
-}
-
-static inline List *
-compat_analyze_body(RawStmt *statement, const char *sql,
-					SQLFunctionParseInfoPtr info)
-{
-#if PG_VERSION_NUM >= 150000
-	return pg_analyze_and_rewrite_withcb(statement, sql,
-										 (ParserSetupHook) sql_fn_parser_setup,
-										 info, NULL);
-#else
-	return pg_analyze_and_rewrite_params(statement, sql,
-										 (ParserSetupHook) sql_fn_parser_setup,
-										 info, NULL);
-#endif
-}
-
-/* 16 took permissions out of the range table, and has one check for all kinds. */
-static inline void
-compat_check_permissions(Query *query)
-{
-#if PG_VERSION_NUM >= 160000
-	(void) ExecCheckPermissions(query->rtable, query->rteperminfos, true);
-#else
-	(void) ExecCheckRTPerms(query->rtable, true);
-#endif
-}
-
-static inline Bitmapset *
-compat_selected_columns(Query *query, RangeTblEntry *rte)
-{
-#if PG_VERSION_NUM >= 160000
-	return rte->perminfoindex == 0 ? NULL :
-		getRTEPermissionInfo(query->rteperminfos, rte)->selectedCols;
-#else
-	return rte->selectedCols;
-#endif
-}
-
-static inline bool
-compat_owns_relation(Oid relid)
-{
-#if PG_VERSION_NUM >= 160000
-	return object_ownercheck(RelationRelationId, relid, GetUserId());
-#else
-	return pg_class_ownercheck(relid, GetUserId());
-#endif
-}
-
-static inline void
-compat_check_execute(Oid function)
-{
-#if PG_VERSION_NUM >= 160000
-	AclResult	result = object_aclcheck(ProcedureRelationId, function,
-										 GetUserId(), ACL_EXECUTE);
-#else
-	AclResult	result = pg_proc_aclcheck(function, GetUserId(), ACL_EXECUTE);
-#endif
-
-	if (result != ACLCHECK_OK)
-		aclcheck_error(result, OBJECT_FUNCTION, get_func_name(function));
-}
-
-
-/* 17: transactions can time out. */
-static inline void
-compat_no_transaction_timeout(void)
-{
-#if PG_VERSION_NUM >= 170000
-	SetConfigOption("transaction_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
-#endif
-}
-
-/* 17: the size of the notification queue became a setting. */
-static inline uint64
-compat_notify_queue_bytes(void)
-{
-#if PG_VERSION_NUM >= 170000
-	return (uint64) max_notify_queue_pages * BLCKSZ;
-#else
-	return UINT64CONST(0x100000) * BLCKSZ;
-#endif
-}
+/* compat.c, which says what differs */
+extern bool compat_heap_delete(Relation rel, ItemPointer tid);
+extern IndexScanDesc compat_index_beginscan(Relation heap, Relation index, Snapshot snapshot, int nkeys);
+extern Buffer compat_bt_search(Relation index, Relation heap, BTScanInsert key);
+extern TableScanDesc compat_table_beginscan(Relation rel, Snapshot snapshot);
+extern void compat_log_message(const char *prefix, const char *message, size_t size);
+extern bool compat_md5(const void *data, size_t len, char *hex);
+extern TimeLineID compat_timeline(void);
+extern void compat_reserve_guc_prefix(const char *prefix);
+extern void compat_materialize_result(FunctionCallInfo fcinfo);
+extern void *compat_guc_alloc(Size size);
+extern bool compat_is_harmless_subcommand(AlterTableType subtype);
+extern List *compat_analyze_query(RawStmt *statement, const char *sql);
+extern List *compat_analyze_body(RawStmt *statement, const char *sql, SQLFunctionParseInfoPtr info);
+extern void compat_check_permissions(Query *query);
+extern Bitmapset *compat_selected_columns(Query *query, RangeTblEntry *rte);
+extern bool compat_owns_relation(Oid relid);
+extern void compat_check_execute(Oid function);
+extern void compat_no_transaction_timeout(void);
+extern uint64 compat_notify_queue_bytes(void);
 
 #endif							/* CACHE_NOTIFY_COMPAT_H */

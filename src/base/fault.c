@@ -18,7 +18,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "base/cache_notify.h"
+#include "base/base.h"
 
 #ifdef USE_ASSERT_CHECKING
 
@@ -27,8 +27,6 @@
 
 #include "miscadmin.h"
 #include "utils/guc.h"
-
-#include "base/fault.h"
 
 #define WAIT_POLL_US	5000L
 

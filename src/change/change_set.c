@@ -70,6 +70,10 @@ scopes_equal(const ScopeChange *a, const ScopeChange *b)
 /* More keys than this are in a hash table. */
 #define MAX_LISTED_SCOPES	8
 
+#define DEFAULT_MAX_KEYS	10000
+#define MIN_MAX_KEYS		1
+#define MAX_MAX_KEYS		1000000
+
 /* How to undo what a subtransaction did to one key. */
 typedef struct JournalRecord
 {
@@ -113,6 +117,21 @@ static uint64 last_statement_no = 1;
 static uint64 statement_nos[MAX_STATEMENT_DEPTH] = {1, 1, 1, 1};
 static bool in_statement[MAX_STATEMENT_DEPTH];	/* a hook will end the
 												 * statement */
+
+/* Setting: tenants, and buckets, that one transaction tells apart. */
+static int	max_keys;
+
+void
+change_set_init(void)
+{
+	DefineCustomIntVariable("cache_notify.max_keys",
+							"Tenants that one transaction tells apart.",
+							"Changes of further tenants count as changes of the whole domain.",
+							&max_keys,
+							DEFAULT_MAX_KEYS, MIN_MAX_KEYS, MAX_MAX_KEYS,
+							PGC_SIGHUP, 0,
+							NULL, NULL, NULL);
+}
 
 static ChangeSet *
 create_change_set(void)

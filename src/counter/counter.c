@@ -42,34 +42,34 @@
 
 PG_FUNCTION_INFO_V1(cache_notify_counter_inserted);
 
-/* Found by name once, then kept until an invalidation. */
-static Oid	heap_oid = InvalidOid;
-static Oid	index_oid = InvalidOid;
-
-static void
-relcache_callback(Datum arg, Oid relid)
-{
-	if (relid == InvalidOid || relid == heap_oid || relid == index_oid)
-		heap_oid = index_oid = InvalidOid;
-}
+/*
+ * Found by name once, then kept by the backend until one of them is invalidated,
+ * whatever becomes of the transaction.
+ */
+static InvalidationCount heap_changes;	/* their relid is what was found */
+static InvalidationCount index_changes;
+static uint64 heap_known_at = 0;
+static uint64 index_known_at = 0;
 
 void
 counter_init(void)
 {
-	CacheRegisterRelcacheCallback(relcache_callback, (Datum) 0);
+	invalidation_count_relations(&heap_changes);
+	invalidation_count_relations(&index_changes);
+	heap_hint_init();
 }
 
 static Relation
 open_heap(LOCKMODE lockmode)
 {
-	Relation	heap = OidIsValid(heap_oid) ?
-		try_relation_open(heap_oid, lockmode) : NULL;
+	Relation	heap = heap_known_at == heap_changes.count ?
+		try_relation_open(heap_changes.relid, lockmode) : NULL;
 
 	if (heap == NULL)
 	{
 		heap = extension_open(INTERNAL_SCHEMA, "version_counter", lockmode);
-		heap_oid = heap ? RelationGetRelid(heap) : InvalidOid;
-		index_oid = InvalidOid;
+		heap_changes.relid = heap ? RelationGetRelid(heap) : InvalidOid;
+		heap_known_at = heap ? heap_changes.count : 0;
 	}
 	return heap;
 }
@@ -101,9 +101,13 @@ counter_open_index(CounterTable *table)
 {
 	if (table->index != NULL)
 		return;
-	if (!OidIsValid(index_oid))
-		index_oid = extension_relation(INTERNAL_SCHEMA, "version_counter_key");
-	table->index = relation_open(index_oid, table->lockmode);
+	if (index_known_at != heap_changes.count + index_changes.count)
+	{
+		index_changes.relid = extension_relation(INTERNAL_SCHEMA,
+												 "version_counter_key");
+		index_known_at = heap_changes.count + index_changes.count;
+	}
+	table->index = relation_open(index_changes.relid, table->lockmode);
 }
 
 /* Close it; NoLock keeps the lock until the transaction ends. */

@@ -106,6 +106,7 @@ extern IndexPlace *index_place_now(CounterTable *table, const char *domain,
 								   const char *tenant, KnownIndexPlace *known);
 
 /* heap_hint.c */
+extern void heap_hint_init(void);
 extern void heap_hints_use(Oid file);
 extern bool heap_hint_find(uint32 hash, HeapHint *found);
 extern void heap_hint_set(const HeapHint *hint);

@@ -121,28 +121,23 @@ typedef struct Reading
 /* From 2000-01-01, where timestamps start, to 2020-01-01. */
 #define ORIGIN_CLOCK_START	(INT64CONST(7305) * USECS_PER_DAY)
 
-/* What this backend remembers: a Reading that matches, or nothing. */
-static bool remembered = false;
+/*
+ * What this backend remembers: a Reading that matches, or nothing.  It stays
+ * until the history table is invalidated; a savepoint does nothing to it, as only
+ * what everybody reads is remembered.
+ */
+static uint64 remembered_at = 0;	/* count of history_changes; 0: nothing */
 static bool remembered_in_recovery;
-static Oid	remembered_oid = InvalidOid;	/* of the history table */
 static Facts remembered_facts;
 static Reading remembered_reading;
-static uint64 invalidations = 0;
+static InvalidationCount history_changes;
 
-static void
-relcache_callback(Datum arg, Oid relid)
-{
-	if (relid == InvalidOid || relid == remembered_oid)
-	{
-		remembered = false;
-		invalidations++;
-	}
-}
+#define remembered (remembered_at == history_changes.count)
 
 void
 epoch_init(void)
 {
-	CacheRegisterRelcacheCallback(relcache_callback, (Datum) 0);
+	invalidation_count_relations(&history_changes);
 }
 
 static void
@@ -396,12 +391,12 @@ remember(Relation rel, const Facts *facts, const Reading *reading,
 		 uint64 invalidations_before)
 {
 	if (!reading->settled || !reading->matches ||
-		invalidations != invalidations_before)
+		history_changes.count != invalidations_before)
 		return;
 	remembered_in_recovery = RecoveryInProgress();
 	remembered_facts = *facts;
 	remembered_reading = *reading;
-	remembered = true;
+	remembered_at = invalidations_before;
 }
 
 /* Read the history table, and note the history if it is new. */
@@ -414,8 +409,8 @@ look_at_history(CounterTable *table, Snapshot snapshot, Facts *facts,
 		try_relation_open(oid, AccessShareLock) : NULL;
 	uint64		invalidations_before;
 
-	remembered_oid = oid;		/* what to watch invalidations of */
-	invalidations_before = invalidations;
+	history_changes.relid = oid;
+	invalidations_before = history_changes.count;
 	get_facts(table, facts);
 	memset(reading, 0, sizeof(Reading));
 	if (rel == NULL)
@@ -478,7 +473,7 @@ write_asynchronous(CounterTable *table, Snapshot snapshot)
 		return;
 	get_facts(table, &facts);
 	write_history(rel, &facts, snapshot, true, &reading);
-	remembered = false;
+	remembered_at = 0;
 	relation_close(rel, AccessShareLock);
 }
 

@@ -24,11 +24,15 @@
 #include "miscadmin.h"
 
 #include "counter/counter.h"
-#include "worker/waiting.h"
+#include "port/atomics.h"
 
 /* Enough for the usual number of buckets; a power of two. */
 #define NUM_HEAP_HINTS 4096
 
+/* A power of two; 8 bytes each. */
+#define NUM_COMMON_HEAP_HINTS	16384
+
+/* Those of this backend, as long as it lives. */
 static HeapHint heap_hints[NUM_HEAP_HINTS];
 static Oid	heap_hints_file = InvalidOid;	/* file that the hints point into */
 
@@ -39,6 +43,37 @@ static Oid	heap_hints_file = InvalidOid;	/* file that the hints point into */
 #define common_hint_block(hint)	((BlockNumber) ((hint) >> 32))
 #define common_hint_root(hint)	((OffsetNumber) ((hint) >> 16))
 #define common_hint_tag(hint)	((uint16) (hint))
+
+/* In shared memory, or NULL. */
+static pg_atomic_uint64 *common_hints = NULL;
+
+static Size
+common_hints_size(void)
+{
+	return NUM_COMMON_HEAP_HINTS * sizeof(pg_atomic_uint64);
+}
+
+static void
+initialize_common_hints(void *address)
+{
+	pg_atomic_uint64 *hints = address;
+
+	for (int i = 0; i < NUM_COMMON_HEAP_HINTS; i++)
+		pg_atomic_init_u64(&hints[i], 0);
+}
+
+void
+heap_hint_init(void)
+{
+	static SharedPiece piece = {
+		.name = "cache_notify heap hints",
+		.size = common_hints_size,
+		.initialize = initialize_common_hints,
+		.address = (void **) &common_hints
+	};
+
+	shared_memory_add(&piece);
+}
 
 /* From now on hints are for this file. */
 void
@@ -54,11 +89,11 @@ heap_hints_use(Oid file)
 static pg_atomic_uint64 *
 common_hint(uint32 hash, uint16 *tag)
 {
-	if (waiting_state == NULL)
+	if (common_hints == NULL)
 		return NULL;
 	hash = hash_combine(hash, murmurhash32(MyDatabaseId ^ heap_hints_file));
 	*tag = hash >> 16;
-	return &waiting_state->heap_hints[hash & (NUM_COMMON_HEAP_HINTS - 1)];
+	return &common_hints[hash & (NUM_COMMON_HEAP_HINTS - 1)];
 }
 
 /* The hint for a key with this hash.  False if there is none. */

@@ -154,15 +154,6 @@ owed_add_messages(List *messages)
 	relation_close(rel, NoLock);
 }
 
-static char *
-text_attribute(HeapTuple tuple, TupleDesc desc, AttrNumber column)
-{
-	bool		isnull;
-	Datum		value = heap_getattr(tuple, column, desc, &isnull);
-
-	return isnull ? NULL : TextDatumGetCString(value);
-}
-
 /* Add to what is owed what a row says. */
 static void
 read_owed(HeapTuple tuple, TupleDesc desc, Owed *owed)

@@ -34,9 +34,14 @@ PG_FUNCTION_INFO_V1(cache_notify_trigger_arguments);
 PG_FUNCTION_INFO_V1(cache_notify_configuration_changed);
 PG_FUNCTION_INFO_V1(cache_notify_rules_changed);
 
+#define DEFAULT_CHANNEL		"cache_invalidation"
+
+/* Setting: where domains go that no watched table names a channel for. */
+char	   *default_channel;
+
 static uint64 begun_generation = 0; /* of the routes in memory */
 static uint64 loaded_generation = 0;	/* the same, once they are all there */
-static uint64 name_changes = 1; /* how often a table may have been renamed */
+static InvalidationCount name_changes;	/* a table may have been renamed */
 static uint64 names_read = 0;	/* the names in memory are as of this change */
 static List *routes = NIL;		/* every Route */
 static List *former_watches = NIL;	/* Watch *, of this transaction */
@@ -140,23 +145,35 @@ add_watch_route(const Watch *watch)
 	MemoryContextSwitchTo(old);
 }
 
-static void
-relcache_callback(Datum arg, Oid relid)
+static bool
+check_channel(char **newval, void **extra, GucSource source)
 {
-	name_changes++;
+	size_t		len = strlen(*newval);
+
+	if (len > 0 && len < NAMEDATALEN)
+		return true;
+	GUC_check_errdetail("A channel name has 1 to %d bytes.", NAMEDATALEN - 1);
+	return false;
 }
 
 void
 route_init(void)
 {
-	CacheRegisterRelcacheCallback(relcache_callback, (Datum) 0);
+	DefineCustomStringVariable("cache_notify.channel",
+							   "Channel of domains that no watched table names a channel for.",
+							   NULL,
+							   &default_channel,
+							   DEFAULT_CHANNEL,
+							   PGC_SIGHUP, 0,
+							   check_channel, NULL, NULL);
+	invalidation_count_relations(&name_changes);
 }
 
 /* Payloads name tables as they are called now. */
 static void
 read_names(void)
 {
-	uint64		change = name_changes;
+	uint64		change = name_changes.count;
 	ListCell   *lc;
 
 	foreach(lc, routes)
@@ -184,7 +201,7 @@ route_load(void)
 
 	if (loaded_generation == reading)
 	{
-		if (names_read != name_changes)
+		if (names_read != name_changes.count)
 			read_names();
 		return;
 	}

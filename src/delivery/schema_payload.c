@@ -276,15 +276,6 @@ payloads_for(const SchemaListener *listener, List *changes)
 	return NIL;
 }
 
-static const char *
-text_attribute(HeapTuple tuple, TupleDesc desc, AttrNumber column)
-{
-	bool		isnull;
-	Datum		value = heap_getattr(tuple, column, desc, &isnull);
-
-	return isnull ? NULL : TextDatumGetCString(value);
-}
-
 static List *
 add_messages(List *messages, HeapTuple tuple, TupleDesc desc, List *changes)
 {

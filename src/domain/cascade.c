@@ -6,8 +6,8 @@
  * The rules live in cache_notify.cascade_rules.  Each backend keeps them in
  * memory, with the closure of each domain that it has asked for.  A trigger
  * on the table sends a relcache invalidation for it whenever rules change;
- * the callback here only counts, as it can run at any moment.  Everything
- * derived from the rules remembers the count that it was made at (the
+ * invalidation.c counts these.  Everything derived from the rules remembers the
+ * count that it was made at (the
  * generation) and is made again when that has moved.  The count is read
  * before the rules, so an invalidation that arrives in between leaves a
  * result that is already out of date and will not be used twice.
@@ -60,28 +60,35 @@ static HTAB *domains = NULL;
 static uint64 domains_forgotten = 0;	/* how often */
 static MemoryContext rules_context = NULL;	/* rules, closures, routes */
 
-static uint64 generation = 1;	/* counts invalidations */
+static InvalidationCount rules_changes; /* of cascade_rules, once it was read */
 static uint64 loaded_generation = 0;	/* of the rules in memory */
-static Oid	rules_oid = InvalidOid; /* what to watch invalidations of */
-
-static void
-relcache_callback(Datum arg, Oid relid)
-{
-	if (relid == InvalidOid || rules_oid == InvalidOid || relid == rules_oid)
-		generation++;
-}
 
 void
 cascade_init(void)
 {
-	CacheRegisterRelcacheCallback(relcache_callback, (Datum) 0);
+	invalidation_count_relations(&rules_changes);
+}
+
+/* Complain about a domain that cannot exist. */
+void
+check_domain_name(const char *name)
+{
+	if (name[0] == '\0')
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("domain must not be empty")));
+	if (strlen(name) >= NAMEDATALEN)
+		ereport(ERROR,
+				(errcode(ERRCODE_NAME_TOO_LONG),
+				 errmsg("domain \"%s\" is too long", name),
+				 errhint("A domain has at most %d bytes.", NAMEDATALEN - 1)));
 }
 
 /* Moves whenever something derived from the rules may be out of date. */
 uint64
 cascade_generation(void)
 {
-	return generation;
+	return rules_changes.count;
 }
 
 static void
@@ -210,8 +217,9 @@ load_rules(void)
 	if (domains == NULL)
 		create_domains();
 	rel = open_rules();
-	rules_oid = rel ? RelationGetRelid(rel) : InvalidOid;
-	reading = generation;		/* after the lock has taken invalidations in */
+	rules_changes.relid = rel ? RelationGetRelid(rel) : InvalidOid;
+	reading = rules_changes.count;	/* after the lock has taken invalidations
+									 * in */
 	forget_rules();
 
 	if (rel != NULL)
@@ -314,7 +322,7 @@ compute_targets(Domain *source)
 uint64
 cascade_load(void)
 {
-	if (loaded_generation != generation)
+	if (loaded_generation != rules_changes.count)
 		load_rules();
 	return loaded_generation;
 }
@@ -353,7 +361,7 @@ cascade_end_transaction(void)
 	MemoryContextDelete(rules_context);
 	domains = NULL;
 	rules_context = NULL;
-	generation++;				/* what was made from them is gone as well */
+	rules_changes.count++;		/* what was made from them is gone as well */
 	domains_forgotten++;
 }
 

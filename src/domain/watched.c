@@ -33,7 +33,6 @@
 #include "catalog/pg_type.h"
 #include "commands/seclabel.h"
 #include "commands/trigger.h"
-#include "parser/parse_func.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -55,14 +54,6 @@ definition_domain(Oid objid)
 {
 	return psprintf(INTERNAL_PREFIX "definition/%u",
 					objid % DEFINITION_BUCKETS);
-}
-
-static Oid
-own_function(const char *name)
-{
-	return LookupFuncName(list_make2(makeString(EXTENSION_SCHEMA),
-									 makeString(pstrdup(name))),
-						  0, NULL, true);
 }
 
 /* Was this row version deleted or replaced by the current transaction? */
@@ -123,12 +114,12 @@ Watch *
 watch_of_trigger_tuple(HeapTuple tuple, TupleDesc desc)
 {
 	Form_pg_trigger form = (Form_pg_trigger) GETSTRUCT(tuple);
-	bool		is_row = form->tgfoid == own_function("row_change");
+	bool		is_row = form->tgfoid == extension_function(EXTENSION_SCHEMA, "row_change");
 	bool		isnull;
 	Datum		tgargs;
 	Watch	   *watch;
 
-	if (!is_row && form->tgfoid != own_function("statement_change"))
+	if (!is_row && form->tgfoid != extension_function(EXTENSION_SCHEMA, "statement_change"))
 		return NULL;
 	tgargs = heap_getattr(tuple, Anum_pg_trigger_tgargs, desc, &isnull);
 	watch = make_watch(split_arguments(DatumGetByteaPCopy(tgargs),
@@ -325,7 +316,7 @@ watches_by_trigger(void)
 	ScanKeyInit(&keys[0], Anum_pg_depend_refclassid, BTEqualStrategyNumber,
 				F_OIDEQ, ObjectIdGetDatum(ProcedureRelationId));
 	ScanKeyInit(&keys[1], Anum_pg_depend_refobjid, BTEqualStrategyNumber,
-				F_OIDEQ, ObjectIdGetDatum(own_function("statement_change")));
+				F_OIDEQ, ObjectIdGetDatum(extension_function(EXTENSION_SCHEMA, "statement_change")));
 	scan = systable_beginscan(pg_depend, DependReferenceIndexId, true, NULL,
 							  2, keys);
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))

@@ -93,62 +93,24 @@ static bool inline_triggers = true;
 static ExecutorStart_hook_type previous_start_hook = NULL;
 
 /* Counts what may have created or dropped the function of row triggers. */
-static uint64 function_changes = 1;
+static InvalidationCount function_changes;
 
 /* Never reset, so that each is used only once per backend. */
 static uint64 last_serial = 0;
-
-static void
-function_changed(Datum arg, int cacheid, uint32 hashvalue)
-{
-	function_changes++;
-}
-
-/*
- * Look up row_change().  Only a superuser can have made a function in C, so no
- * other of this name is taken for it.
- */
-static Oid
-look_up_row_function(void)
-{
-	Oid			schema = get_namespace_oid(EXTENSION_SCHEMA, true);
-	HeapTuple	tuple;
-	Form_pg_proc function;
-	Datum		symbol;
-	bool		isnull;
-	Oid			result = InvalidOid;
-
-	if (!OidIsValid(schema))
-		return InvalidOid;
-	tuple = SearchSysCache3(PROCNAMEARGSNSP, CStringGetDatum("row_change"),
-							PointerGetDatum(buildoidvector(NULL, 0)),
-							ObjectIdGetDatum(schema));
-	if (!HeapTupleIsValid(tuple))
-		return InvalidOid;
-	function = (Form_pg_proc) GETSTRUCT(tuple);
-	symbol = SysCacheGetAttr(PROCNAMEARGSNSP, tuple, Anum_pg_proc_prosrc,
-							 &isnull);
-	if (function->prolang == ClanguageId && !isnull &&
-		strcmp(TextDatumGetCString(symbol), "cache_notify_row_change") == 0)
-		result = function->oid;
-	ReleaseSysCache(tuple);
-	return result;
-}
 
 /* The function of row triggers; InvalidOid if the extension is not there. */
 static Oid
 row_function(void)
 {
 	static Oid	function;
-	static uint64 known_since = 0;
+	static uint64 known_at = 0;
 
-	if (known_since != function_changes)
+	if (known_at != function_changes.count)
 	{
-		/* An invalidation that comes meanwhile must not be lost. */
-		uint64		since = function_changes;
+		uint64		count = function_changes.count;
 
-		function = look_up_row_function();
-		known_since = since;
+		function = extension_function(EXTENSION_SCHEMA, "row_change");
+		known_at = count;
 	}
 	return function;
 }
@@ -488,7 +450,7 @@ inline_trigger_init(void)
 							 true,
 							 PGC_USERSET, 0,
 							 NULL, NULL, NULL);
-	CacheRegisterSyscacheCallback(PROCOID, function_changed, (Datum) 0);
+	invalidation_count_catalog(&function_changes, PROCOID);
 	previous_start_hook = ExecutorStart_hook;
 	ExecutorStart_hook = start_executor;
 }

@@ -26,7 +26,7 @@
 #define DEFAULT_WAITING_SCOPES 8192
 #define MIN_WAITING_SCOPES		16
 #define MAX_WAITING_SCOPES		1048576
-#define LOCK_TRANCHE		"cache_notify"
+#define MEMORY_NAME			"cache_notify"
 
 static int	waiting_scopes = DEFAULT_WAITING_SCOPES;
 
@@ -34,11 +34,6 @@ WaitingState *waiting_state = NULL; /* for those who include waiting.h */
 
 /* This backend's place in waiting_state->databases, or -1 if it has to be found. */
 static int	my_slot = -1;
-
-static shmem_startup_hook_type previous_startup_hook = NULL;
-#if HAVE_SHMEM_REQUEST_HOOK
-static shmem_request_hook_type previous_request_hook = NULL;
-#endif
 
 static Size
 waiting_size(void)
@@ -52,21 +47,10 @@ waiting_size(void)
 }
 
 static void
-request_memory(void)
-{
-#if HAVE_SHMEM_REQUEST_HOOK
-	if (previous_request_hook)
-		previous_request_hook();
-#endif
-	RequestAddinShmemSpace(waiting_size());
-	RequestNamedLWLockTranche(LOCK_TRANCHE, 1);
-}
-
-static void
-initialize_state(void)
+initialize_state(void *address)
 {
 	memset(waiting_state, 0, waiting_size());
-	waiting_state->lock = &GetNamedLWLockTranche(LOCK_TRANCHE)->lock;
+	waiting_state->lock = shared_memory_lock(MEMORY_NAME);
 	waiting_state->nscopes = waiting_scopes;
 	for (int i = 0; i < waiting_scopes; i++)
 	{
@@ -77,8 +61,6 @@ initialize_state(void)
 	}
 	waiting_state->first_free = waiting_state->first_free_event = 0;
 	waiting_state->free_events = waiting_scopes;
-	for (int i = 0; i < NUM_COMMON_HEAP_HINTS; i++)
-		pg_atomic_init_u64(&waiting_state->heap_hints[i], 0);
 	for (int i = 0; i < MAX_DATABASES; i++)
 	{
 		WaitingDatabase *db = &waiting_state->databases[i];
@@ -92,24 +74,18 @@ initialize_state(void)
 	}
 }
 
-static void
-attach_memory(void)
-{
-	bool		found;
-
-	if (previous_startup_hook)
-		previous_startup_hook();
-	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
-	waiting_state = ShmemInitStruct("cache_notify", waiting_size(), &found);
-	if (!found)
-		initialize_state();
-	LWLockRelease(AddinShmemInitLock);
-}
-
 /* Called from _PG_init(); without preloading there is no set and no worker. */
 void
 waiting_init(void)
 {
+	static SharedPiece piece = {
+		.name = MEMORY_NAME,
+		.size = waiting_size,
+		.initialize = initialize_state,
+		.address = (void **) &waiting_state,
+		.has_lock = true
+	};
+
 	if (!process_shared_preload_libraries_in_progress)
 		return;
 	DefineCustomIntVariable("cache_notify.waiting_scopes",
@@ -119,14 +95,7 @@ waiting_init(void)
 							DEFAULT_WAITING_SCOPES, MIN_WAITING_SCOPES, MAX_WAITING_SCOPES,
 							PGC_POSTMASTER, 0,
 							NULL, NULL, NULL);
-#if HAVE_SHMEM_REQUEST_HOOK
-	previous_request_hook = shmem_request_hook;
-	shmem_request_hook = request_memory;
-#else
-	request_memory();
-#endif
-	previous_startup_hook = shmem_startup_hook;
-	shmem_startup_hook = attach_memory;
+	shared_memory_add(&piece);
 }
 
 bool

@@ -1,8 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * waiting.h
- *	  What lies in shared memory: for waiting*.c, worker.c, stats.c and
- *	  heap_hint.c only.
+ *	  What lies in shared memory: for waiting*.c, worker.c and stats.c only.
  *
  *-------------------------------------------------------------------------
  */
@@ -21,9 +20,6 @@
 
 /* When no worker could be started, try again after this many ms. */
 #define WORKER_RETRY_MS	1000
-
-/* A power of two; 8 bytes each. */
-#define NUM_COMMON_HEAP_HINTS	16384
 
 /* The end of a list of keys or events. */
 #define NO_SLOT			(-1)
@@ -105,7 +101,6 @@ typedef struct WaitingState
 	int			first_free_event;
 	int			free_events;
 	WaitingDatabase databases[MAX_DATABASES];
-	pg_atomic_uint64 heap_hints[NUM_COMMON_HEAP_HINTS];
 	WaitingScope scopes[FLEXIBLE_ARRAY_MEMBER];
 	/* after the keys: WaitingEvent events[nkeys], int buckets[nkeys] */
 } WaitingState;

@@ -1,0 +1,85 @@
+/*-------------------------------------------------------------------------
+ *
+ * base.h
+ *	  The door of base: what every room stands on.
+ *
+ *	  compat.h			what differs between PostgreSQL versions
+ *	  fault.h			points at which a test can make something go wrong
+ *	  extension.c		the extension's own tables, indexes and functions
+ *	  invalidation.c	has something changed in the catalogs since?
+ *	  shared_memory.c	pieces of shared memory, each of one room
+ *
+ * Base knows nothing of domains, counters or deliveries, and keeps no state of
+ * theirs.
+ *
+ * Locks: extension_open() takes the one that it is asked for; nothing else here
+ * takes any.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef CACHE_NOTIFY_BASE_H
+#define CACHE_NOTIFY_BASE_H
+
+#include "postgres.h"
+
+#include "access/htup.h"
+#include "fmgr.h"
+#include "lib/stringinfo.h"
+#include "nodes/pg_list.h"
+#include "storage/lockdefs.h"
+#include "storage/lwlock.h"
+#include "utils/relcache.h"
+#include "utils/snapshot.h"
+#include "utils/timestamp.h"
+
+#include "base/compat.h"
+#include "base/fault.h"
+
+#define EXTENSION_NAME		"cache_notify"
+#define EXTENSION_SCHEMA	"cache_notify"	/* what people call and name */
+#define INTERNAL_SCHEMA		"_cache_notify" /* what only we do, and our state */
+
+/* extension.c */
+extern Oid	extension_relation(const char *schema, const char *name);
+extern bool extension_has_schema(Oid schema);
+extern Relation extension_open(const char *schema, const char *name,
+							   LOCKMODE lockmode);
+extern Oid	extension_function(const char *schema, const char *name);
+extern char *text_attribute(HeapTuple tuple, TupleDesc desc, AttrNumber column);
+
+/*
+ * Counts invalidations.  Whatever is made from the catalogs remembers the count
+ * from before it looked, and is out of date once the count has moved: so an
+ * invalidation that arrives meanwhile is not lost.  Lives as long as the backend.
+ */
+typedef struct InvalidationCount
+{
+	uint64		count;			/* starts at 1, so that 0 is never current */
+	Oid			relid;			/* of this relation; InvalidOid: of any */
+	struct InvalidationCount *next; /* invalidation.c */
+} InvalidationCount;
+
+/* invalidation.c */
+extern void invalidation_count_relations(InvalidationCount *count);
+extern void invalidation_count_catalog(InvalidationCount *count, int cacheid);
+
+/*
+ * A piece of shared memory.  *address is set when the memory is there: NULL if
+ * the library was not preloaded.
+ */
+typedef struct SharedPiece
+{
+	const char *name;
+	Size		(*size) (void);
+	void		(*initialize) (void *address);
+	void	  **address;
+	bool		has_lock;		/* shared_memory_lock() of this name */
+	struct SharedPiece *next;	/* shared_memory.c */
+} SharedPiece;
+
+/* shared_memory.c */
+extern void shared_memory_add(SharedPiece *piece);
+extern LWLock *shared_memory_lock(const char *name);
+extern void shared_memory_init(void);
+
+#endif							/* CACHE_NOTIFY_BASE_H */

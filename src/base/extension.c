@@ -1,0 +1,103 @@
+/*-------------------------------------------------------------------------
+ *
+ * extension.c
+ *	  Find and open what the extension itself has created.
+ *
+ * The library may be loaded where the extension is not: then there is nothing
+ * to be found, which is no error.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "base/base.h"
+
+#include "access/htup_details.h"
+#include "access/relation.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_language.h"
+#include "utils/builtins.h"
+#include "utils/syscache.h"
+
+/* A table or index of the extension, or InvalidOid if it is not there. */
+Oid
+extension_relation(const char *schema, const char *name)
+{
+	Oid			oid = get_namespace_oid(schema, true);
+
+	return OidIsValid(oid) ? get_relname_relid(name, oid) : InvalidOid;
+}
+
+/* Is this one of the extension's own schemas? */
+bool
+extension_has_schema(Oid schema)
+{
+	return OidIsValid(schema) &&
+		(schema == get_namespace_oid(EXTENSION_SCHEMA, true) ||
+		 schema == get_namespace_oid(INTERNAL_SCHEMA, true));
+}
+
+/*
+ * Open a table or index of the extension; NULL if it is not there.  Another
+ * session may have dropped and created the extension since our catalog cache
+ * last heard: taking the lock takes that in, so look again.
+ */
+Relation
+extension_open(const char *schema, const char *name, LOCKMODE lockmode)
+{
+	Oid			tried = InvalidOid;
+
+	for (;;)
+	{
+		Oid			oid = extension_relation(schema, name);
+		Relation	rel;
+
+		if (!OidIsValid(oid) || oid == tried)
+			return NULL;
+		rel = try_relation_open(oid, lockmode);
+		if (rel != NULL)
+			return rel;
+		tried = oid;
+	}
+}
+
+/*
+ * The function of ours with this name and no arguments; InvalidOid if it is not
+ * there.  Only a superuser can have created a function in C, so no other of this
+ * name is taken for it.
+ */
+Oid
+extension_function(const char *schema, const char *name)
+{
+	Oid			namespace = get_namespace_oid(schema, true);
+	HeapTuple	tuple;
+	Form_pg_proc function;
+	Datum		symbol;
+	bool		isnull;
+	Oid			result = InvalidOid;
+
+	if (!OidIsValid(namespace))
+		return InvalidOid;
+	tuple = SearchSysCache3(PROCNAMEARGSNSP, CStringGetDatum(name),
+							PointerGetDatum(buildoidvector(NULL, 0)),
+							ObjectIdGetDatum(namespace));
+	if (!HeapTupleIsValid(tuple))
+		return InvalidOid;
+	function = (Form_pg_proc) GETSTRUCT(tuple);
+	symbol = SysCacheGetAttr(PROCNAMEARGSNSP, tuple, Anum_pg_proc_prosrc,
+							 &isnull);
+	if (function->prolang == ClanguageId && !isnull &&
+		strcmp(TextDatumGetCString(symbol),
+			   psprintf(EXTENSION_NAME "_%s", name)) == 0)
+		result = function->oid;
+	ReleaseSysCache(tuple);
+	return result;
+}
+
+/* The text in a column, palloc'd; NULL if there is none. */
+char *
+text_attribute(HeapTuple tuple, TupleDesc desc, AttrNumber column)
+{
+	bool		isnull;
+	Datum		value = heap_getattr(tuple, column, desc, &isnull);
+
+	return isnull ? NULL : TextDatumGetCString(value);
+}
