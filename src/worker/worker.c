@@ -10,14 +10,20 @@
  * A cycle: take the pending keys, take a snapshot, read the counters, queue
  * one NOTIFY per key, commit.  The snapshot is later than every commit whose
  * keys were taken, so a thousand commits on one key are one notification with
- * the version they led to.  Nothing is written but what transactions owe
- * (owed.c), so the commit waits for no flush; the snapshot lasts as long as
- * the cycle, so vacuum is not held back.
+ * the version they led to.  The only writes are deletions of owed deliveries
+ * (owed.c), so losing the commit in a crash does no harm; the snapshot lasts
+ * as long as the cycle, so vacuum is not held back.
  *
  * Pacing.  The first change after a quiet time goes out at once.  While
  * changes keep coming, cycles begin at least MIN_CYCLE_MS apart: a cycle
  * costs about as much as a small transaction, and on a busy machine it takes
  * that time from a writer.
+ *
+ * Vacuum.  NOTIFY gives each cycle a transaction ID.  While a commit is not on
+ * disk, the server sets no hint bits for the 32 IDs around it, and a VACUUM
+ * after a load would find no page all-visible.  So a cycle waits for its flush.
+ * Under load it does not: the commits of writers flush ours with their own, and
+ * the last one is flushed as soon as nobody else does.
  *
  * Counters that it found hot and that have cooled down are merged in between
  * (compact.c), each in a transaction of its own.
@@ -32,6 +38,7 @@
 #include "base/cache_notify.h"
 
 #include "access/xact.h"
+#include "access/xlog.h"
 #include "commands/async.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
@@ -52,6 +59,13 @@
 
 /* Least time between the beginnings of two cycles, in ms. */
 #define MIN_CYCLE_MS	4
+
+/* Under load: so many cycles in a row, with no more than so many ms between. */
+#define LOAD_CYCLES		10
+#define LOAD_GAP_MS		MIN_CYCLE_MS
+
+/* Under load, the worker's last commit may not be on disk for so many ms. */
+#define FLUSH_WAIT_MS	10
 
 /* The worker goes after this long without work. */
 #define IDLE_EXIT_MS	60000
@@ -79,6 +93,9 @@ static int	coalesce_ms = 0;
 
 static WaitingDatabase *my_database = NULL;
 static MemoryContext cycle_context;
+static TimestampTz last_begin = 0;	/* of a cycle */
+static TimestampTz last_end = 0;
+static int	load_cycles = 0;	/* in a row with hardly a gap */
 
 void
 worker_init(void)
@@ -283,6 +300,8 @@ deliver(List *waiting_scopes, bool reset, bool owed, bool log_full)
 		PopActiveSnapshot();
 	}
 
+	if (sent && load_cycles < LOAD_CYCLES)
+		ForceSyncCommit();
 	if (sent)
 		CommitTransactionCommand();
 	else
@@ -361,6 +380,35 @@ run_cycle(void)
 	return true;
 }
 
+static void
+begin_cycle(void)
+{
+	last_begin = GetCurrentTimestamp();
+	if (TimestampDifferenceExceeds(last_end, last_begin, LOAD_GAP_MS))
+		load_cycles = 0;
+	else if (load_cycles < LOAD_CYCLES)
+		load_cycles++;
+}
+
+/*
+ * There is nothing to do: flush our last commit, if nobody else has done so in
+ * the time that writers under load take.  Returns after how many ms to ask
+ * again.
+ */
+static long
+flush_last_commit(void)
+{
+	long		left = FLUSH_WAIT_MS -
+		TimestampDifferenceMilliseconds(last_end, GetCurrentTimestamp());
+
+	if (!XLogNeedsFlush(XactLastCommitEnd))
+		return IDLE_EXIT_MS;
+	if (left > 0)
+		return left;
+	XLogFlush(XactLastCommitEnd);
+	return IDLE_EXIT_MS;
+}
+
 /*
  * Cycle after cycle, until there is nothing to do for long, or another lane has
  * taken over, or a command wants the database to itself.
@@ -368,7 +416,6 @@ run_cycle(void)
 static void
 work(void)
 {
-	TimestampTz last_begin = 0;
 	TimestampTz idle_since = GetCurrentTimestamp();
 
 	for (;;)
@@ -398,6 +445,7 @@ work(void)
 				return;
 			if (compact_wait() >= 0)
 				left = Min(left, compact_wait());
+			left = Min(left, flush_last_commit());
 			wait_ms(Max(left, 1));
 			continue;
 		}
@@ -405,9 +453,10 @@ work(void)
 		if (coalesce_ms > 0)
 			wait_until(TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
 												   coalesce_ms));
-		last_begin = GetCurrentTimestamp();
+		begin_cycle();
 		if (run_cycle())
 			idle_since = GetCurrentTimestamp();
+		last_end = GetCurrentTimestamp();
 		my_database->failures = 0;
 	}
 }
