@@ -1,13 +1,21 @@
 -- ------------------------------------------- what a query depends on
 
 CREATE FUNCTION _cache_notify.query_dependencies(
-		query text,
+		query text, every_role boolean,
 		OUT kind text, OUT classid oid, OUT objid oid, OUT columns int2[], OUT reason text)
 	RETURNS SETOF record
 	AS 'MODULE_PATHNAME', 'cache_notify_query_dependencies'
 	LANGUAGE C STABLE STRICT PARALLEL UNSAFE;
-COMMENT ON FUNCTION _cache_notify.query_dependencies(text) IS
-'What a query reads, without saying whether it is watched: see domains_of(). columns: those that it reads of a relation; NULL if it may be any.';
+COMMENT ON FUNCTION _cache_notify.query_dependencies(text, boolean) IS
+'What a query reads, without saying whether it is watched: see domains_of(). every_role: with what the row security policies of every role read, not only those of the caller. columns: those that it reads of a relation; NULL if it may be any.';
+
+CREATE FUNCTION _cache_notify.builtin_functions(
+		OUT function oid, OUT signature text, OUT mark text)
+	RETURNS SETOF record
+	AS 'MODULE_PATHNAME', 'cache_notify_builtin_functions'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION _cache_notify.builtin_functions() IS
+'The functions of the server, of all its versions, that are not IMMUTABLE and of which domains_of() knows what their results depend on. All others count as functions that cannot be looked into.';
 
 CREATE FUNCTION _cache_notify.definition_domain(object oid) RETURNS text
 	AS 'MODULE_PATHNAME', 'cache_notify_definition_domain'
@@ -52,6 +60,48 @@ $$;
 COMMENT ON FUNCTION _cache_notify.domains_of_relation(oid, int2[]) IS
 'The domains that a relation feeds. usable: every change of these columns (NULL: of any) is seen; otherwise reason says why not. per_tenant: changes may concern one tenant only.';
 
+-- No SET search_path: the query is for the caller's.  The body is kept parsed,
+-- so no search_path can change what it means.
+CREATE FUNCTION _cache_notify.domains_of_query(
+		query text, every_role boolean,
+		OUT domain text, OUT source text, OUT certainty text, OUT reason text, OUT per_tenant boolean)
+	RETURNS SETOF record
+	LANGUAGE sql STABLE
+BEGIN ATOMIC
+	WITH dependency AS (
+		SELECT DISTINCT d.kind, d.classid, d.objid, d.columns, d.reason
+		FROM _cache_notify.query_dependencies($1, $2) d
+	), relation AS (
+		SELECT d.objid, r.domain, r.usable, r.per_tenant, coalesce(r.reason,
+			CASE WHEN d.objid < 16384 THEN 'system catalog'
+				WHEN c.relpersistence = 't' THEN 'temporary table'
+				WHEN c.relkind = 'S' THEN 'sequence'
+				WHEN r.domain IS NULL THEN 'not watched' END) AS reason,
+			bool_or(r.usable) OVER (PARTITION BY d.objid, d.columns) AS covered
+		FROM dependency d
+		JOIN pg_class c ON c.oid = d.objid
+		LEFT JOIN LATERAL _cache_notify.domains_of_relation(d.objid, d.columns) r ON true
+		WHERE d.kind = 'relation'
+	)
+	SELECT r.domain, r.objid::regclass::text, 'exact'::text, NULL::text, r.per_tenant
+	FROM relation r WHERE r.usable
+	UNION
+	SELECT NULL, r.objid::regclass::text, 'unwatched', r.reason, NULL
+	FROM relation r WHERE r.covered IS NOT TRUE
+	UNION
+	SELECT CASE d.kind WHEN 'definition' THEN _cache_notify.definition_domain(d.objid) END,
+		CASE d.classid WHEN 'pg_class'::regclass THEN d.objid::regclass::text
+			WHEN 'pg_proc'::regclass THEN d.objid::regprocedure::text
+			WHEN 'pg_type'::regclass THEN format_type(d.objid, NULL)
+			WHEN 'pg_authid'::regclass THEN 'roles'
+			WHEN 'pg_ts_config'::regclass THEN 'text search' END,
+		d.kind, d.reason, NULL
+	FROM dependency d WHERE d.kind <> 'relation'
+	ORDER BY 3, 2, 1;
+END;
+COMMENT ON FUNCTION _cache_notify.domains_of_query(text, boolean) IS
+'What domains_of() returns; every_role: see query_dependencies().';
+
 -- ------------------------------------------------------------------- views
 
 CREATE FUNCTION _cache_notify.check_view(view regclass) RETURNS void
@@ -84,6 +134,86 @@ END
 $$;
 COMMENT ON FUNCTION _cache_notify.adjust_rules(text, text[], text[]) IS
 'Makes a domain depend on the domains in new, and no longer on those in old that new has not.';
+
+-- What a view depends on: its functions are looked into with the caller's
+-- search_path, as they will run with that of whoever reads the view.
+CREATE FUNCTION _cache_notify.dependencies_of_view(
+		view regclass, path text,
+		OUT domain text, OUT relation oid, OUT source text, OUT certainty text, OUT reason text)
+	RETURNS SETOF record
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	query text := format('SELECT * FROM %s', view);
+BEGIN
+	PERFORM set_config('search_path', path, true);
+	RETURN QUERY
+		SELECT NULL::pg_catalog.text, q.objid, NULL::pg_catalog.text, q.kind, NULL::pg_catalog.text
+		FROM _cache_notify.query_dependencies(query, true) AS q
+		WHERE q.kind OPERATOR(pg_catalog.=) 'relation'::pg_catalog.text
+		UNION
+		SELECT d.domain, NULL, d.source, d.certainty, d.reason
+		FROM _cache_notify.domains_of_query(query, true) AS d;
+END
+$$;
+COMMENT ON FUNCTION _cache_notify.dependencies_of_view(regclass, text) IS
+'What domains_of() says of a view under another search_path, whichever role reads it, and the relations (certainty relation) that it reads.';
+
+CREATE FUNCTION _cache_notify.setup_view(
+	view regclass, domain_name text, channel text, payload text, path text)
+	RETURNS text
+	LANGUAGE plpgsql VOLATILE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	old text[] := (SELECT l.arguments FROM _cache_notify.watching_label l WHERE l.relation = view);
+	old_domain text := _cache_notify.argument(old, 'domain');
+	old_sources text[] := ARRAY(SELECT substr(a, 8) FROM unnest(old) AS u (a) WHERE a LIKE 'source=%');
+	sources text[];
+	dependency record;
+BEGIN
+	PERFORM _cache_notify.check_view(view);
+	domain_name := coalesce(domain_name, old_domain, _cache_notify.default_domain(view));
+	FOR dependency IN
+		SELECT DISTINCT d.relation::regclass AS relation
+		FROM _cache_notify.dependencies_of_view(view, path) d
+		JOIN pg_class c ON c.oid = d.relation
+		WHERE c.relkind IN ('r', 'p', 'm', 'f')
+		AND c.oid >= 16384 AND c.relpersistence <> 't'
+		AND NOT EXISTS (SELECT FROM _cache_notify.watched_relation w WHERE w.relation = c.oid)
+		ORDER BY 1
+	LOOP
+		PERFORM cache_notify.setup_table_invalidation(dependency.relation);
+	END LOOP;
+	FOR dependency IN
+		SELECT d.source, d.certainty, d.reason FROM _cache_notify.dependencies_of_view(view, path) d
+		WHERE d.certainty IN ('unwatched', 'opaque', 'volatile')
+	LOOP
+		RAISE WARNING USING
+			MESSAGE = format('some changes of view %s are not seen, because of %s: %s',
+				view, coalesce(dependency.source, 'an expression'), dependency.reason),
+			HINT = 'See cache_notify.domains_of().';
+	END LOOP;
+
+	sources := ARRAY(SELECT DISTINCT d.domain FROM _cache_notify.dependencies_of_view(view, path) d
+		WHERE d.domain <> domain_name
+		-- its own definition bumps it by the label
+		AND d.domain <> _cache_notify.definition_domain(view) ORDER BY 1);
+	IF old_domain <> domain_name THEN
+		PERFORM _cache_notify.adjust_rules(old_domain, old_sources, '{}');
+		old_sources := '{}';
+	END IF;
+	PERFORM _cache_notify.adjust_rules(domain_name, old_sources, sources);
+	PERFORM _cache_notify.label_relation(view,
+		_cache_notify.watch_arguments(view, domain_name, NULL, channel, payload, 'statement', NULL, NULL, NULL)
+		|| ARRAY(SELECT 'source=' || s FROM unnest(sources) AS u (s)));
+	PERFORM _cache_notify.configuration_changed();
+	RETURN domain_name;
+END
+$$;
+COMMENT ON FUNCTION _cache_notify.setup_view(regclass, text, text, text, text) IS
+'setup_view_invalidation() with the search_path that the functions in the view are looked into with.';
 
 -- ----------------------------------------------------------- looking for gaps
 

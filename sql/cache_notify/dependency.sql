@@ -1,45 +1,18 @@
 -- ------------------------------------------- what a query depends on
 
--- No SET search_path: the query is for the caller's.  The body is kept parsed,
--- so no search_path can change what it means.
 CREATE FUNCTION cache_notify.domains_of(
 		query text,
 		OUT domain text, OUT source text, OUT certainty text, OUT reason text, OUT per_tenant boolean)
 	RETURNS SETOF record
 	LANGUAGE sql STABLE
 BEGIN ATOMIC
-	WITH dependency AS (
-		SELECT DISTINCT d.kind, d.classid, d.objid, d.columns, d.reason
-		FROM _cache_notify.query_dependencies($1) d
-	), relation AS (
-		SELECT d.objid, r.domain, r.usable, r.per_tenant, coalesce(r.reason,
-			CASE WHEN d.objid < 16384 THEN 'system catalog'
-				WHEN c.relpersistence = 't' THEN 'temporary table'
-				WHEN c.relkind = 'S' THEN 'sequence'
-				WHEN r.domain IS NULL THEN 'not watched' END) AS reason,
-			bool_or(r.usable) OVER (PARTITION BY d.objid, d.columns) AS covered
-		FROM dependency d
-		JOIN pg_class c ON c.oid = d.objid
-		LEFT JOIN LATERAL _cache_notify.domains_of_relation(d.objid, d.columns) r ON true
-		WHERE d.kind = 'relation'
-	)
-	SELECT r.domain, r.objid::regclass::text, 'exact'::text, NULL::text, r.per_tenant
-	FROM relation r WHERE r.usable
-	UNION
-	SELECT NULL, r.objid::regclass::text, 'unwatched', r.reason, NULL
-	FROM relation r WHERE r.covered IS NOT TRUE
-	UNION
-	SELECT CASE d.kind WHEN 'definition' THEN _cache_notify.definition_domain(d.objid) END,
-		CASE d.classid WHEN 'pg_class'::regclass THEN d.objid::regclass::text
-			WHEN 'pg_proc'::regclass THEN d.objid::regprocedure::text END,
-		d.kind, d.reason, NULL
-	FROM dependency d WHERE d.kind <> 'relation'
-	ORDER BY 3, 2, 1;
+	SELECT d.domain, d.source, d.certainty, d.reason, d.per_tenant
+	FROM _cache_notify.domains_of_query($1, false) d;
 END;
 COMMENT ON FUNCTION cache_notify.domains_of(text) IS
 'The domains that the result of a query depends on, with views and SQL functions looked into, as the caller''s session would run it. The query must be a SELECT; $1 and so on are allowed. One row for each domain and source, by certainty:
 exact: the source is watched, and every change of what the query reads of it bumps the domain (of one tenant only, if per_tenant).
-definition: a view or function, whose redefinition bumps the domain. Such a domain is for tokens: it begins with cache_notify/, is in no view, and no listener hears of it.
+definition: a view, a function, a type, text search, or roles where row security looks at them: what redefines it bumps the domain. Such a domain is for tokens: it begins with cache_notify/, is in no view, and no listener hears of it.
 unwatched: a relation some changes of which are not seen; reason says why.
 opaque: a function that cannot be looked into.
 volatile: the result changes by itself, with time or by chance.
@@ -63,62 +36,17 @@ END;
 COMMENT ON FUNCTION cache_notify.token_for(text, text) IS
 'A token for the result of a query, see token() and domains_of(): take it before the query, or in the same statement. tenant_id says that the query returns rows of this tenant, and of none, only: without it, the token of a query that reads tables with tenants is NULL. NULL means do not cache: also if a change of something that the query reads might not be seen, or the result changes by itself. Whoever runs the query many times keeps the domains of domains_of() and calls token().';
 
+-- No SET search_path: see domains_of_query().
 CREATE FUNCTION cache_notify.setup_view_invalidation(
 	view regclass,
 	domain_name text DEFAULT NULL,
 	channel text DEFAULT NULL,
 	payload text DEFAULT NULL)
 	RETURNS text
-	LANGUAGE plpgsql VOLATILE
-	SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-	query text := format('SELECT * FROM %s', view);
-	old text[] := (SELECT l.arguments FROM _cache_notify.watching_label l WHERE l.relation = view);
-	old_domain text := _cache_notify.argument(old, 'domain');
-	old_sources text[] := ARRAY(SELECT substr(a, 8) FROM unnest(old) AS u (a) WHERE a LIKE 'source=%');
-	sources text[];
-	dependency record;
-BEGIN
-	PERFORM _cache_notify.check_view(view);
-	domain_name := coalesce(domain_name, old_domain, _cache_notify.default_domain(view));
-	FOR dependency IN
-		SELECT DISTINCT d.objid::regclass AS relation
-		FROM _cache_notify.query_dependencies(query) d
-		JOIN pg_class c ON c.oid = d.objid
-		WHERE d.kind = 'relation' AND c.relkind IN ('r', 'p', 'm', 'f')
-		AND c.oid >= 16384 AND c.relpersistence <> 't'
-		AND NOT EXISTS (SELECT FROM _cache_notify.watched_relation w WHERE w.relation = c.oid)
-		ORDER BY 1
-	LOOP
-		PERFORM cache_notify.setup_table_invalidation(dependency.relation);
-	END LOOP;
-	FOR dependency IN
-		SELECT d.source, d.certainty, d.reason FROM cache_notify.domains_of(query) d
-		WHERE d.certainty IN ('unwatched', 'opaque', 'volatile')
-	LOOP
-		RAISE WARNING USING
-			MESSAGE = format('some changes of view %s are not seen, because of %s: %s',
-				view, coalesce(dependency.source, 'an expression'), dependency.reason),
-			HINT = 'See cache_notify.domains_of().';
-	END LOOP;
-
-	sources := ARRAY(SELECT DISTINCT d.domain FROM cache_notify.domains_of(query) d
-		WHERE d.domain <> domain_name
-		-- its own definition bumps it by the label
-		AND NOT (d.certainty = 'definition' AND d.source = view::text) ORDER BY 1);
-	IF old_domain <> domain_name THEN
-		PERFORM _cache_notify.adjust_rules(old_domain, old_sources, '{}');
-		old_sources := '{}';
-	END IF;
-	PERFORM _cache_notify.adjust_rules(domain_name, old_sources, sources);
-	PERFORM _cache_notify.label_relation(view,
-		_cache_notify.watch_arguments(view, domain_name, NULL, channel, payload, 'statement', NULL, NULL, NULL)
-		|| ARRAY(SELECT 'source=' || s FROM unnest(sources) AS u (s)));
-	PERFORM _cache_notify.configuration_changed();
-	RETURN domain_name;
-END
-$$;
+	LANGUAGE sql VOLATILE
+BEGIN ATOMIC
+	SELECT _cache_notify.setup_view($1, $2, $3, $4, current_setting('search_path'));
+END;
 COMMENT ON FUNCTION cache_notify.setup_view_invalidation(regclass, text, text, text) IS
 'Gives a view a domain that moves whenever its result may have changed: watches the tables it reads that are not watched yet, with the defaults of setup_table_invalidation(), adds cascade rules from their domains into the view''s, and bumps it when the view is redefined. Returns the domain.
 domain_name: NULL: the domain it has, else the view''s name without a leading tv_, tb_ or v_.

@@ -23,28 +23,27 @@
  */
 #include "base/cache_notify.h"
 
-#include "access/htup_details.h"
 #include "access/sysattr.h"
-#include "catalog/namespace.h"
-#include "catalog/pg_aggregate.h"
+#include "access/table.h"
+#include "catalog/pg_authid.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_language.h"
+#include "catalog/pg_inherits.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
-#include "executor/functions.h"
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
 #include "rewrite/rewriteHandler.h"
+#include "rewrite/rowsecurity.h"
 #include "tcop/tcopprot.h"
 #include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/fmgroids.h"
-#include "utils/guc.h"
 #include "utils/lsyscache.h"
-#include "utils/syscache.h"
+#include "utils/rel.h"
 #include "utils/tuplestore.h"
+
+#include "ask/dependency.h"
 
 PG_FUNCTION_INFO_V1(cache_notify_query_dependencies);
 PG_FUNCTION_INFO_V1(cache_notify_definition_domain);
@@ -57,23 +56,8 @@ PG_FUNCTION_INFO_V1(cache_notify_definition_domain);
 #define Anum_dep_reason		5
 #define Natts_dep			5
 
-/* What query_dependencies() calls the kinds. */
-#define KIND_RELATION	"relation"	/* read: bumps tell of changes */
-#define KIND_DEFINITION "definition"	/* its definition can be replaced */
-#define KIND_SESSION	"session"	/* same data, other result elsewhere */
-#define KIND_VOLATILE	"volatile"	/* changes by itself */
-#define KIND_OPAQUE		"opaque"	/* cannot be seen into */
-
-typedef struct Dependencies
-{
-	ReturnSetInfo *result;
-	List	   *functions;		/* those seen */
-	Node	   *call;			/* node that calls the function at hand */
-} Dependencies;
-
-static bool walk(Node *node, void *context);
-
-static void
+/* One row of the result.  What is said twice is folded in SQL. */
+void
 add_dependency(Dependencies *deps, const char *kind, Oid class, Oid objid,
 			   Datum columns, const char *reason)
 {
@@ -92,237 +76,6 @@ add_dependency(Dependencies *deps, const char *kind, Oid class, Oid objid,
 	nulls[Anum_dep_reason - 1] = reason == NULL;
 	tuplestore_putvalues(deps->result->setResult, deps->result->setDesc,
 						 values, nulls);
-}
-
-/* -------------------------------------------------------------- functions */
-
-/* What to say of a function of the server itself. */
-static void
-add_builtin(Dependencies *deps, Oid function)
-{
-	switch (function)
-	{
-		case F_NOW:
-		case F_TRANSACTION_TIMESTAMP:
-		case F_STATEMENT_TIMESTAMP:
-		case F_AGE_TIMESTAMP:
-		case F_AGE_TIMESTAMPTZ:
-			add_dependency(deps, KIND_VOLATILE, ProcedureRelationId, function, 0,
-						   "the result changes with time");
-			break;
-		case F_CURRENT_SETTING_TEXT:
-		case F_CURRENT_SETTING_TEXT_BOOL:
-		case F_CURRENT_USER:
-		case F_SESSION_USER:
-		case F_CURRENT_SCHEMA:
-		case F_CURRENT_SCHEMAS:
-			add_dependency(deps, KIND_SESSION, ProcedureRelationId, function, 0,
-						   "the result depends on the session's settings or user");
-			break;
-		case F_TABLE_TO_XML:
-		case F_TABLE_TO_XML_AND_XMLSCHEMA:
-		case F_SCHEMA_TO_XML:
-		case F_SCHEMA_TO_XML_AND_XMLSCHEMA:
-		case F_DATABASE_TO_XML:
-		case F_DATABASE_TO_XML_AND_XMLSCHEMA:
-			add_dependency(deps, KIND_OPAQUE, ProcedureRelationId, function, 0,
-						   "reads tables that its arguments name");
-			break;
-		default:
-			if (func_volatile(function) == PROVOLATILE_VOLATILE)
-				add_dependency(deps, KIND_VOLATILE, ProcedureRelationId, function,
-							   0, "volatile function");
-			break;
-	}
-}
-
-/* Walk the rewritten queries of a function's body. */
-static void
-walk_body(Dependencies *deps, Oid function, List *queries)
-{
-	ListCell   *lc;
-
-	foreach(lc, queries)
-	{
-		Query	   *query = lfirst(lc);
-
-		if (query->commandType != CMD_SELECT)
-			add_dependency(deps, KIND_OPAQUE, ProcedureRelationId, function, 0,
-						   "does more than SELECT");
-		else
-			(void) walk((Node *) query, deps);
-	}
-}
-
-/* The body of BEGIN ATOMIC or RETURN, which is kept parsed. */
-static void
-walk_parsed_body(Dependencies *deps, Oid function, Datum body)
-{
-	Node	   *node = stringToNode(TextDatumGetCString(body));
-	List	   *queries = IsA(node, List) ?
-		linitial_node(List, (List *) node) : list_make1(node);
-	ListCell   *lc;
-
-	foreach(lc, queries)
-	{
-		Query	   *query = lfirst_node(Query, lc);
-
-		AcquireRewriteLocks(query, true, false);
-		walk_body(deps, function, pg_rewrite_query(query));
-	}
-}
-
-static bool
-has_polymorphic_argument(Form_pg_proc form)
-{
-	for (int i = 0; i < form->pronargs; i++)
-		if (IsPolymorphicType(form->proargtypes.values[i]))
-			return true;
-	return false;
-}
-
-/* The body of AS '...', which is parsed as the call would. */
-static void
-walk_source(Dependencies *deps, HeapTuple tuple, const char *source)
-{
-	Form_pg_proc form = (Form_pg_proc) GETSTRUCT(tuple);
-	Node	   *call = deps->call && IsA(deps->call, FuncExpr) ? deps->call : NULL;
-	SQLFunctionParseInfoPtr info;
-	ListCell   *lc;
-
-	if (call == NULL && has_polymorphic_argument(form))
-	{
-		add_dependency(deps, KIND_OPAQUE, ProcedureRelationId, form->oid, 0,
-					   "polymorphic function");
-		return;
-	}
-	info = prepare_sql_fn_parse_info(tuple, call,
-									 call ? ((FuncExpr *) call)->inputcollid : InvalidOid);
-	foreach(lc, pg_parse_query(source))
-		walk_body(deps, form->oid,
-				  compat_analyze_body(lfirst_node(RawStmt, lc), source, info));
-}
-
-/*
- * Look into a function in the language SQL, under the settings and as the
- * user that it runs with.
- */
-static void
-walk_sql_function(Dependencies *deps, HeapTuple tuple)
-{
-	Form_pg_proc form = (Form_pg_proc) GETSTRUCT(tuple);
-	int			level = NewGUCNestLevel();
-	Node	   *call = deps->call;
-	Oid			user;
-	int			context;
-	Datum		value;
-	bool		isnull;
-
-	GetUserIdAndSecContext(&user, &context);
-	value = SysCacheGetAttr(PROCOID, tuple, Anum_pg_proc_proconfig, &isnull);
-	if (!isnull)
-		ProcessGUCArray(DatumGetArrayTypeP(value),
-						superuser() ? PGC_SUSET : PGC_USERSET,
-						PGC_S_SESSION, GUC_ACTION_SAVE);
-	if (form->prosecdef)
-		SetUserIdAndSecContext(form->proowner,
-							   context | SECURITY_LOCAL_USERID_CHANGE);
-
-	value = SysCacheGetAttr(PROCOID, tuple, Anum_pg_proc_prosqlbody, &isnull);
-	if (!isnull)
-		walk_parsed_body(deps, form->oid, value);
-	else
-	{
-		value = SysCacheGetAttr(PROCOID, tuple, Anum_pg_proc_prosrc, &isnull);
-		walk_source(deps, tuple, TextDatumGetCString(value));
-	}
-
-	deps->call = call;
-	SetUserIdAndSecContext(user, context);
-	AtEOXact_GUC(true, level);
-}
-
-static void add_function(Dependencies *deps, Oid function);
-
-/* An aggregate calls the functions that it is made of. */
-static void
-add_aggregate(Dependencies *deps, Oid function)
-{
-	HeapTuple	tuple = SearchSysCache1(AGGFNOID, ObjectIdGetDatum(function));
-	Form_pg_aggregate form;
-	Oid			parts[7];
-
-	if (!HeapTupleIsValid(tuple))
-		return;
-	form = (Form_pg_aggregate) GETSTRUCT(tuple);
-	parts[0] = form->aggtransfn;
-	parts[1] = form->aggfinalfn;
-	parts[2] = form->aggcombinefn;
-	parts[3] = form->aggserialfn;
-	parts[4] = form->aggdeserialfn;
-	parts[5] = form->aggmtransfn;
-	parts[6] = form->aggmfinalfn;
-	ReleaseSysCache(tuple);
-	deps->call = NULL;
-	for (int i = 0; i < lengthof(parts); i++)
-		if (OidIsValid(parts[i]))
-			add_function(deps, parts[i]);
-}
-
-/* What an ordinary function of the user's reads, as far as can be known. */
-static void
-add_body(Dependencies *deps, HeapTuple tuple)
-{
-	Form_pg_proc form = (Form_pg_proc) GETSTRUCT(tuple);
-
-	if (form->prolang == SQLlanguageId)
-		walk_sql_function(deps, tuple);
-	else if (form->provolatile == PROVOLATILE_VOLATILE)
-		add_dependency(deps, KIND_OPAQUE, ProcedureRelationId, form->oid, 0,
-					   "volatile function that cannot be looked into");
-	else if (form->provolatile == PROVOLATILE_STABLE)
-		add_dependency(deps, KIND_OPAQUE, ProcedureRelationId, form->oid, 0,
-					   "function in a procedural language or in C, which may read tables");
-	/* IMMUTABLE promises that it reads nothing */
-}
-
-static void
-add_function(Dependencies *deps, Oid function)
-{
-	HeapTuple	tuple;
-
-	if (list_member_oid(deps->functions, function))
-		return;
-	deps->functions = lappend_oid(deps->functions, function);
-	compat_check_execute(function);
-	if (function < FirstNormalObjectId)
-	{
-		add_builtin(deps, function);
-		return;
-	}
-	if (extension_has_schema(get_func_namespace(function)))
-	{
-		if (func_volatile(function) != PROVOLATILE_IMMUTABLE)
-			add_dependency(deps, KIND_VOLATILE, ProcedureRelationId, function, 0,
-						   "asks about changes");
-		return;
-	}
-	add_dependency(deps, KIND_DEFINITION, ProcedureRelationId, function, 0, NULL);
-	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
-	if (!HeapTupleIsValid(tuple))
-		return;
-	if (((Form_pg_proc) GETSTRUCT(tuple))->prokind == PROKIND_AGGREGATE)
-		add_aggregate(deps, function);
-	else
-		add_body(deps, tuple);
-	ReleaseSysCache(tuple);
-}
-
-static bool
-function_callback(Oid function, void *context)
-{
-	add_function(context, function);
-	return false;
 }
 
 /* -------------------------------------------------------------- relations */
@@ -363,6 +116,103 @@ reads_system_columns(Bitmapset *selected)
 	return false;
 }
 
+/*
+ * A temporary child is part of its parent for this session, and for no other.
+ */
+static bool
+has_temporary_child(Oid relid)
+{
+	ListCell   *lc;
+
+	if (!has_subclass(relid))
+		return false;
+	foreach(lc, find_all_inheritors(relid, NoLock, NULL))
+	{
+		if (get_rel_persistence(lfirst_oid(lc)) == RELPERSISTENCE_TEMP &&
+			get_rel_persistence(relid) != RELPERSISTENCE_TEMP)
+			return true;
+	}
+	return false;
+}
+
+static bool
+walk_sublinks(Node *node, void *context)
+{
+	Dependencies *deps = context;
+
+	if (node == NULL)
+		return false;
+	if (IsA(node, SubLink))
+	{
+		Query	   *query = copyObject(castNode(Query, ((SubLink *) node)->subselect));
+
+		AcquireRewriteLocks(query, true, false);
+		walk_queries(deps, InvalidOid, pg_rewrite_query(query));
+	}
+	return expression_tree_walker(node, walk_sublinks, context);
+}
+
+/*
+ * What the policies of a relation read, whichever role they are for.  They are
+ * there for everybody to see, so the caller need not be able to read it.
+ */
+static void
+add_policies(Dependencies *deps, Oid relid)
+{
+	Relation	rel;
+	bool		unchecked = deps->unchecked;
+	ListCell   *lc;
+
+	if (list_member_oid(deps->policies, relid))
+		return;
+	deps->policies = lappend_oid(deps->policies, relid);
+	rel = table_open(relid, AccessShareLock);
+	deps->unchecked = true;
+	if (rel->rd_rsdesc != NULL)
+		foreach(lc, rel->rd_rsdesc->policies)
+		{
+			RowSecurityPolicy *policy = lfirst(lc);
+
+			(void) walk_sublinks((Node *) policy->qual, deps);
+			deps->call = NULL;
+			(void) walk_dependencies((Node *) policy->qual, deps);
+		}
+	deps->unchecked = unchecked;
+	table_close(rel, NoLock);
+}
+
+/* Which rows a role may see is part of the result. */
+static void
+add_row_security(Dependencies *deps, Query *query, RangeTblEntry *rte)
+{
+	Oid			user = compat_reads_as(query, rte);
+	Relation	rel = table_open(rte->relid, AccessShareLock);
+	bool		enabled = rel->rd_rel->relrowsecurity;
+
+	table_close(rel, NoLock);
+	if (!enabled)
+		return;
+
+	/* Policies are chosen by the roles that a role is a member of. */
+	add_dependency(deps, KIND_DEFINITION, AuthIdRelationId, AuthIdRelationId, 0,
+				   NULL);
+	if (!OidIsValid(user) && GetUserId() == deps->user)
+		add_dependency(deps, KIND_SESSION, RelationRelationId, rte->relid, 0,
+					   psprintf("row security, looked at as role %s",
+								GetUserNameFromId(GetUserId(), false)));
+	if (deps->every_role)
+		add_policies(deps, rte->relid);
+}
+
+static void
+add_view(Dependencies *deps, Oid relid)
+{
+	add_dependency(deps, KIND_DEFINITION, RelationRelationId, relid, 0, NULL);
+	if (get_rel_persistence(relid) == RELPERSISTENCE_TEMP)
+		add_dependency(deps, KIND_SESSION, RelationRelationId, relid, 0,
+					   "temporary view");
+}
+
 static void
 add_relation(Dependencies *deps, Query *query, RangeTblEntry *rte)
 {
@@ -371,14 +221,17 @@ add_relation(Dependencies *deps, Query *query, RangeTblEntry *rte)
 	if (rte->relkind == RELKIND_VIEW)
 	{
 		/* Before 16, an expanded view leaves such entries behind. */
-		add_dependency(deps, KIND_DEFINITION, RelationRelationId, rte->relid, 0,
-					   NULL);
+		add_view(deps, rte->relid);
 		return;
 	}
 	selected = compat_selected_columns(query, rte);
 	add_dependency(deps, KIND_RELATION, RelationRelationId, rte->relid,
 				   rte->securityQuals != NIL ? (Datum) 0 :
 				   selected_columns(selected), NULL);
+	if (rte->inh && has_temporary_child(rte->relid))
+		add_dependency(deps, KIND_UNWATCHED, RelationRelationId, rte->relid, 0,
+					   "temporary child table");
+	add_row_security(deps, query, rte);
 	if (rte->tablesample != NULL)
 		add_dependency(deps, KIND_VOLATILE, RelationRelationId, rte->relid, 0,
 					   "TABLESAMPLE");
@@ -387,23 +240,58 @@ add_relation(Dependencies *deps, Query *query, RangeTblEntry *rte)
 					   "reads a system column");
 }
 
+/* The columns of what has no definition: json_to_record(...) AS (a date) */
+static void
+add_column_definitions(Dependencies *deps, List *types)
+{
+	ListCell   *lc;
+
+	foreach(lc, types)
+	{
+		add_type(deps, lfirst_oid(lc));
+		add_input(deps, lfirst_oid(lc), NULL);
+	}
+}
+
+static void
+add_range_table_entry(Dependencies *deps, Query *query, RangeTblEntry *rte)
+{
+	ListCell   *lc;
+
+	switch (rte->rtekind)
+	{
+		case RTE_RELATION:
+			add_relation(deps, query, rte);
+			break;
+		case RTE_SUBQUERY:
+			if (OidIsValid(rte->relid))
+				add_view(deps, rte->relid);	/* 16: an expanded view */
+			break;
+		case RTE_FUNCTION:
+			foreach(lc, rte->functions)
+				add_column_definitions(deps,
+										lfirst_node(RangeTblFunction, lc)->funccoltypes);
+			break;
+		case RTE_TABLEFUNC:
+			add_column_definitions(deps, rte->tablefunc->coltypes);
+			break;
+		default:
+			break;
+	}
+}
+
 static void
 add_query(Dependencies *deps, Query *query)
 {
 	ListCell   *lc;
 
-	compat_check_permissions(query);
+	if (!deps->unchecked)
+		compat_check_permissions(query);
 	foreach(lc, query->rtable)
-	{
-		RangeTblEntry *rte = lfirst_node(RangeTblEntry, lc);
-
-		if (rte->rtekind == RTE_RELATION)
-			add_relation(deps, query, rte);
-		else if (rte->rtekind == RTE_SUBQUERY && OidIsValid(rte->relid))
-			add_dependency(deps, KIND_DEFINITION, RelationRelationId, rte->relid,
-						   0, NULL);	/* 16: an expanded view */
-	}
+		add_range_table_entry(deps, query, lfirst_node(RangeTblEntry, lc));
 }
+
+/* ------------------------------------------------------------- expressions */
 
 /* CURRENT_DATE, CURRENT_USER and the like */
 static void
@@ -411,32 +299,127 @@ add_sql_value(Dependencies *deps, SQLValueFunction *value)
 {
 	if (value->op <= SVFOP_LOCALTIMESTAMP_N)
 		add_dependency(deps, KIND_VOLATILE, InvalidOid, InvalidOid, 0,
-					   "the result changes with time");
+					   REASON_TIME);
 	else
 		add_dependency(deps, KIND_SESSION, InvalidOid, InvalidOid, 0,
-					   "the result depends on the session's settings or user");
+					   REASON_SESSION);
+}
+
+static void
+add_constant(Dependencies *deps, Const *constant)
+{
+	const char *literal = literal_at(deps, constant->location);
+
+	add_type(deps, constant->consttype);
+	if (literal != NULL)
+		add_input(deps, constant->consttype, literal);
+}
+
+static void
+add_set_operation(Dependencies *deps, SetOperationStmt *operation)
+{
+	ListCell   *lc;
+
+	foreach(lc, operation->groupClauses)
+		add_sort(deps, lfirst_node(SortGroupClause, lc));
+}
+
+static void
+add_expression(Dependencies *deps, Node *node)
+{
+	switch (nodeTag(node))
+	{
+		case T_Const:
+			add_constant(deps, (Const *) node);
+			break;
+		case T_SQLValueFunction:
+			add_sql_value(deps, (SQLValueFunction *) node);
+			break;
+		case T_NextValueExpr:
+			add_dependency(deps, KIND_VOLATILE, RelationRelationId,
+						   ((NextValueExpr *) node)->seqid, 0,
+						   "takes from a sequence");
+			break;
+		case T_FuncExpr:
+			add_default_arguments(deps, (FuncExpr *) node);
+			add_type(deps, exprType(node));
+			break;
+		case T_MinMaxExpr:
+			add_comparison(deps, exprType(node));
+			break;
+		case T_XmlExpr:
+			add_dependency(deps, KIND_SESSION, InvalidOid, InvalidOid, 0,
+						   REASON_SESSION);
+			break;
+		case T_SortGroupClause:
+			add_sort(deps, (SortGroupClause *) node);
+			break;
+		case T_SetOperationStmt:
+			add_set_operation(deps, (SetOperationStmt *) node);
+			break;
+		case T_Param:
+		case T_Aggref:
+		case T_OpExpr:
+		case T_RelabelType:
+		case T_CoerceViaIO:
+		case T_ArrayCoerceExpr:
+		case T_ConvertRowtypeExpr:
+		case T_RowExpr:
+		case T_CoerceToDomain:
+			add_type(deps, exprType(node));
+			break;
+		default:
+			if (OidIsValid(compat_json_result(node)))
+				add_column_definitions(deps,
+										list_make1_oid(compat_json_result(node)));
+			break;
+	}
 }
 
 static bool
-walk(Node *node, void *context)
+function_callback(Oid function, void *context)
+{
+	add_called_function(context, function);
+	return false;
+}
+
+/* Walk a query or an expression. */
+bool
+walk_dependencies(Node *node, void *context)
 {
 	Dependencies *deps = context;
 
 	if (node == NULL)
 		return false;
+	check_stack_depth();
 	if (IsA(node, Query))
 	{
 		add_query(deps, (Query *) node);
-		return query_tree_walker((Query *) node, walk, context, 0);
+		return query_tree_walker((Query *) node, walk_dependencies, context,
+								 QTW_EXAMINE_SORTGROUP);
 	}
-	if (IsA(node, SQLValueFunction))
-		add_sql_value(deps, (SQLValueFunction *) node);
-	else if (IsA(node, NextValueExpr))
-		add_dependency(deps, KIND_VOLATILE, RelationRelationId,
-					   ((NextValueExpr *) node)->seqid, 0, "takes from a sequence");
+	add_expression(deps, node);
 	deps->call = node;
 	(void) check_functions_in_node(node, function_callback, context);
-	return expression_tree_walker(node, walk, context);
+	return expression_tree_walker(node, walk_dependencies, context);
+}
+
+/* Walk the rewritten queries of a function's body, or of a policy. */
+void
+walk_queries(Dependencies *deps, Oid function, List *queries)
+{
+	ListCell   *lc;
+
+	foreach(lc, queries)
+	{
+		Query	   *query = lfirst(lc);
+
+		if (query->commandType != CMD_SELECT || query->hasModifyingCTE)
+			add_dependency(deps, KIND_OPAQUE, ProcedureRelationId, function, 0,
+						   "does more than SELECT");
+		else
+			(void) walk_dependencies((Node *) query, deps);
+	}
 }
 
 /* -------------------------------------------------------------- the query */
@@ -455,8 +438,8 @@ position_in_query(void *sql)
 	}
 }
 
-static List *
-rewritten_query(char *sql)
+static Query *
+rewritten_query(char *sql, List **literals)
 {
 	ErrorContextCallback callback = {error_context_stack, position_in_query, sql};
 	List	   *statements;
@@ -469,6 +452,7 @@ rewritten_query(char *sql)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("query must be one statement, not %d",
 						list_length(statements))));
+	*literals = literals_of(linitial_node(RawStmt, statements));
 	queries = compat_analyze_query(linitial_node(RawStmt, statements), sql);
 	if (list_length(queries) != 1 ||
 		linitial_node(Query, queries)->commandType != CMD_SELECT ||
@@ -478,19 +462,23 @@ rewritten_query(char *sql)
 				 errmsg("query must be a SELECT that changes nothing"),
 				 errhint("Only the result of a query that reads can be cached.")));
 	error_context_stack = callback.previous;
-	return queries;
+	return linitial_node(Query, queries);
 }
 
-/* query_dependencies(query text) returns setof record */
+/* query_dependencies(query text, every_role boolean) returns setof record */
 Datum
 cache_notify_query_dependencies(PG_FUNCTION_ARGS)
 {
 	char	   *sql = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	Dependencies deps = {0};
+	Query	   *query;
 
 	compat_materialize_result(fcinfo);
 	deps.result = (ReturnSetInfo *) fcinfo->resultinfo;
-	(void) walk(linitial(rewritten_query(sql)), &deps);
+	deps.user = GetUserId();
+	deps.every_role = PG_GETARG_BOOL(1);
+	query = rewritten_query(sql, &deps.literals);
+	(void) walk_dependencies((Node *) query, &deps);
 	return (Datum) 0;
 }
 

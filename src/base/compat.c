@@ -223,6 +223,41 @@ compat_analyze_body(RawStmt *statement, const char *sql,
 #endif
 }
 
+/* The text of a string literal, NULL if it is another.  15: nodes of their own. */
+const char *
+compat_string_literal(A_Const *literal)
+{
+#if PG_VERSION_NUM >= 150000
+	return !literal->isnull && IsA(&literal->val, String) ?
+		strVal(&literal->val) : NULL;
+#else
+	return IsA(&literal->val, String) ? strVal(&literal->val) : NULL;
+#endif
+}
+
+/* What JSON_VALUE() and the like turn text into, else InvalidOid.  Came in 17. */
+Oid
+compat_json_result(Node *node)
+{
+#if PG_VERSION_NUM >= 170000
+	if (IsA(node, JsonExpr))
+		return ((JsonExpr *) node)->returning->typid;
+#endif
+	return InvalidOid;
+}
+
+/* As whom a relation is read; InvalidOid: as the caller. */
+Oid
+compat_reads_as(Query *query, RangeTblEntry *rte)
+{
+#if PG_VERSION_NUM >= 160000
+	return rte->perminfoindex == 0 ? InvalidOid :
+		getRTEPermissionInfo(query->rteperminfos, rte)->checkAsUser;
+#else
+	return rte->checkAsUser;
+#endif
+}
+
 /* 16 took permissions out of the range table, and has one check for all kinds. */
 void
 compat_check_permissions(Query *query)

@@ -29,6 +29,7 @@
 #include "executor/functions.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "nodes/nodeFuncs.h"
 #include "nodes/parsenodes.h"
 #include "parser/analyze.h"
 #include "parser/parse_relation.h"
@@ -109,6 +110,11 @@ compat_read_recent_buffer(Relation rel, BlockNumber block, Buffer buffer)
 /* 15: shared memory is asked for in a hook of its own. */
 #define HAVE_SHMEM_REQUEST_HOOK (PG_VERSION_NUM >= 150000)
 
+/* 14: always there. */
+#ifndef QTW_EXAMINE_SORTGROUP
+#define QTW_EXAMINE_SORTGROUP 0
+#endif
+
 /* compat.c, which says what differs */
 extern bool compat_heap_delete(Relation rel, ItemPointer tid);
 extern IndexScanDesc compat_index_beginscan(Relation heap, Relation index, Snapshot snapshot, int nkeys);
@@ -124,6 +130,9 @@ extern bool compat_is_harmless_subcommand(AlterTableType subtype);
 extern List *compat_analyze_query(RawStmt *statement, const char *sql);
 extern List *compat_analyze_body(RawStmt *statement, const char *sql, SQLFunctionParseInfoPtr info);
 extern void compat_check_permissions(Query *query);
+extern const char *compat_string_literal(A_Const *literal);
+extern Oid	compat_json_result(Node *node);
+extern Oid	compat_reads_as(Query *query, RangeTblEntry *rte);
 extern Bitmapset *compat_selected_columns(Query *query, RangeTblEntry *rte);
 extern bool compat_owns_relation(Oid relid);
 extern void compat_check_execute(Oid function);
