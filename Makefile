@@ -13,6 +13,7 @@
 #   make test-interop      the same with the programs of others (test/interop)
 #   make test-upgrade      from every release, and from an older PostgreSQL
 #   make test-package      the Debian package, built and installed on fresh systems
+#   make accept            what the last make test printed is what is expected from now on
 #   make lint              what can be said without running anything
 #   make format            lay out the C files as PostgreSQL's own are
 #   make benchmark         measure; SCENARIO=name picks what
@@ -210,6 +211,10 @@ test-interop:
 	@test/interop/prepare
 	+@tools/private-server CN_ASSERT=1 '$(strict)' tools/unprivileged --fetch test/output test/run interop
 
+# Of the tests that failed in it, or those of them that TESTS names.
+accept:
+	@tools/accept $(TESTS)
+
 lint:
 	@tools/install-dependencies build lint
 	@$(again) '$(strict)' all
@@ -235,5 +240,5 @@ figures:
 
 .PHONY: check-version check-sources prepare-examples print-PARTS FORCE \
 	test test-unit test-integration test-interop test-consistency \
-	test-all-versions test-upgrade test-package test-hostile lint format demo benchmark figures
+	test-all-versions test-upgrade test-package test-hostile accept lint format demo benchmark figures
 FORCE:

@@ -1,5 +1,5 @@
 -- Who can do what, role by role: doc/security.md says it, and this shows it. Beside
--- what test/sql/privileges.sql has (rights on tables and views), roles that go around
+-- what test/sql/domain_privileges.sql has (rights on tables and views), roles that go around
 -- the interface: triggers made by hand, settings, names that are code, row security.
 -- A failure shows as a test that is "not ok" and names who could do what.
 \set ON_ERROR_STOP 1
@@ -137,7 +137,7 @@ SELECT is(array_agg(oid::regclass::text), NULL, 'no table is writable by PUBLIC'
 
 -- -------------------------------------------------- names that are traps
 
--- (Names that are code: test/sql/setup_quoting.sql.)
+-- (Names that are code: test/sql/domain_setup_quoting.sql.)
 -- Somebody's functions and operators of the server's names, before the server's own
 -- in the search path of a superuser: none of them is called.
 SET ROLE cn_owner;

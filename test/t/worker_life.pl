@@ -99,7 +99,7 @@ configure($node, 'cache_notify.channel' => 'cache_invalidation');
 $writer->query($change);
 hears_ok($node, $ear, 'and the old one again');
 
-# A slot that is free is not needed to start again: see 024.
+# A slot that is free is not needed to start again: see worker_databases.
 
 # ------------------------------------------------------- DROP EXTENSION
 

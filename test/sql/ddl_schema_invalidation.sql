@@ -1,5 +1,5 @@
 -- setup_schema_invalidation(): what may be asked for, by whom; what is shown; what
--- the domain "schema" counts. What is sent: test/t/035_schema_payloads.pl.
+-- the domain "schema" counts. What is sent: test/t/delivery_schema_payloads.pl.
 \set SHOW_CONTEXT never
 SET client_min_messages = warning;
 SELECT * FROM cache_notify.schema_presets();

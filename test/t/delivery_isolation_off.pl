@@ -1,7 +1,7 @@
 # G2, G3: the isolation specs once more with delivery = off. All but those with a
 # listener must print the same; in particular nobody may wait.
 #
-# Failure shows as a difference to test/isolation/expected.
+# Failure shows as a difference to expected/isolation.
 
 use strict;
 use warnings;
@@ -12,12 +12,12 @@ use File::Basename;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $here = dirname(abs_path(__FILE__)) . '/../isolation';
+my $top = dirname(abs_path(__FILE__)) . '/../..';
 my $program = dirname($ENV{PG_REGRESS}) . '/../isolation/pg_isolation_regress';
 -x $program or plan skip_all => 'pg_isolation_regress is not installed';
 
 my @specs;
-for my $file (sort glob "$here/specs/*.spec")
+for my $file (sort glob "$top/test/isolation/specs/*.spec")
 {
 	my $text = slurp_file($file);
 	next if $text =~ /LISTEN/ || $text =~ /owed_delivery\)/;
@@ -29,11 +29,14 @@ my $node = start_server('main', <<'END');
 cache_notify.delivery = off
 max_prepared_transactions = 20
 END
-my $output = $node->basedir . '/isolation';
-mkdir $output;
+my $output = $node->basedir . '/output';
+my $input = $node->basedir . '/isolation';
+mkdir $_ foreach $output, $input;
+symlink "$top/test/isolation/specs", "$input/specs" or die $!;
+symlink "$top/expected/isolation", "$input/expected" or die $!;
 my $bindir = $node->config_data('--bindir');
 my $result = run_log([
-		$program, "--inputdir=$here", "--outputdir=$output", "--bindir=$bindir",
+		$program, "--inputdir=$input", "--outputdir=$output", "--bindir=$bindir",
 		'--host=' . $node->host, '--port=' . $node->port, '--dbname=isolation_off',
 		'--load-extension=cache_notify', @specs
 	]);

@@ -1,4 +1,4 @@
-# G6: two-phase commit in the worker and WAL lanes (003 has the commit lane). What
+# G6: two-phase commit in the worker and WAL lanes (delivery_prepared has the commit lane). What
 # a prepared transaction changed is delivered after COMMIT PREPARED, from whatever
 # session, also with a restart in between, exactly, and with nobody else writing;
 # nothing is delivered before that or after ROLLBACK PREPARED.
