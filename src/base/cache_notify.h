@@ -496,6 +496,7 @@ extern void owed_add(List *scopes);
 extern void owed_add_messages(List *messages);
 extern void owed_add_reset(void);
 extern Owed owed_take(void);
+extern void owed_discard(void);
 
 /* delivery.c */
 extern void delivery_init(void);
@@ -518,6 +519,7 @@ extern void notify_at_commit(CounterTable *table, List *events, List *scopes,
 							 List *messages);
 extern bool notify_committed(CounterTable *table, List *events, List *scopes,
 							 bool reset, bool take_owed);
+extern bool notify_default_reset(void);
 extern void wal_write_scopes(CounterTable *table, List *scopes);
 extern void wal_write_messages(List *messages);
 

@@ -22,7 +22,11 @@
 #include "base/cache_notify.h"
 
 #include "common/md5.h"
+#include "common/string.h"
 #include "utils/snapmgr.h"
+
+/* Bytes of payload_suffix; see check_payload() in sql/_cache_notify/setup.sql. */
+#define MAX_SUFFIX_LEN	63
 
 /* Stands for the tenant of a shared change in a channel's name. */
 #define SHARED_CHANNEL_TENANT "*"
@@ -86,13 +90,24 @@ channel_name(const char *template, const char *domain, const char *tenant)
 
 /* ------------------------------------------------------------ one message */
 
+/*
+ * A suffix that a client might not be able to read ends that client's
+ * connection, and one that is too long gets nothing sent.  Set-up lets neither
+ * pass, but a trigger made by hand may have one.
+ */
+static void
+append_suffix(StringInfo payload, const char *suffix)
+{
+	if (suffix != NULL && strlen(suffix) <= MAX_SUFFIX_LEN && pg_is_ascii(suffix))
+		appendStringInfoString(payload, suffix);
+}
+
 static Message *
 make_message(const char *channel, StringInfo payload, const char *suffix)
 {
 	Message    *message = palloc0(sizeof(Message));
 
-	if (suffix != NULL)
-		appendStringInfoString(payload, suffix);
+	append_suffix(payload, suffix);
 	message->channel = channel;
 	message->payload = pnstrdup(payload->data, payload->len);
 	return message;
@@ -119,8 +134,7 @@ stamp_message(Message *message)
 	message->event->sent_at = last;
 	initStringInfo(&buf);
 	message->route->format->write_event(&buf, message->event);
-	if (message->route->suffix != NULL)
-		appendStringInfoString(&buf, message->route->suffix);
+	append_suffix(&buf, message->route->suffix);
 	message->payload = pnstrdup(buf.data, buf.len);
 	pfree(buf.data);
 }
@@ -261,6 +275,7 @@ former_route(const ScopeChange *scope)
 	Route	   *route = palloc(sizeof(Route));
 
 	*route = route_of_watch(scope->former);
+	route->domain = scope->domain->name;	/* the watch may name none */
 	return route;
 }
 

@@ -25,6 +25,7 @@
 #include "access/xlog.h"
 #include "catalog/pg_database.h"
 #include "commands/async.h"
+#include "mb/pg_wchar.h"
 #include "storage/lock.h"
 #include "utils/fmgrprotos.h"
 #include "utils/snapmgr.h"
@@ -40,7 +41,62 @@
 /* Listeners are told to drop everything rather than fill so much of it. */
 #define MAX_QUEUE_SHARE	0.5
 
+/* The longest payload that the server takes, as async.c computes it. */
+#define MAX_NOTIFY_LEN	(BLCKSZ - NAMEDATALEN - 128 - 1)
+
+/* How often a backend says that it does not send something. */
+#define REFUSED_LOG_MS	60000
+
 #define WAL_PREFIX		"cache_notify"
+
+static void
+log_refused(const char *what, const char *channel)
+{
+	static TimestampTz last_log = 0;
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (!TimestampDifferenceExceeds(last_log, now, REFUSED_LOG_MS))
+		return;
+	last_log = now;
+	ereport(LOG,
+			(errmsg("%s", what),
+			 errdetail("The channel is \"%s\".",
+					   pnstrdup(channel, pg_mbcliplen(channel, strlen(channel),
+													  NAMEDATALEN - 1))),
+			 errhint("See cache_notify.v_invalidation_status.")));
+}
+
+/*
+ * The messages that the server will take.  One that it refused would fail a
+ * user's commit, or end the worker and the next one as well.  This is the last
+ * look at what others wrote into arguments, labels, settings and tables, so it
+ * relies on no check that was made there.
+ */
+static List *
+sendable(List *messages)
+{
+	ListCell   *lc;
+
+	foreach(lc, messages)
+	{
+		Message    *message = lfirst(lc);
+		size_t		len = strlen(message->channel);
+
+		if (len == 0 || len >= NAMEDATALEN)
+		{
+			log_refused("did not send to a channel that cannot be", message->channel);
+			messages = foreach_delete_current(messages, lc);
+		}
+		else if (strlen(message->payload) > MAX_NOTIFY_LEN)
+		{
+			log_refused("sent a reset in the place of a payload that is too long",
+						message->channel);
+			message->payload = RESET_PAYLOAD;
+			message->event = NULL;
+		}
+	}
+	return messages;
+}
 
 /* How much of the queue these messages may take, from 0 to 1 and beyond. */
 static double
@@ -117,12 +173,12 @@ current_messages(CounterTable *table, List *events, List *scopes, bool reset,
 	List	   *messages;
 
 	if (reset)
-		return reset_messages(table, scopes);
+		return sendable(reset_messages(table, scopes));
 	CommandCounterIncrement();
 	PushActiveSnapshot(GetLatestSnapshot());
 	messages = messages_of(table, events, scopes, lsn);
 	PopActiveSnapshot();
-	return messages;
+	return sendable(messages);
 }
 
 /* Those of the keys that go to a channel that their domain has left. */
@@ -169,11 +225,12 @@ notify_at_commit(CounterTable *table, List *events, List *scopes, List *ready)
 	(void) lock_queue(true);
 	FAULT_POINT("queue_locked");
 
+	ready = sendable(ready);
 	messages = list_concat(current_messages(table, events, scopes, owed.reset, 0),
 						   ready);
 	if (!queue_has_room(messages))
 	{
-		messages = list_concat(reset_messages(table, scopes), ready);
+		messages = list_concat(sendable(reset_messages(table, scopes)), ready);
 		if (!queue_has_room(messages))
 		{
 			messages = NIL;
@@ -204,6 +261,7 @@ notify_committed(CounterTable *table, List *events, List *scopes, bool reset,
 	route_load();
 	messages = current_messages(table, events, scopes, reset || owed.reset,
 								GetXLogInsertRecPtr());
+	owed.messages = sendable(owed.messages);
 	messages = list_concat(messages, owed.messages);
 	(void) lock_queue(true);
 	if (!queue_has_room(messages))
@@ -211,10 +269,25 @@ notify_committed(CounterTable *table, List *events, List *scopes, bool reset,
 		/* Do not wait for room that there may never be. */
 		if (queue_share(messages) < MAX_QUEUE_SHARE)
 			return false;
-		messages = list_concat(reset_messages(table, scopes), owed.messages);
+		messages = list_concat(sendable(reset_messages(table, scopes)),
+							   owed.messages);
 		if (!queue_has_room(messages))
 			return false;
 	}
+	send_messages(messages);
+	return true;
+}
+
+/* Queue a reset on the default channel, whatever the tables say. */
+bool
+notify_default_reset(void)
+{
+	Message		message = {.channel = default_channel,.payload = RESET_PAYLOAD};
+	List	   *messages = sendable(list_make1(&message));
+
+	(void) lock_queue(true);
+	if (!queue_has_room(messages))
+		return false;
 	send_messages(messages);
 	return true;
 }
@@ -267,7 +340,7 @@ wal_write_messages(List *messages)
 {
 	ListCell   *lc;
 
-	foreach(lc, messages)
+	foreach(lc, sendable(messages))
 	{
 		Message    *message = lfirst(lc);
 

@@ -154,7 +154,54 @@ owed_add_messages(List *messages)
 	relation_close(rel, NoLock);
 }
 
-/* Add to what is owed what a row says. */
+/* The end of an element of an array's text that begins here; NULL: malformed. */
+static const char *
+end_of_element(const char *p)
+{
+	const char *start = p;
+
+	if (*p != '"')
+	{
+		p += strcspn(p, "{}\"\\,");
+		return p > start ? p : NULL;
+	}
+	for (p++; *p != '"'; p++)
+	{
+		if (*p == '\\')
+			p++;
+		if (*p == '\0')
+			return NULL;
+	}
+	return p + 1;
+}
+
+/* Would the server read this as an array of one dimension, without an error? */
+static bool
+is_array(const char *p)
+{
+	if (strcmp(p, "{}") == 0)
+		return true;
+	if (*p != '{')
+		return false;
+	do
+		p = end_of_element(p + 1);
+	while (p != NULL && *p == ',');
+	return p != NULL && strcmp(p, "}") == 0;
+}
+
+/*
+ * Can a key be delivered as it is?  Our own are; the row of an older version,
+ * or one that somebody has edited, must not fail whoever comes by.
+ */
+static bool
+is_possible(const char *domain, const char *tenant, const char *former)
+{
+	return domain[0] != '\0' && strlen(domain) < NAMEDATALEN &&
+		(tenant == NULL || strlen(tenant) <= MAX_TENANT_LEN) &&
+		(former == NULL || is_array(former));
+}
+
+/* Add to what is owed what a row says.  Raises no errors. */
 static void
 read_owed(HeapTuple tuple, TupleDesc desc, Owed *owed)
 {
@@ -163,7 +210,9 @@ read_owed(HeapTuple tuple, TupleDesc desc, Owed *owed)
 	char	   *channel = text_attribute(tuple, desc, Anum_owed_channel);
 	char	   *former = text_attribute(tuple, desc, Anum_owed_former);
 
-	if (domain != NULL)
+	if (domain != NULL && !is_possible(domain, tenant, former))
+		owed->reset = true;
+	else if (domain != NULL)
 	{
 		ScopeChange *scope = palloc0(sizeof(ScopeChange));
 
@@ -180,6 +229,8 @@ read_owed(HeapTuple tuple, TupleDesc desc, Owed *owed)
 
 		message->channel = channel;
 		message->payload = text_attribute(tuple, desc, Anum_owed_payload);
+		if (message->payload == NULL)
+			message->payload = "";
 		owed->messages = lappend(owed->messages, message);
 	}
 	else
@@ -201,7 +252,8 @@ wait_for_end(HeapTuple tuple)
 
 /*
  * Visit the committed rows that nobody is taking.  With take, delete them;
- * without, stop at the first that owes a reset.  The keys are unowned.
+ * without, stop at the first that owes a reset.  The keys are unowned.  With
+ * owed NULL they are deleted unread.
  */
 static void
 scan_owed(Relation rel, bool take, Owed *owed)
@@ -222,7 +274,7 @@ scan_owed(Relation rel, bool take, Owed *owed)
 			continue;
 		if (take)
 			wait_for_end(tuple);
-		if (!take || compat_heap_delete(rel, &tuple->t_self))
+		if ((!take || compat_heap_delete(rel, &tuple->t_self)) && owed != NULL)
 			read_owed(tuple, RelationGetDescr(rel), owed);
 	}
 	table_endscan(scan);
@@ -257,4 +309,16 @@ owed_take(void)
 	relation_close(rel, NoLock);
 	AcceptInvalidationMessages();
 	return owed;
+}
+
+/* Delete what committed transactions owe, unread: a reset is to stand for it. */
+void
+owed_discard(void)
+{
+	Relation	rel = open_owed();
+
+	if (rel == NULL)
+		return;
+	scan_owed(rel, true, NULL);
+	relation_close(rel, NoLock);
 }

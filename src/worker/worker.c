@@ -87,6 +87,13 @@
 #define MAX_FAILURE_WAIT_MS 5000
 #define MAX_FAILURES		20
 
+/*
+ * What has killed this many workers in a row is given up: a reset stands for
+ * it.  After twice as many, not even the tables that say where to send it are
+ * read.
+ */
+#define MAX_DELIVERY_FAILURES	3
+
 PGDLLEXPORT void cache_notify_worker_main(Datum database);
 
 static int	coalesce_ms = 0;
@@ -174,7 +181,10 @@ wait_ms(long timeout)
 	}
 }
 
-/* Wait until this time, whatever the latch says, but for a stop. */
+/*
+ * Wait until this time, whatever the latch says (a process begins with one that
+ * is set), but for a stop.
+ */
 static void
 wait_until(TimestampTz time)
 {
@@ -183,7 +193,7 @@ wait_until(TimestampTz time)
 		long		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
 														   time);
 
-		if (left <= 0 || my_database->stop)
+		if (left <= 0 || (my_database != NULL && my_database->stop))
 			return;
 		wait_ms(left);
 	}
@@ -267,32 +277,73 @@ log_full_queue(void)
 			 errhint("End its transaction, or terminate it; its cache must then validate what it holds.")));
 }
 
-/* Deliver once.  False if the notification queue is full. */
+/* Queue what was taken.  False if the notification queue is full. */
 static bool
-deliver(List *waiting_scopes, bool reset, bool owed, bool log_full)
+send_taken(List *waiting_scopes, bool reset, bool owed)
 {
 	List	   *scopes = NIL;
 	List	   *events;
 	ListCell   *lc;
 	CounterTable table;
+	bool		sent;
+
+	foreach(lc, waiting_scopes)
+		scopes = lappend(scopes, change_of_waiting_scope(lfirst(lc)));
+	events = take_events();
+	if (!counter_open(&table, AccessShareLock))
+		return true;
+	FAULT_POINT("worker_taken");
+	table.many_rows = compact_remember;
+	sent = notify_committed(&table, events, scopes, reset, owed);
+	counter_close(&table, NoLock);
+	return sent;
+}
+
+/*
+ * Queue a reset in the place of what was taken, which some workers have died
+ * of: it is not looked at.  What is owed is deleted unread, but for the last
+ * resort, where no table of ours is touched.
+ */
+static bool
+send_reset(bool owed)
+{
+	bool		last_resort = my_database->failures >= 2 * MAX_DELIVERY_FAILURES;
+	CounterTable table;
 	bool		sent = true;
+
+	ereport(LOG,
+			(errmsg("gave up deliveries that ended %d cache_notify workers in a row",
+					my_database->failures),
+			 errdetail("Listeners are told to drop everything."),
+			 errhint("The errors before this message say why.")));
+	(void) waiting_take_events(my_database, GetLatestSnapshot());
+	if (last_resort)
+		return notify_default_reset();
+	if (owed)
+		owed_discard();
+	if (counter_open(&table, AccessShareLock))
+	{
+		sent = notify_committed(&table, NIL, NIL, true, false);
+		counter_close(&table, NoLock);
+	}
+	return sent;
+}
+
+/* Deliver once.  False if the notification queue is full. */
+static bool
+deliver(List *waiting_scopes, bool reset, bool owed, bool log_full)
+{
+	bool		sent;
 
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	pgstat_report_activity(STATE_RUNNING, "delivering notifications");
 	MemoryContextSwitchTo(cycle_context);
-	foreach(lc, waiting_scopes)
-		scopes = lappend(scopes, change_of_waiting_scope(lfirst(lc)));
-	events = take_events();
-
-	if (counter_open(&table, AccessShareLock))
-	{
-		FAULT_POINT("worker_taken");
-		table.many_rows = compact_remember;
-		sent = notify_committed(&table, events, scopes, reset, owed);
-		FAULT_POINT("worker_queued");
-		counter_close(&table, NoLock);
-	}
+	if (my_database->failures < MAX_DELIVERY_FAILURES)
+		sent = send_taken(waiting_scopes, reset, owed);
+	else
+		sent = send_reset(owed);
+	FAULT_POINT("worker_queued");
 	if (!sent && log_full)
 	{
 		PushActiveSnapshot(GetTransactionSnapshot());
@@ -503,7 +554,9 @@ cache_notify_worker_main(Datum database)
 	/* Runs after the server's own callback, which aborts a transaction. */
 	before_shmem_exit(die_gracefully, database);
 	if (failures > 1)
-		wait_ms(Min((failures - 1) * FAILURE_WAIT_MS, MAX_FAILURE_WAIT_MS));
+		wait_until(TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+											   Min((failures - 1) * FAILURE_WAIT_MS,
+												   MAX_FAILURE_WAIT_MS)));
 
 	BackgroundWorkerInitializeConnectionByOid(oid, InvalidOid,
 											  BGWORKER_BYPASS_ALLOWCONN);
