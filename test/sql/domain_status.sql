@@ -1,4 +1,4 @@
--- Serves v_invalidation_status: it says what is watched and how, and names every
+-- Serves G8 by v_invalidation_status: it says what is watched and how, and names every
 -- reason why changes are missed or coarser than asked for; and each such state
 -- makes a write coarser, never an error.
 -- A failure shows as enabled (t) where a change moves nothing, as a problem that

@@ -1,4 +1,4 @@
--- Serves "tenants of any type, by their text form", and G5 and G7 for tenants.
+-- Serves G9 for tenants of any type, by their text form, and G5 and G7 for tenants.
 -- A failure shows as a counter under another text (a session with other settings
 -- would move another key), an error in a write, or a tenant told from another.
 \set ECHO none
