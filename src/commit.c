@@ -33,14 +33,15 @@ static bool committed = false;	/* and not yet ended */
 static void
 write_changes(bool prepare)
 {
-	CounterTable table;
+	CounterTable *table;
 	List	   *scopes;
 	ListCell   *lc;
 	MemoryContext old;
 
 	/* A procedure that commits would keep what is left in its own context. */
 	old = MemoryContextSwitchTo(TopTransactionContext);
-	if (!counter_open(&table, RowExclusiveLock))
+	table = counter_open(RowExclusiveLock);
+	if (table == NULL)
 	{
 		MemoryContextSwitchTo(old);
 		return;					/* the extension has been dropped meanwhile */
@@ -49,25 +50,22 @@ write_changes(bool prepare)
 	FAULT_POINT("pre_commit");
 	change_set_recascade();
 	scopes = change_set_pending();
-	epoch_before_bump(&table, prepare);
+	epoch_before_bump(table, prepare);
 	foreach(lc, scopes)
 	{
 		ScopeChange *scope = lfirst(lc);
 
 		if (scope->bumps > 0)
-		{
-			key_changes_write(&table, scope);
-			counter_bump(&table, scope);
-		}
+			change_set_write(table, scope);
 	}
 	FAULT_POINT("counted");
 
 	if (scopes != NIL && prepare)
-		delivery_pre_prepare(&table, scopes);
+		delivery_pre_prepare(table, scopes);
 	else if (scopes != NIL || delivery_due())
-		delivery_pre_commit(&table, scopes);
+		delivery_pre_commit(table, scopes);
 	FAULT_POINT("delivered");
-	counter_close(&table, NoLock);
+	counter_close(table, NoLock);
 	MemoryContextSwitchTo(old);
 }
 

@@ -30,7 +30,8 @@ PG_FUNCTION_INFO_V1(cache_notify_builtin_functions);
 
 typedef enum BuiltinMark
 {
-	BUILTIN_UNKNOWN,			/* the catalogs, the server's state, or not looked at */
+	BUILTIN_UNKNOWN,			/* the catalogs, the server's state, or not
+								 * looked at */
 	BUILTIN_HARMLESS,			/* its arguments only, and their types */
 	BUILTIN_SETTINGS,			/* the session's settings or user */
 	BUILTIN_TIME,
@@ -375,7 +376,7 @@ add_builtin(Dependencies *deps, Oid function)
 		case BUILTIN_TIME_TEXT:
 			if (deps->call != NULL)
 				add_input(deps, exprType(deps->call),
-						   constant_argument(deps->call));
+						  constant_argument(deps->call));
 			break;
 		case BUILTIN_OUTPUT:
 			add_output_of_arguments(deps, false);
@@ -386,7 +387,7 @@ add_builtin(Dependencies *deps, Oid function)
 		case BUILTIN_INPUT:
 			if (deps->call != NULL)
 				add_input(deps, exprType(deps->call),
-						   constant_argument(deps->call));
+						  constant_argument(deps->call));
 			break;
 		case BUILTIN_TEXT_SEARCH:
 			add_text_search(deps);

@@ -170,13 +170,13 @@ add_policies(Dependencies *deps, Oid relid)
 	deps->unchecked = true;
 	if (rel->rd_rsdesc != NULL)
 		foreach(lc, rel->rd_rsdesc->policies)
-		{
-			RowSecurityPolicy *policy = lfirst(lc);
+	{
+		RowSecurityPolicy *policy = lfirst(lc);
 
-			(void) walk_sublinks((Node *) policy->qual, deps);
-			deps->call = NULL;
-			(void) walk_dependencies((Node *) policy->qual, deps);
-		}
+		(void) walk_sublinks((Node *) policy->qual, deps);
+		deps->call = NULL;
+		(void) walk_dependencies((Node *) policy->qual, deps);
+	}
 	deps->unchecked = unchecked;
 	table_close(rel, NoLock);
 }
@@ -265,12 +265,12 @@ add_range_table_entry(Dependencies *deps, Query *query, RangeTblEntry *rte)
 			break;
 		case RTE_SUBQUERY:
 			if (OidIsValid(rte->relid))
-				add_view(deps, rte->relid);	/* 16: an expanded view */
+				add_view(deps, rte->relid); /* 16: an expanded view */
 			break;
 		case RTE_FUNCTION:
 			foreach(lc, rte->functions)
 				add_column_definitions(deps,
-										lfirst_node(RangeTblFunction, lc)->funccoltypes);
+									   lfirst_node(RangeTblFunction, lc)->funccoltypes);
 			break;
 		case RTE_TABLEFUNC:
 			add_column_definitions(deps, rte->tablefunc->coltypes);
@@ -371,7 +371,7 @@ add_expression(Dependencies *deps, Node *node)
 		default:
 			if (OidIsValid(compat_json_result(node)))
 				add_column_definitions(deps,
-										list_make1_oid(compat_json_result(node)));
+									   list_make1_oid(compat_json_result(node)));
 			break;
 	}
 }

@@ -16,7 +16,7 @@
 /* What query_dependencies() calls the kinds. */
 #define KIND_RELATION	"relation"	/* read: bumps tell of changes */
 #define KIND_DEFINITION "definition"	/* its definition can be replaced */
-#define KIND_UNWATCHED	"unwatched"	/* read, and its changes go unseen */
+#define KIND_UNWATCHED	"unwatched" /* read, and its changes go unseen */
 #define KIND_SESSION	"session"	/* same data, other result elsewhere */
 #define KIND_VOLATILE	"volatile"	/* changes by itself */
 #define KIND_OPAQUE		"opaque"	/* cannot be seen into */

@@ -316,17 +316,18 @@ Datum
 cache_notify_current_position(PG_FUNCTION_ARGS)
 {
 	Snapshot	snapshot = GetActiveSnapshot();
-	CounterTable table;
+	CounterTable *table;
 	History		history;
 	Position	position;
 	uint64		next;
 
-	if (!counter_open(&table, AccessShareLock))
+	table = counter_open(AccessShareLock);
+	if (table == NULL)
 		PG_RETURN_NULL();
-	epoch_read(&table, snapshot, &history);
+	epoch_read(table, snapshot, &history);
 	position.fingerprint = history.fingerprint;
-	position.file = compat_relation_file(table.heap);
-	counter_close(&table, AccessShareLock);
+	position.file = compat_relation_file(counter_heap(table));
+	counter_close(table, AccessShareLock);
 
 	next = next_xid();
 	position.xmin = widen_xid(snapshot->xmin, next);
@@ -342,7 +343,7 @@ cache_notify_current_position(PG_FUNCTION_ARGS)
 typedef struct Search
 {
 	ReturnSetInfo *rsinfo;
-	CounterTable table;
+	CounterTable *table;
 	Snapshot	snapshot;
 	History		history;
 	Position	position;
@@ -404,14 +405,14 @@ begin_search(FunctionCallInfo fcinfo, Search *search)
 	search->snapshot = GetActiveSnapshot();
 	if (!PG_ARGISNULL(0) &&
 		read_position(PG_GETARG_TEXT_PP(0), &search->position) &&
-		counter_open(&search->table, AccessShareLock))
+		(search->table = counter_open(AccessShareLock)) != NULL)
 	{
-		epoch_read(&search->table, search->snapshot, &search->history);
+		epoch_read(search->table, search->snapshot, &search->history);
 		search->next_xid = next_xid();
-		search->cache = sum_cache_create(&search->table, search->snapshot);
+		search->cache = sum_cache_create(search->table, search->snapshot);
 		if (search->position.fingerprint == search->history.fingerprint)
 			return true;
-		counter_close(&search->table, AccessShareLock);
+		counter_close(search->table, AccessShareLock);
 	}
 	return_change(search, NULL, NULL, 0);
 	return false;
@@ -420,7 +421,7 @@ begin_search(FunctionCallInfo fcinfo, Search *search)
 static void
 end_search(Search *search)
 {
-	counter_close(&search->table, AccessShareLock);
+	counter_close(search->table, AccessShareLock);
 	take_sample();
 }
 
@@ -428,7 +429,7 @@ end_search(Search *search)
 static void
 report_tuples(Search *search, List *tuples)
 {
-	TupleDesc	desc = RelationGetDescr(search->table.heap);
+	TupleDesc	desc = RelationGetDescr(counter_heap(search->table));
 	ListCell   *lc;
 
 	foreach(lc, tuples)
@@ -436,7 +437,7 @@ report_tuples(Search *search, List *tuples)
 		char	   *domain;
 		char	   *tenant;
 
-		counter_scope_of_row(lfirst(lc), desc, &domain, &tenant);
+		counter_key_of_row(lfirst(lc), desc, &domain, &tenant);
 		if (!is_internal_domain(domain))
 			report_scope(search, domain, tenant);
 	}
@@ -461,7 +462,7 @@ search_page(Search *search, Buffer buffer)
 			continue;
 		tuple.t_data = (HeapTupleHeader) PageGetItem(page, item);
 		tuple.t_len = ItemIdGetLength(item);
-		tuple.t_tableOid = RelationGetRelid(search->table.heap);
+		tuple.t_tableOid = RelationGetRelid(counter_heap(search->table));
 		ItemPointerSet(&tuple.t_self, BufferGetBlockNumber(buffer), n);
 		if (is_unseen(search, tuple.t_data) &&
 			HeapTupleSatisfiesVisibility(&tuple, search->snapshot, buffer))
@@ -475,7 +476,7 @@ search_page(Search *search, Buffer buffer)
 static void
 search_table(Search *search)
 {
-	Relation	heap = search->table.heap;
+	Relation	heap = counter_heap(search->table);
 	BlockNumber nblocks = RelationGetNumberOfBlocks(heap);
 	BufferAccessStrategy strategy = GetAccessStrategy(BAS_BULKREAD);
 	XLogRecPtr	horizon = search->position.horizon;
@@ -533,8 +534,10 @@ look_for_unseen(HeapTuple tuple, void *arg)
 static void
 search_scope(Search *search, const char *domain, const char *tenant)
 {
+	CounterKey	key = counter_key(domain, tenant);
+
 	search->changed = false;
-	counter_visit(&search->table, domain, tenant, search->snapshot,
+	counter_visit(search->table, &key, search->snapshot,
 				  look_for_unseen, search);
 	if (search->changed)
 		report_scope(search, domain, tenant);

@@ -47,7 +47,7 @@ PG_FUNCTION_INFO_V1(cache_notify_versions);
 /* What a function here works with while it runs. */
 typedef struct Question
 {
-	CounterTable table;
+	CounterTable *table;
 	Snapshot	snapshot;
 	History		history;
 } Question;
@@ -56,17 +56,18 @@ typedef struct Question
 static bool
 begin_question(Question *question)
 {
-	if (!counter_open(&question->table, AccessShareLock))
+	question->table = counter_open(AccessShareLock);
+	if (question->table == NULL)
 		return false;
 	question->snapshot = GetActiveSnapshot();
-	epoch_read(&question->table, question->snapshot, &question->history);
+	epoch_read(question->table, question->snapshot, &question->history);
 	return true;
 }
 
 static void
 end_question(Question *question)
 {
-	counter_close(&question->table, AccessShareLock);
+	counter_close(question->table, AccessShareLock);
 }
 
 /*
@@ -151,10 +152,10 @@ write_token(StringInfo buf, Question *question, const char *tenant,
 		encode_integer(buf, name->bucket_layout);
 		if (name->bucket_layout != 0)
 			encode_integer(buf, bucket_of_hash(name->bucket_layout, name->hash));
-		encode_integer(buf, name_sum(&question->table, name, NULL,
+		encode_integer(buf, name_sum(question->table, name, NULL,
 									 question->snapshot));
 		if (tenant != NULL)
-			encode_integer(buf, name_sum(&question->table, name, tenant,
+			encode_integer(buf, name_sum(question->table, name, tenant,
 										 question->snapshot));
 	}
 	return true;
@@ -234,9 +235,9 @@ token_is_current(const text *token, Question *question, SumCache *cache)
 
 		decode_name(&decoder, &name);
 		current = !is_pending(&name, tenant) &&
-			decode_integer(&decoder) == sum_cache_read_name(cache, &name, NULL) &&
+			decode_integer(&decoder) == name_sum_cached(cache, &name, NULL) &&
 			(tenant == NULL ||
-			 decode_integer(&decoder) == sum_cache_read_name(cache, &name, tenant));
+			 decode_integer(&decoder) == name_sum_cached(cache, &name, tenant));
 	}
 	if (current && !decode_end(&decoder))
 		reject_token();
@@ -253,7 +254,7 @@ cache_notify_is_current(PG_FUNCTION_ARGS)
 	if (!begin_question(&question))
 		PG_RETURN_NULL();
 	current = token_is_current(PG_GETARG_TEXT_PP(0), &question,
-							   sum_cache_create(&question.table,
+							   sum_cache_create(question.table,
 												question.snapshot));
 	end_question(&question);
 	PG_RETURN_BOOL(current);
@@ -276,7 +277,7 @@ cache_notify_stale(PG_FUNCTION_ARGS)
 		PG_RETURN_NULL();
 	deconstruct_array(PG_GETARG_ARRAYTYPE_P(0), TEXTOID, -1, false,
 					  TYPALIGN_INT, &tokens, &nulls, &count);
-	cache = sum_cache_create(&question.table, question.snapshot);
+	cache = sum_cache_create(question.table, question.snapshot);
 	result = initArrayResult(TEXTOID, outer, false);
 	work = AllocSetContextCreate(outer, "cache_notify tokens",
 								 ALLOCSET_DEFAULT_SIZES);
@@ -406,12 +407,12 @@ cache_notify_versions(PG_FUNCTION_ARGS)
 		Datum		values[3];
 		bool		nulls[3] = {false, pending, pending};
 
-		version += name_sum(&question.table, name, NULL,
+		version += name_sum(question.table, name, NULL,
 							question.snapshot);
 		values[0] = CStringGetTextDatum(name->key ? name->written : name->domain);
 		values[2] = Int64GetDatum(version);
 		if (tenant != NULL)
-			version += name_sum(&question.table, name, tenant,
+			version += name_sum(question.table, name, tenant,
 								question.snapshot);
 		values[1] = Int64GetDatum(version);
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);

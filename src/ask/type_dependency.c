@@ -168,7 +168,7 @@ visit_output(Dependencies *deps, Oid type, void *arg)
 
 	if (type == RECORDOID || type == RECORDARRAYOID)
 		add_dependency(deps, KIND_SESSION, InvalidOid, InvalidOid, 0,
-					   REASON_SESSION);	/* a timestamptz may be in it */
+					   REASON_SESSION); /* a timestamptz may be in it */
 	if (visit_parts(deps, type, visit_output, arg) || type == UNKNOWNOID ||
 		get_typtype(type) == TYPTYPE_PSEUDO)
 		return;

@@ -38,21 +38,22 @@ cache_notify_version(PG_FUNCTION_ARGS)
 	char	   *domain = text_argument(fcinfo, 0);
 	char	   *tenant = text_argument(fcinfo, 1);
 	Snapshot	snapshot = GetActiveSnapshot();
-	CounterTable table;
+	CounterTable *table;
 	VersionName *name;
 	int64		version;
 
 	if (domain == NULL)
 		PG_RETURN_NULL();
 	name = parse_name(domain);
-	if (!counter_open(&table, AccessShareLock))
+	table = counter_open(AccessShareLock);
+	if (table == NULL)
 		PG_RETURN_NULL();
-	version = epoch_origin(&table, snapshot) +
-		name_sum(&table, name, NULL, snapshot) + pending_bumps(name, NULL);
+	version = epoch_origin(table, snapshot) +
+		name_sum(table, name, NULL, snapshot) + pending_bumps(name, NULL);
 	if (tenant != NULL)
-		version += name_sum(&table, name, tenant, snapshot) +
+		version += name_sum(table, name, tenant, snapshot) +
 			pending_bumps(name, tenant);
-	counter_close(&table, AccessShareLock);
+	counter_close(table, AccessShareLock);
 	PG_RETURN_INT64(version);
 }
 
@@ -94,13 +95,13 @@ cache_notify_pending_changes(PG_FUNCTION_ARGS)
 	{
 		ScopeChange *scope = lfirst(lc);
 		Datum		values[3] = {0};
-		bool		nulls[3] = {false, scope->tenant == NULL, false};
+		bool		nulls[3] = {false, scope->counter.tenant == NULL, false};
 
 		if (scope->bumps == 0 || is_internal_domain(scope->domain->name))
 			continue;
 		values[0] = CStringGetTextDatum(scope->domain->name);
-		if (scope->tenant != NULL)
-			values[1] = CStringGetTextDatum(scope->tenant);
+		if (scope->counter.tenant != NULL)
+			values[1] = CStringGetTextDatum(scope->counter.tenant);
 		values[2] = Int64GetDatum(scope->bumps);
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}

@@ -15,22 +15,11 @@
 #ifndef CACHE_NOTIFY_H
 #define CACHE_NOTIFY_H
 
-#include "base/base.h"
+#include "counter/counter.h"
 
 #include "access/xlogdefs.h"
 #include "storage/buf.h"
 #include "storage/itemptr.h"
-
-/*
- * Domains that begin with this are the extension's own.  Tokens contain them
- * and cascade rules start from them, but they are never delivered nor listed.
- */
-#define INTERNAL_PREFIX		"cache_notify/"
-#define is_internal_domain(name) \
-	(strncmp(name, INTERNAL_PREFIX, sizeof(INTERNAL_PREFIX) - 1) == 0)
-
-/* A tenant longer than this, in bytes, becomes a shared change. */
-#define MAX_TENANT_LEN		255
 
 /* Statements nested in triggers deeper than this share one statement. */
 #define MAX_STATEMENT_DEPTH		4
@@ -96,28 +85,13 @@ typedef struct ExtraFields
 } ExtraFields;
 
 /*
- * The one index entry that a key had when its leaf page had this LSN, and has
- * as long as that is so; see index_place.c.
- */
-typedef struct KnownIndexPlace
-{
-	XLogRecPtr	lsn;			/* invalid: nothing is known */
-	Oid			file;			/* of the index */
-	BlockNumber leaf;
-	ItemPointerData tid;
-} KnownIndexPlace;
-
-/*
  * What this transaction did to one (domain, tenant).  Lives until the end of
  * the transaction, also when a savepoint rollback has emptied it.
  */
 typedef struct ScopeChange
 {
 	Domain	   *domain;
-	const char *tenant;			/* NULL for the shared key; zero-terminated */
-	int			tenant_len;
-	uint32		hash;
-	const char *name;			/* of the counter: the domain's, or a bucket's */
+	CounterKey	counter;		/* the scope's, or that of a bucket */
 
 	int64		bumps;			/* statements that changed it */
 	int64		notices;		/* statements that only have it delivered */
@@ -139,7 +113,6 @@ typedef struct ScopeChange
 	/* Not undone by a savepoint rollback: it may say too much. */
 	ExtraFields extra;
 
-	KnownIndexPlace index_place;	/* found when the counter was written */
 
 	/* Deliver it where this one did; NULL: where the domain goes. */
 	const struct Watch *former;
@@ -184,46 +157,6 @@ typedef struct VersionName
 #define KEY_SEPARATOR	'\0'
 
 #define bucket_count(bucket_layout) (UINT32_C(1) << ((bucket_layout) & 31))
-
-/* The counter table, opened; what is NULL has not been needed so far. */
-typedef struct CounterTable
-{
-	Relation	heap;
-	LOCKMODE	lockmode;
-	Relation	index;
-	MemoryContext context;		/* where it was opened */
-	bool		has_snapshot;	/* counter_bump() has pushed one */
-
-	/* What to tell of keys that are found with more than one row, or NULL. */
-	void		(*many_rows) (const char *domain, const char *tenant);
-
-	/* counter_read.c: the search that goes on, kept for the next one */
-	IndexScanDesc scan;
-	IndexScanDesc skipping;		/* the scan that leaves rows out, or NULL */
-	Snapshot	snapshot;
-	Buffer		buffer;			/* where it is */
-	OffsetNumber root;			/* of the chain that it has found a row in */
-	struct IndexPlace *index_place; /* where the rows are, or NULL */
-	int			next_entry;		/* of these */
-	bool		many_scopes;	/* it goes over more than one key */
-	bool		found;			/* a row, with this id */
-	int64		row_id;
-	Datum		domain;
-	Datum		tenant;
-	ScanKeyData shared_scan_keys[2];
-	ScanKeyData tenant_scan_keys[2];
-} CounterTable;
-
-typedef void (*CounterVisitor) (HeapTuple tuple, void *arg);
-
-/* Which history the counters are in. */
-typedef struct History
-{
-	int64		origin;			/* versions start here */
-	uint64		fingerprint;	/* no other history has it */
-} History;
-
-typedef struct SumCache SumCache;
 
 /* One delivery: which key reached which version. */
 typedef struct Delivery
@@ -379,7 +312,7 @@ extern void change_set_subabort(int level);
 
 /* key_change.c */
 extern uint32 bucket_limit(int64 bucket_layout);
-extern void key_changes_write(CounterTable *table, ScopeChange *scope);
+extern void change_set_write(CounterTable *table, ScopeChange *scope);
 extern int64 pending_bumps(const VersionName *name, const char *tenant);
 
 /* key.c */
@@ -390,6 +323,8 @@ extern const char *bucket_name(const char *domain, int64 bucket_layout,
 							   uint32 bucket);
 extern uint32 hash_key_bytes(char *bytes, int len);
 extern void append_escaped_bytes(StringInfo buf, const char *bytes, int len);
+extern int64 name_sum_cached(SumCache *cache, const VersionName *name,
+							 const char *tenant);
 extern int64 name_sum(CounterTable *table, const VersionName *name,
 					  const char *tenant, Snapshot snapshot);
 extern VersionName *parse_name(const char *written);
@@ -410,51 +345,6 @@ extern List *cascade_targets(Domain *domain);
 extern MemoryContext cascade_context(void);
 extern uint64 cascade_domains_forgotten(void);
 extern void cascade_end_transaction(void);
-
-/* counter.c */
-extern void counter_init(void);
-extern bool counter_open(CounterTable *table, LOCKMODE lockmode);
-extern void counter_close(CounterTable *table, LOCKMODE lockmode);
-extern void index_place_learn(CounterTable *table, const ScopeChange *scope);
-extern void counter_bump(CounterTable *table, ScopeChange *scope);
-
-/* counter_read.c */
-extern int64 counter_sum(CounterTable *table, const char *domain,
-						 const char *tenant, Snapshot snapshot);
-extern int64 counter_sum_whole(CounterTable *table, const char *domain,
-							   const char *tenant, int64 bucket_layout,
-							   Snapshot snapshot);
-extern List *counter_domains(CounterTable *table);
-extern bool counter_domain_exists(CounterTable *table, const char *domain);
-extern int64 counter_version(CounterTable *table, const char *domain,
-							 const char *tenant, Snapshot snapshot);
-extern void counter_visit(CounterTable *table, const char *domain,
-						  const char *tenant, Snapshot snapshot,
-						  CounterVisitor visit, void *arg);
-extern void counter_scope_of_row(HeapTuple row, TupleDesc desc, char **domain,
-								 char **tenant);
-
-/* compact.c */
-extern void compact_remember(const char *domain, const char *tenant);
-extern long compact_wait(void);
-extern void compact_cooled(void);
-
-/* epoch.c */
-extern void epoch_init(void);
-extern void epoch_read(CounterTable *table, Snapshot snapshot,
-					   History *history);
-extern int64 epoch_origin(CounterTable *table, Snapshot snapshot);
-extern void epoch_before_bump(CounterTable *table, bool prepare);
-
-/* sum_cache.c */
-extern uint32 hash_scope(const char *domain, const char *tenant);
-extern SumCache *sum_cache_create(CounterTable *table, Snapshot snapshot);
-extern int64 sum_cache_read(SumCache *cache, const char *domain,
-							const char *tenant);
-extern bool sum_cache_first_report(SumCache *cache, const char *domain,
-								   const char *tenant);
-extern int64 sum_cache_read_name(SumCache *cache, const VersionName *name,
-								 const char *tenant);
 
 /* token.c */
 extern char *tenant_argument(FunctionCallInfo fcinfo, int n);

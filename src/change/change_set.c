@@ -46,7 +46,7 @@ typedef struct ScopeEntry
 #define SH_ELEMENT_TYPE ScopeEntry
 #define SH_KEY_TYPE ScopeChange *
 #define SH_KEY scope
-#define SH_HASH_KEY(tb, k) ((k)->hash)
+#define SH_HASH_KEY(tb, k) ((k)->counter.hash)
 #define SH_EQUAL(tb, a, b) scopes_equal(a, b)
 #define SH_STORE_HASH
 #define SH_GET_HASH(tb, e) ((e)->hash)
@@ -58,9 +58,9 @@ static inline bool
 scopes_equal(const ScopeChange *a, const ScopeChange *b)
 {
 	return a->domain == b->domain &&
-		a->tenant_len == b->tenant_len &&
-		(a->tenant == NULL) == (b->tenant == NULL) &&
-		(a->tenant == NULL || memcmp(a->tenant, b->tenant, a->tenant_len) == 0);
+		a->counter.tenant_len == b->counter.tenant_len &&
+		(a->counter.tenant == NULL) == (b->counter.tenant == NULL) &&
+		(a->counter.tenant == NULL || memcmp(a->counter.tenant, b->counter.tenant, a->counter.tenant_len) == 0);
 }
 
 #include "lib/simplehash.h"
@@ -170,14 +170,14 @@ add_scope(const ScopeChange *probe)
 	ScopeChange *scope = palloc0(sizeof(ScopeChange));
 
 	scope->domain = probe->domain;
-	scope->name = scope->domain->name;
-	if (probe->tenant != NULL)
+	scope->counter.name = scope->domain->name;
+	if (probe->counter.tenant != NULL)
 	{
-		scope->tenant = pnstrdup(probe->tenant, probe->tenant_len);
-		scope->tenant_len = probe->tenant_len;
+		scope->counter.tenant = pnstrdup(probe->counter.tenant, probe->counter.tenant_len);
+		scope->counter.tenant_len = probe->counter.tenant_len;
 		change_set->ntenants++;
 	}
-	scope->hash = probe->hash;
+	scope->counter.hash = probe->counter.hash;
 	scope->journal = -1;
 
 	change_set->scopes = lappend(change_set->scopes, scope);
@@ -198,13 +198,9 @@ find_scope(ScopeChange *probe, Domain *domain, const char *tenant, int tenant_le
 	ListCell   *lc;
 
 	probe->domain = domain;
-	probe->tenant = tenant;
-	probe->tenant_len = tenant ? tenant_len : 0;
-	probe->hash = domain->hash;
-	if (tenant != NULL)
-		probe->hash = hash_combine(probe->hash,
-								   hash_bytes((const unsigned char *) tenant,
-											  tenant_len));
+	probe->counter.tenant = tenant;
+	probe->counter.tenant_len = tenant ? tenant_len : 0;
+	probe->counter.hash = counter_hash(domain->hash, tenant, tenant_len);
 	if (change_set->table != NULL)
 	{
 		entry = scope_table_lookup(change_set->table, probe);
@@ -214,7 +210,7 @@ find_scope(ScopeChange *probe, Domain *domain, const char *tenant, int tenant_le
 	{
 		ScopeChange *scope = lfirst(lc);
 
-		if (scope->hash == probe->hash && scopes_equal(scope, probe))
+		if (scope->counter.hash == probe->counter.hash && scopes_equal(scope, probe))
 			return scope;
 	}
 	return NULL;
@@ -474,8 +470,8 @@ change_set_recascade(void)
 		foreach(lc2, cascade_targets(scope->domain))
 		{
 			CascadeTarget *target = lfirst(lc2);
-			ScopeChange *reached = change_set_scope(target->domain, scope->tenant,
-													scope->tenant_len);
+			ScopeChange *reached = change_set_scope(target->domain, scope->counter.tenant,
+													scope->counter.tenant_len);
 
 			reached->extra.events_incomplete = true;
 			if (target->bump && reached->bumps == 0)

@@ -144,8 +144,8 @@ cascade_scope(ScopeChange *scope, List *targets, int i, bool keyed)
 	foreach(lc, targets)
 	{
 		CascadeTarget *target = lfirst(lc);
-		ScopeChange *reached = change_set_scope(target->domain, scope->tenant,
-												scope->tenant_len);
+		ScopeChange *reached = change_set_scope(target->domain, scope->counter.tenant,
+												scope->counter.tenant_len);
 		bool		carried = keyed && carries_key(target, scope->bucket_layout);
 
 		if (target->bump)
@@ -169,10 +169,10 @@ make_bucket(const ScopeChange *scope, uint32 bucket)
 	ScopeChange *result = palloc0(sizeof(ScopeChange));
 
 	result->domain = scope->domain;
-	result->tenant = scope->tenant;
-	result->tenant_len = scope->tenant_len;
-	result->name = bucket_name(scope->domain->name, scope->bucket_layout, bucket);
-	result->hash = hash_combine(scope->hash, murmurhash32(bucket));
+	result->counter.tenant = scope->counter.tenant;
+	result->counter.tenant_len = scope->counter.tenant_len;
+	result->counter.name = bucket_name(scope->domain->name, scope->bucket_layout, bucket);
+	result->counter.hash = hash_combine(scope->counter.hash, murmurhash32(bucket));
 	result->journal = -1;
 	MemoryContextSwitchTo(old);
 	return result;
@@ -255,7 +255,7 @@ bump_bucket_of_targets(ScopeChange *scope, List *targets, uint32 hash, int i)
 
 		if (!target->bump)
 			continue;
-		reached = change_set_scope(target->domain, scope->tenant, scope->tenant_len);
+		reached = change_set_scope(target->domain, scope->counter.tenant, scope->counter.tenant_len);
 		if (i != NO_STATEMENT && reached->keyed_stamp[i] != current_statement_no(i))
 			continue;			/* its bump reaches every key */
 		carried = carries_key(target, scope->bucket_layout) &&
@@ -334,7 +334,7 @@ change_set_tell_key(ScopeChange *scope, const char *json)
 
 		if (!target->same_key)
 			continue;
-		reached = change_set_scope(target->domain, scope->tenant, scope->tenant_len);
+		reached = change_set_scope(target->domain, scope->counter.tenant, scope->counter.tenant_len);
 		reached->extra.wanted = true;
 		if (json == NULL || !carries_key(target, scope->bucket_layout))
 			reached->extra.all_keys = true;
@@ -372,12 +372,25 @@ change_set_bump_key(ScopeChange *scope, const VersionName *name)
 	change_set_tell_key(scope, json.data);
 }
 
-/*
- * Write the buckets of a key, before its own counter is written, or find that
- * there are too many of them for it to be keyed.
+/* Add to a counter what a scope, or a bucket of it, has been bumped by. */
+static void
+write_bumps(CounterTable *table, ScopeChange *scope)
+{
+	CounterBump bump = {scope->bumps};
+
+	if (scope->keyed > 0)
+	{
+		bump.bucket_layout = scope->bucket_layout;
+		bump.keyed = scope->keyed;
+	}
+	counter_bump(table, &scope->counter, &bump);
+}
+
+/* Write the buckets of a scope, or find that there are too many of them
+ * for it to be keyed.
  */
-void
-key_changes_write(CounterTable *table, ScopeChange *scope)
+static void
+write_buckets(CounterTable *table, ScopeChange *scope)
 {
 	bucket_table_iterator iterator;
 	BucketEntry *entry;
@@ -396,7 +409,15 @@ key_changes_write(CounterTable *table, ScopeChange *scope)
 	bucket_table_start_iterate(scope->keys->buckets, &iterator);
 	while ((entry = bucket_table_iterate(scope->keys->buckets, &iterator)) != NULL)
 		if (entry->scope->bumps > 0)
-			counter_bump(table, entry->scope);
+			write_bumps(table, entry->scope);
+}
+
+/* Before the commit: write the counters of a scope that has been bumped. */
+void
+change_set_write(CounterTable *table, ScopeChange *scope)
+{
+	write_buckets(table, scope);
+	write_bumps(table, scope);
 }
 
 /*

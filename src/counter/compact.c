@@ -26,7 +26,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "base/cache_notify.h"
+#include "counter/counter.h"
 
 #include "access/xact.h"
 #include "miscadmin.h"
@@ -36,7 +36,8 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
-#include "counter/counter.h"
+#include "counter/counter_search.h"
+#include "counter/counter_write.h"
 
 PG_FUNCTION_INFO_V1(cache_notify_compact);
 
@@ -63,22 +64,25 @@ static int	nmany_rows = 0;
 static TimestampTz last_look = 0;
 
 /*
- * Merge the rows of a key.  Returns how many are gone.  An active snapshot is
+ * Merge the rows of a counter.  Returns how many are gone.  An active snapshot is
  * there, as looking into an index wants one, but not used.
  */
 static int
-merge_rows(CounterTable *table, const char *domain, const char *tenant)
+merge_rows(CounterTable *table, const char *name, const char *tenant)
 {
+	CounterKey	key = counter_key(name, tenant);
+	CounterSearch search;
 	SnapshotData dirty;
 	HeapTupleData row;
 	HeapTupleData first;
 	Buffer		first_buffer = InvalidBuffer;
-	Addend		sum = {0};
+	CounterBump sum = {0};
+	TimestampTz modified = 0;
 	int			merged = 0;
 
 	InitDirtySnapshot(dirty);
-	search_begin(table, domain, tenant, &dirty);
-	while (search_next(table, &row))
+	search_begin(&search, table, &key, &dirty);
+	while (search_next(&search, &row))
 	{
 		CounterForm *form = counter_form(&row);
 
@@ -88,25 +92,24 @@ merge_rows(CounterTable *table, const char *domain, const char *tenant)
 		{
 			/* Pinned, it is not pruned before it is updated. */
 			first = row;
-			first_buffer = table->buffer;
+			first_buffer = search.buffer;
 			IncrBufferRefCount(first_buffer);
 		}
 		else if (compat_heap_delete(table->heap, &row.t_self))
 		{
 			sum.n += form->n;
-			sum.modified = Max(sum.modified, form->last_modified);
-			counter_add_keyed(&sum.bucket_layout, &sum.keyed, form->bucket_layout,
-							  form->keyed);
+			modified = Max(modified, form->last_modified);
+			counter_add_keyed(&sum, form->bucket_layout, form->keyed);
 			merged++;
 		}
 	}
-	search_end(table);
+	search_end(&search);
 
 	/* Somebody may have taken the first row meanwhile. */
 	if (merged > 0 &&
-		!counter_add_to_row(table, &first, first_buffer, &sum, NULL))
+		!counter_add_to_row(table, &first, first_buffer, &sum, modified, NULL))
 	{
-		counter_insert_row(table, domain, tenant, &sum, NULL);
+		counter_insert_row(table, name, tenant, &sum, modified, NULL);
 		merged--;
 	}
 	if (BufferIsValid(first_buffer))
@@ -137,17 +140,18 @@ scopes_with_many_rows(CounterTable *table)
 	Scope		last = {NULL, NULL};
 	List	   *scopes = NIL;
 	bool		listed = false;
+	CounterSearch search;
 	SnapshotData dirty;
 	HeapTupleData row;
 
 	InitDirtySnapshot(dirty);
-	search_all(table, &dirty);
-	while (search_next(table, &row))
+	search_all(&search, table, &dirty);
+	while (search_next(&search, &row))
 	{
 		Scope		scope;
 
 		CHECK_FOR_INTERRUPTS();
-		counter_scope_of_row(&row, desc, &scope.domain, &scope.tenant);
+		counter_key_of_row(&row, desc, &scope.domain, &scope.tenant);
 		if (!same_scope(&scope, &last))
 		{
 			if (!listed && last.domain != NULL)
@@ -172,7 +176,7 @@ scopes_with_many_rows(CounterTable *table)
 		if (scope.tenant != NULL)
 			pfree(scope.tenant);
 	}
-	search_end(table);
+	search_end(&search);
 	return scopes;
 }
 
@@ -180,7 +184,7 @@ scopes_with_many_rows(CounterTable *table)
 Datum
 cache_notify_compact(PG_FUNCTION_ARGS)
 {
-	CounterTable table;
+	CounterTable *table;
 	int64		merged = 0;
 	ListCell   *lc;
 
@@ -191,16 +195,17 @@ cache_notify_compact(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
 				 errmsg("compact() cannot run in a REPEATABLE READ or SERIALIZABLE transaction"),
 				 errhint("Call it in a READ COMMITTED transaction of its own.")));
-	if (!counter_open(&table, RowExclusiveLock))
+	table = counter_open(RowExclusiveLock);
+	if (table == NULL)
 		PG_RETURN_INT64(0);
-	foreach(lc, scopes_with_many_rows(&table))
+	foreach(lc, scopes_with_many_rows(table))
 	{
 		Scope	   *scope = lfirst(lc);
 
 		CHECK_FOR_INTERRUPTS();
-		merged += merge_rows(&table, scope->domain, scope->tenant);
+		merged += merge_rows(table, scope->domain, scope->tenant);
 	}
-	counter_close(&table, NoLock);
+	counter_close(table, NoLock);
 
 	/* So that this transaction can write these rows again when it commits. */
 	CommandCounterIncrement();
@@ -213,7 +218,7 @@ cache_notify_compact(PG_FUNCTION_ARGS)
 void
 compact_remember(const char *domain, const char *tenant)
 {
-	uint32		hash = hash_scope(domain, tenant);
+	uint32		hash = counter_key(domain, tenant).hash;
 	ManyRowsScope *scope;
 
 	if (many_rows == NULL)
@@ -244,16 +249,17 @@ compact_wait(void)
 static void
 compact_scope(const char *domain, const char *tenant)
 {
-	CounterTable table;
+	CounterTable *table;
 
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	pgstat_report_activity(STATE_RUNNING, "merging counters");
 	PushActiveSnapshot(GetLatestSnapshot());
-	if (counter_open(&table, RowExclusiveLock))
+	table = counter_open(RowExclusiveLock);
+	if (table != NULL)
 	{
-		merge_rows(&table, domain, tenant);
-		counter_close(&table, NoLock);
+		merge_rows(table, domain, tenant);
+		counter_close(table, NoLock);
 	}
 	PopActiveSnapshot();
 	CommitTransactionCommand();

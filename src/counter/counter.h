@@ -1,124 +1,154 @@
 /*-------------------------------------------------------------------------
  *
  * counter.h
- *	  The counter table from inside: for counter*.c and heap_hint.c only.
+ *	  The door of counter: counters that many transactions move at once, and
+ *	  the history that they are in.
+ *
+ *	  counter_table.c	the counter table, opened
+ *	  counter_search.c	find the rows of a counter
+ *	  counter_read.c	add them up
+ *	  counter_write.c	add to one
+ *	  heap_hint.c		where a row probably is in the heap
+ *	  index_place.c		where the index has the rows of a counter
+ *	  compact.c			merge rows that are not needed any more
+ *	  sum_cache.c		each sum read once within a call
+ *	  epoch.c			which history this is
+ *
+ * Promise: each committed bump is in exactly one row, so a snapshot's sum is
+ * exact; sums only grow within a history; nobody waits for a counter.
+ *
+ * Counter knows names and tenants, as byte strings.  What a domain is, and what
+ * a bucket, it does not; of a bucket layout it only knows that a newer one is
+ * greater.
+ *
+ * Locks: AccessShareLock or RowExclusiveLock on the counter table, as the caller
+ * says; a buffer while one chain is looked at or one row updated; a page lock of
+ * the history table while a history is written.  No predicate locks, no row lock.
+ *
+ * What may not happen here: waiting for another transaction, or an error where
+ * the counter could have been found in a slower way.
  *
  *-------------------------------------------------------------------------
  */
 #ifndef CACHE_NOTIFY_COUNTER_H
 #define CACHE_NOTIFY_COUNTER_H
 
-#include "base/cache_notify.h"
+#include "base/base.h"
 
-#include "access/htup_details.h"
+#include "access/xlogdefs.h"
+#include "common/hashfn.h"
+#include "storage/itemptr.h"
 
-/* Columns of cache_notify.version_counter. */
-#define Anum_counter_n				1
-#define Anum_counter_last_modified	2
-#define Anum_counter_row_id			3
-#define Anum_counter_bucket_layout			4
-#define Anum_counter_keyed			5
-#define Anum_counter_moves			6
-#define Anum_counter_domain			7
-#define Anum_counter_tenant_id		8
-#define Natts_counter				8
+/*
+ * Counters whose name begins with this are the extension's own.  Tokens contain
+ * them and cascade rules start from them, but they are never delivered nor
+ * listed.
+ */
+#define INTERNAL_PREFIX		"cache_notify/"
+#define is_internal_domain(name) \
+	(strncmp(name, INTERNAL_PREFIX, sizeof(INTERNAL_PREFIX) - 1) == 0)
 
-/* The columns of fixed width come first, so they can be changed in place. */
-typedef struct CounterForm
+/* A longer tenant, in bytes, has no counter of its own. */
+#define MAX_TENANT_LEN		255
+
+/*
+ * The one index entry that a counter had when its leaf page had this LSN, and has
+ * as long as that is so; see index_place.c.
+ */
+typedef struct KnownIndexPlace
 {
-	int64		n;
-	TimestampTz last_modified;
-	int64		row_id;			/* the key has no other row with it */
-	int64		bucket_layout;	/* of keyed, see key.c */
-	int64		keyed;			/* the part of n whose keys have buckets */
-	int32		moves;			/* to other pages */
-} CounterForm;
+	XLogRecPtr	lsn;			/* invalid: nothing is known */
+	Oid			file;			/* of the index */
+	BlockNumber leaf;
+	ItemPointerData tid;
+} KnownIndexPlace;
 
-#define counter_form(row) ((CounterForm *) GETSTRUCT(row))
+/* Which counter: that of a scope, or of a bucket of its keys. */
+typedef struct CounterKey
+{
+	const char *name;			/* the domain's, or a bucket's */
+	const char *tenant;			/* NULL: shared; else zero-terminated */
+	int			tenant_len;
+	uint32		hash;			/* counter_hash() of a scope; a bucket's is
+								 * its own */
+	KnownIndexPlace index_place;	/* found when it was written, or invalid */
+} CounterKey;
 
 /* What is added to a counter. */
-typedef struct Addend
+typedef struct CounterBump
 {
 	int64		n;
-	TimestampTz modified;
-	int64		bucket_layout;
-	int64		keyed;
-} Addend;
+	int64		bucket_layout;	/* that keyed is meant in */
+	int64		keyed;			/* the part of n whose keys have buckets */
+} CounterBump;
 
-/* More index entries of a key are not remembered. */
-#define MAX_INDEX_PLACE_ENTRIES	256
+/* The counter table, opened. */
+typedef struct CounterTable CounterTable;
 
-/* With more dead ones among them, they are marked so in the index. */
-#define MAX_DEAD_ENTRIES	8
+typedef void (*CounterVisitor) (HeapTuple row, void *arg);
+typedef void (*CounterManyRows) (const char *name, const char *tenant);
 
-/* A key that is not remembered is tried again when asked for so often. */
-#define INDEX_PLACE_SKIP		16
-
-/* An index entry, and the buffer that its page was in last. */
-typedef struct IndexPlaceEntry
+/* Which history the counters are in. */
+typedef struct History
 {
-	ItemPointerData tid;
-	Buffer		buffer;
-} IndexPlaceEntry;
+	int64		origin;			/* versions start here */
+	uint64		fingerprint;	/* no other history has it */
+} History;
 
-/* Where the rows of a key are; index_place.c. */
-typedef struct IndexPlace
+typedef struct SumCache SumCache;
+
+/* The hash of a scope, from that of its domain's name. */
+static inline uint32
+counter_hash(uint32 name_hash, const char *tenant, int tenant_len)
 {
-	uint32		hash;
-	char	   *domain;			/* NULL: unused */
-	char	   *tenant;
-	BlockNumber leaf;			/* of the index */
-	XLogRecPtr	lsn;			/* of that page; invalid: nothing is known */
-	Buffer		leaf_buffer;	/* where the page was last */
-	int			skip;			/* do not try to find it so many times */
-	int			dead;			/* entries that led to nothing, last time */
-	int			nentries;
-	int			capacity;		/* of entries */
-	IndexPlaceEntry *entries;
-} IndexPlace;
+	return tenant == NULL ? name_hash :
+		hash_combine(name_hash, hash_bytes((const unsigned char *) tenant,
+										   tenant_len));
+}
 
-/* Where a row probably is; heap_hint.c. */
-typedef struct HeapHint
-{
-	uint32		hash;			/* of the key */
-	BlockNumber block;
-	OffsetNumber root;			/* of its HOT chain */
-	OffsetNumber newest;		/* version in that, or InvalidOffsetNumber */
-	Buffer		buffer;			/* that held the block, or InvalidBuffer */
-} HeapHint;
+/* counter_table.c */
+extern void counter_init(void);
+extern CounterTable *counter_open(LOCKMODE lockmode);
+extern void counter_close(CounterTable *table, LOCKMODE lockmode);
+extern Relation counter_heap(CounterTable *table);
+extern void counter_tell_many_rows(CounterTable *table, CounterManyRows tell);
+extern CounterKey counter_key(const char *name, const char *tenant);
+extern void counter_key_of_row(HeapTuple row, TupleDesc desc, char **name,
+							   char **tenant);
 
-/* counter.c */
-extern void counter_open_index(CounterTable *table);
-extern void counter_add_keyed(int64 *bucket_layout, int64 *keyed, int64 new_bucket_layout,
-							  int64 new_keyed);
-extern bool counter_add_to_row(CounterTable *table, HeapTuple old, Buffer buffer,
-							   const Addend *addend, ItemPointer tid);
-extern void counter_insert_row(CounterTable *table, const char *domain,
-							   const char *tenant, const Addend *addend,
-							   ItemPointer tid);
-
-/* index_place.c */
-extern Buffer index_place_read_block(Relation rel, BlockNumber block, Buffer last);
-extern IndexPlace *index_place_of(CounterTable *table, const char *domain,
-								  const char *tenant);
-extern void index_place_searched(IndexPlace *index_place);
-extern IndexPlace *index_place_now(CounterTable *table, const char *domain,
-								   const char *tenant, KnownIndexPlace *known);
-
-/* heap_hint.c */
-extern void heap_hint_init(void);
-extern void heap_hints_use(Oid file);
-extern bool heap_hint_find(uint32 hash, HeapHint *found);
-extern void heap_hint_set(const HeapHint *hint);
+/* counter_write.c */
+extern void counter_bump(CounterTable *table, CounterKey *key,
+						 const CounterBump *bump);
 
 /* counter_read.c */
-extern void search_begin(CounterTable *table, const char *domain,
-						 const char *tenant, Snapshot snapshot);
-extern void search_all(CounterTable *table, Snapshot snapshot);
-extern bool search_next(CounterTable *table, HeapTuple row);
-extern bool search_chain(CounterTable *table, Buffer buffer, OffsetNumber root,
-						 Snapshot snapshot, HeapTuple row);
-extern void search_end(CounterTable *table);
-extern void counter_prune(CounterTable *table, Buffer buffer);
+extern int64 counter_sum(CounterTable *table, const CounterKey *key,
+						 Snapshot snapshot);
+extern int64 counter_sum_whole(CounterTable *table, const CounterKey *key,
+							   int64 bucket_layout, Snapshot snapshot);
+extern void counter_visit(CounterTable *table, const CounterKey *key,
+						  Snapshot snapshot, CounterVisitor visit, void *arg);
+extern List *counter_domains(CounterTable *table);
+extern bool counter_domain_exists(CounterTable *table, const char *domain);
+
+/* sum_cache.c */
+extern SumCache *sum_cache_create(CounterTable *table, Snapshot snapshot);
+extern int64 sum_cache_read(SumCache *cache, const char *name,
+							const char *tenant);
+extern int64 sum_cache_read_whole(SumCache *cache, const char *name,
+								  const char *tenant, int64 bucket_layout);
+extern bool sum_cache_first_report(SumCache *cache, const char *name,
+								   const char *tenant);
+
+/* compact.c */
+extern void compact_remember(const char *name, const char *tenant);
+extern long compact_wait(void);
+extern void compact_cooled(void);
+
+/* epoch.c */
+extern void epoch_init(void);
+extern void epoch_read(CounterTable *table, Snapshot snapshot,
+					   History *history);
+extern int64 epoch_origin(CounterTable *table, Snapshot snapshot);
+extern void epoch_before_bump(CounterTable *table, bool prepare);
 
 #endif							/* CACHE_NOTIFY_COUNTER_H */

@@ -56,7 +56,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "base/cache_notify.h"
+#include "counter/counter_table.h"
 
 #include "access/htup_details.h"
 #include "access/relation.h"
@@ -73,8 +73,6 @@
 #include "utils/builtins.h"
 #include "utils/inval.h"
 #include "utils/snapmgr.h"
-
-#include "base/fault.h"
 
 PG_FUNCTION_INFO_V1(cache_notify_version_origin);
 PG_FUNCTION_INFO_V1(cache_notify_new_history);
@@ -506,23 +504,24 @@ begin_at_commit(void)
 	Oid			oid = extension_relation(INTERNAL_SCHEMA, "history");
 	Relation	rel = OidIsValid(oid) ?
 		try_relation_open(oid, RowExclusiveLock) : NULL;
-	CounterTable table;
+	CounterTable *table;
 	Facts		facts;
 	Reading		reading;
 	HistoryForm row;
 
-	if (rel == NULL || !counter_open(&table, AccessShareLock))
+	table = rel != NULL ? counter_open(AccessShareLock) : NULL;
+	if (table == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("cache_notify is not installed in this database"),
 				 errhint("Run CREATE EXTENSION cache_notify.")));
-	get_facts(&table, &facts);
+	get_facts(table, &facts);
 	CommandCounterIncrement();	/* see the rows that fired the trigger */
 	read_history(rel, &facts, GetLatestSnapshot(), &reading);
 	begin_history(&reading, &facts, &row);
 	insert_history(rel, &row, &facts, 0);
 	CacheInvalidateRelcacheByRelid(oid);
-	counter_close(&table, AccessShareLock);
+	counter_close(table, AccessShareLock);
 	relation_close(rel, NoLock);
 }
 
@@ -552,12 +551,13 @@ cache_notify_counters_edited(PG_FUNCTION_ARGS)
 Datum
 cache_notify_version_origin(PG_FUNCTION_ARGS)
 {
-	CounterTable table;
+	CounterTable *table;
 	int64		origin;
 
-	if (!counter_open(&table, AccessShareLock))
+	table = counter_open(AccessShareLock);
+	if (table == NULL)
 		PG_RETURN_NULL();
-	origin = epoch_origin(&table, GetActiveSnapshot());
-	counter_close(&table, AccessShareLock);
+	origin = epoch_origin(table, GetActiveSnapshot());
+	counter_close(table, AccessShareLock);
 	PG_RETURN_INT64(origin);
 }

@@ -18,12 +18,11 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "base/cache_notify.h"
+#include "counter/heap_hint.h"
 
 #include "common/hashfn.h"
 #include "miscadmin.h"
 
-#include "counter/counter.h"
 #include "port/atomics.h"
 
 /* Enough for the usual number of buckets; a power of two. */

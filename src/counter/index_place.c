@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * index_place.c
- *	  Remember where the rows of a key are.
+ *	  Remember where the index has the rows of a counter.
  *
  * Most of what it costs to read a counter is the way through the index, and
  * most counters are read again and again.  So each backend remembers, for some
@@ -23,7 +23,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "base/cache_notify.h"
+#include "counter/index_place.h"
 
 #include "access/nbtree.h"
 #include "access/xlog.h"
@@ -31,14 +31,24 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
-#include "counter/counter.h"
+#include "counter/counter_table.h"
 
 /*
  * Enough for a thousand busy tenants, or buckets; a power of two.  A key is in
  * one of two places, and the one that was used last comes first.
  */
-#define NUM_INDEX_PLACES		4096
+#define NUM_INDEX_PLACES	4096
 
+/* More index entries of a counter are not remembered. */
+#define MAX_INDEX_PLACE_ENTRIES	256
+
+/* With more dead ones among them, they are marked so in the index. */
+#define MAX_DEAD_ENTRIES	8
+
+/* A counter that is not remembered is tried again when asked for so often. */
+#define INDEX_PLACE_SKIP	16
+
+/* Of this backend, as long as it lives. */
 static IndexPlace *index_places[NUM_INDEX_PLACES];	/* NULL: never used */
 static Oid	index_places_file = InvalidOid; /* index that they point into */
 
@@ -52,13 +62,12 @@ index_place_read_block(Relation rel, BlockNumber block, Buffer last)
 }
 
 static bool
-is_index_place_of(const IndexPlace *index_place, uint32 hash, const char *domain,
-				  const char *tenant)
+is_index_place_of(const IndexPlace *index_place, const CounterKey *key)
 {
-	return index_place->domain != NULL && index_place->hash == hash &&
-		(index_place->tenant == NULL) == (tenant == NULL) &&
-		strcmp(index_place->domain, domain) == 0 &&
-		(tenant == NULL || strcmp(index_place->tenant, tenant) == 0);
+	return index_place->name != NULL && index_place->hash == key->hash &&
+		(index_place->tenant == NULL) == (key->tenant == NULL) &&
+		strcmp(index_place->name, key->name) == 0 &&
+		(key->tenant == NULL || strcmp(index_place->tenant, key->tenant) == 0);
 }
 
 static bool
@@ -193,7 +202,7 @@ static bool
 find_index_place(CounterTable *table, IndexPlace *index_place)
 {
 	IndexTuple	tuple;
-	BTScanInsert key = make_search_key(table->index, index_place->domain,
+	BTScanInsert key = make_search_key(table->index, index_place->name,
 									   index_place->tenant, &tuple);
 	Buffer		buffer;
 	bool		found = false;
@@ -226,76 +235,94 @@ forget_all(Oid file)
 	index_places_file = file;
 }
 
-/* Use this place for another key, about which nothing is known. */
+/* Use this place for another counter, about which nothing is known. */
 static void
-assign_index_place(IndexPlace *index_place, uint32 hash, const char *domain, const char *tenant)
+assign_index_place(IndexPlace *index_place, const CounterKey *key)
 {
-	char	   *old_domain = index_place->domain;
+	char	   *old_name = index_place->name;
 	char	   *old_tenant = index_place->tenant;
 
 	index_place->lsn = InvalidXLogRecPtr;
 	index_place->skip = 0;
-	index_place->hash = hash;
-	index_place->domain = index_place->tenant = NULL;
-	if (old_domain != NULL)
-		pfree(old_domain);
+	index_place->hash = key->hash;
+	index_place->name = index_place->tenant = NULL;
+	if (old_name != NULL)
+		pfree(old_name);
 	if (old_tenant != NULL)
 		pfree(old_tenant);
-	if (tenant != NULL)
-		index_place->tenant = MemoryContextStrdup(TopMemoryContext, tenant);
-	index_place->domain = MemoryContextStrdup(TopMemoryContext, domain);
+	if (key->tenant != NULL)
+		index_place->tenant = MemoryContextStrdup(TopMemoryContext, key->tenant);
+	index_place->name = MemoryContextStrdup(TopMemoryContext, key->name);
 }
 
-/* The place of a key; of one that has none, the place that is given up for it. */
+/* The place of a counter; of one that has none, that which is given up for it. */
 static IndexPlace *
-find_or_assign(uint32 hash, const char *domain, const char *tenant)
+find_or_assign(const CounterKey *key)
 {
-	IndexPlace **pair = &index_places[hash & (NUM_INDEX_PLACES - 2)];
+	IndexPlace **pair = &index_places[key->hash & (NUM_INDEX_PLACES - 2)];
 	IndexPlace *second = pair[1];
 
-	if (pair[0] != NULL && is_index_place_of(pair[0], hash, domain, tenant))
+	if (pair[0] != NULL && is_index_place_of(pair[0], key))
 		return pair[0];
 	if (second == NULL)
 		second = MemoryContextAllocZero(TopMemoryContext, sizeof(IndexPlace));
 	pair[1] = pair[0];
 	pair[0] = second;
-	if (!is_index_place_of(second, hash, domain, tenant))
-		assign_index_place(second, hash, domain, tenant);
+	if (!is_index_place_of(second, key))
+		assign_index_place(second, key);
 	return second;
 }
 
-/* Can the key's rows be at a place at all? */
+/* Can the counter's rows be at a place at all? */
 static bool
-can_have_index_place(CounterTable *table, const char *tenant)
+can_have_index_place(CounterTable *table, const CounterKey *key)
 {
 	counter_open_index(table);
-	return RelationNeedsWAL(table->index) &&
-		(tenant == NULL || strlen(tenant) <= MAX_TENANT_LEN);
+	return RelationNeedsWAL(table->index) && key->tenant_len <= MAX_TENANT_LEN;
 }
 
-/* The place of this key in the index as it is; see find_or_assign(). */
+/* The place of a counter in the index as it is; see find_or_assign(). */
 static IndexPlace *
-index_place_in_file(CounterTable *table, const char *domain, const char *tenant)
+index_place_in_file(CounterTable *table, const CounterKey *key)
 {
 	Oid			file = compat_relation_file(table->index);
 
 	if (index_places_file != file)
 		forget_all(file);
-	return find_or_assign(hash_scope(domain, tenant), domain, tenant);
+	return find_or_assign(key);
+}
+
+/* A writer has found the place of a counter: a reader need not look it up. */
+static void
+learn(CounterTable *table, IndexPlace *index_place, const CounterKey *key)
+{
+	const KnownIndexPlace *known = &key->index_place;
+
+	if (known->lsn == InvalidXLogRecPtr || index_place->lsn >= known->lsn ||
+		known->file != compat_relation_file(table->index))
+		return;
+	index_place->lsn = InvalidXLogRecPtr;
+	index_place->nentries = 0;
+	index_place->skip = 0;
+	add_entry(index_place, &known->tid);
+	index_place->leaf = known->leaf;
+	index_place->leaf_buffer = InvalidBuffer;
+	index_place->lsn = known->lsn;
 }
 
 /*
- * Where the rows of a key are; valid until the next call.  NULL: an index scan
- * must find them.  The caller's snapshot has been taken.
+ * Where the rows of a counter are; valid until the next call.  NULL: an index
+ * scan must find them.  The caller's snapshot has been taken.
  */
 IndexPlace *
-index_place_of(CounterTable *table, const char *domain, const char *tenant)
+index_place_of(CounterTable *table, const CounterKey *key)
 {
 	IndexPlace *index_place;
 
-	if (!can_have_index_place(table, tenant))
+	if (!can_have_index_place(table, key))
 		return NULL;
-	index_place = index_place_in_file(table, domain, tenant);
+	index_place = index_place_in_file(table, key);
+	learn(table, index_place, key);
 	if (is_unchanged(table, index_place))
 		return index_place;
 	if (index_place->skip > 0)
@@ -310,55 +337,32 @@ index_place_of(CounterTable *table, const char *domain, const char *tenant)
 }
 
 /*
- * Look up where the index has the rows of a key by now, for a writer, which
- * does not remember it: it has row hints.  Valid until the next call; NULL: an
+ * Look up where the index has the rows of a counter by now, for a writer, which
+ * does not remember it: it has heap hints.  Valid until the next call; NULL: an
  * index scan must find them.  The rows may be others' by the time that they
- * are read, but the pages exist: we have the table.  *known is what a reader
- * can make use of, if there is only one.
+ * are read, but the pages exist: we have the table.  If there is only one,
+ * key->index_place becomes what a reader can make use of.
  */
 IndexPlace *
-index_place_now(CounterTable *table, const char *domain, const char *tenant,
-				KnownIndexPlace *known)
+index_place_now(CounterTable *table, CounterKey *key)
 {
+	/* Its entries stay allocated as long as the backend lives. */
 	static IndexPlace index_place;
 
-	if (!can_have_index_place(table, tenant))
+	if (!can_have_index_place(table, key))
 		return NULL;
-	index_place.domain = unconstify(char *, domain);
-	index_place.tenant = unconstify(char *, tenant);
+	index_place.name = unconstify(char *, key->name);
+	index_place.tenant = unconstify(char *, key->tenant);
 	if (!find_index_place(table, &index_place))
 		return NULL;
 	if (index_place.nentries == 1)
 	{
-		known->lsn = index_place.lsn;
-		known->file = compat_relation_file(table->index);
-		known->leaf = index_place.leaf;
-		known->tid = index_place.entries[0].tid;
+		key->index_place.lsn = index_place.lsn;
+		key->index_place.file = compat_relation_file(table->index);
+		key->index_place.leaf = index_place.leaf;
+		key->index_place.tid = index_place.entries[0].tid;
 	}
 	return &index_place;
-}
-
-/* A reader is told the place of a key that it is about to read. */
-void
-index_place_learn(CounterTable *table, const ScopeChange *key)
-{
-	const KnownIndexPlace *known = &key->index_place;
-	IndexPlace *index_place;
-
-	if (known->lsn == InvalidXLogRecPtr ||
-		!can_have_index_place(table, key->tenant) ||
-		known->file != compat_relation_file(table->index))
-		return;
-	index_place = index_place_in_file(table, key->domain->name, key->tenant);
-	if (index_place->lsn >= known->lsn)
-		return;
-	index_place->lsn = InvalidXLogRecPtr;
-	index_place->nentries = 0;
-	index_place->skip = 0;
-	add_entry(index_place, &known->tid);
-	index_place->leaf = known->leaf;
-	index_place->leaf_buffer = InvalidBuffer;
-	index_place->lsn = known->lsn;
 }
 
 /*

@@ -277,13 +277,13 @@ rename_object(SchemaEvent *event, ObjectAddress address, RenameStmt *stmt)
 static bool
 domain_has_versions(const char *domain)
 {
-	CounterTable table;
+	CounterTable *table = counter_open(AccessShareLock);
 	bool		result;
 
-	if (!counter_open(&table, AccessShareLock))
+	if (table == NULL)
 		return false;
-	result = counter_domain_exists(&table, domain);
-	counter_close(&table, AccessShareLock);
+	result = counter_domain_exists(table, domain);
+	counter_close(table, AccessShareLock);
 	return result;
 }
 

@@ -340,18 +340,14 @@ scope_messages(List *messages, CounterTable *table, List *scopes, uint64 lsn)
 		ScopeChange *scope = lfirst(lc);
 		Delivery	delivery = {
 			.domain = scope->domain->name,
-			.tenant = scope->tenant,
+			.tenant = scope->counter.tenant,
 			.version = origin + sum_cache_read(shared, scope->domain->name, NULL),
 			.lsn = lsn,
 			.extra = &scope->extra
 		};
 
-		if (scope->tenant != NULL)
-		{
-			index_place_learn(table, scope);
-			delivery.version += counter_sum(table, scope->domain->name,
-											scope->tenant, snapshot);
-		}
+		if (scope->counter.tenant != NULL)
+			delivery.version += counter_sum(table, &scope->counter, snapshot);
 		messages = add_scope(messages, scope, &delivery);
 	}
 	return messages;

@@ -292,6 +292,19 @@ notify_default_reset(void)
 	return true;
 }
 
+/* What the version of a scope is to this snapshot. */
+static int64
+version_of(CounterTable *table, const ScopeChange *scope, Snapshot snapshot)
+{
+	CounterKey	shared = counter_key(scope->domain->name, NULL);
+	int64		version = epoch_origin(table, snapshot);
+
+	version += counter_sum(table, &shared, snapshot);
+	if (scope->counter.tenant != NULL)
+		version += counter_sum(table, &scope->counter, snapshot);
+	return version;
+}
+
 /*
  * The WAL lane: one transactional logical message per key, which logical
  * decoding hands out in commit order, without any lock.  The version is what
@@ -315,9 +328,8 @@ wal_write_scopes(CounterTable *table, List *scopes)
 		ScopeChange *scope = lfirst(lc);
 		Delivery	delivery = {
 			.domain = scope->domain->name,
-			.tenant = scope->tenant,
-			.version = counter_version(table, scope->domain->name, scope->tenant,
-									   snapshot),
+			.tenant = scope->counter.tenant,
+			.version = version_of(table, scope, snapshot),
 			.bumps = scope->bumps,
 			.extra = &scope->extra
 		};

@@ -75,7 +75,7 @@ insert_scope(Relation rel, const ScopeChange *scope)
 {
 	const char *row[Natts_owed] = {
 		[Anum_owed_domain - 1] = scope->domain->name,
-		[Anum_owed_tenant_id - 1] = scope->tenant,
+		[Anum_owed_tenant_id - 1] = scope->counter.tenant,
 		[Anum_owed_former - 1] = scope->former ? watch_as_text(scope->former) : NULL
 	};
 
@@ -217,8 +217,7 @@ read_owed(HeapTuple tuple, TupleDesc desc, Owed *owed)
 		ScopeChange *scope = palloc0(sizeof(ScopeChange));
 
 		scope->domain = domain_lookup(domain);
-		scope->tenant = tenant;
-		scope->tenant_len = tenant != NULL ? strlen(tenant) : 0;
+		scope->counter = counter_key(scope->domain->name, tenant);
 		scope->extra.events_incomplete = true;	/* its events are not kept */
 		scope->former = former != NULL ? watch_from_text(former) : NULL;
 		owed->scopes = lappend(owed->scopes, scope);

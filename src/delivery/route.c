@@ -316,6 +316,7 @@ route_former_scopes(void)
 			continue;
 		scope = palloc0(sizeof(ScopeChange));
 		scope->domain = domain;
+		scope->counter = counter_key(domain->name, NULL);
 		scope->former = watch;
 		scopes = lappend(scopes, scope);
 	}

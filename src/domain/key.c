@@ -102,11 +102,25 @@ int64
 name_sum(CounterTable *table, const VersionName *name, const char *tenant,
 		 Snapshot snapshot)
 {
+	CounterKey	key = counter_key(name->domain, tenant);
+	CounterKey	bucket;
+
 	if (name->bucket_layout == 0)
-		return counter_sum(table, name->domain, tenant, snapshot);
-	return counter_sum_whole(table, name->domain, tenant, name->bucket_layout,
-							 snapshot) +
-		counter_sum(table, name->bucket, tenant, snapshot);
+		return counter_sum(table, &key, snapshot);
+	bucket = counter_key(name->bucket, tenant);
+	return counter_sum_whole(table, &key, name->bucket_layout, snapshot) +
+		counter_sum(table, &bucket, snapshot);
+}
+
+/* The same, each read once. */
+int64
+name_sum_cached(SumCache *cache, const VersionName *name, const char *tenant)
+{
+	if (name->bucket_layout == 0)
+		return sum_cache_read(cache, name->domain, tenant);
+	return sum_cache_read_whole(cache, name->domain, tenant,
+								name->bucket_layout) +
+		sum_cache_read(cache, name->bucket, tenant);
 }
 
 /*
@@ -250,15 +264,16 @@ static bool
 is_domain(const char *name)
 {
 	Domain	   *domain = domain_find(name);
-	CounterTable table;
+	CounterTable *table;
 	bool		exists;
 
 	if (domain != NULL && (domain->routes != NIL || domain->rules != NIL))
 		return true;
-	if (!counter_open(&table, AccessShareLock))
+	table = counter_open(AccessShareLock);
+	if (table == NULL)
 		return false;
-	exists = counter_domain_exists(&table, name);
-	counter_close(&table, AccessShareLock);
+	exists = counter_domain_exists(table, name);
+	counter_close(table, AccessShareLock);
 	return exists;
 }
 

@@ -65,7 +65,7 @@ typedef struct NotedBucket
 #define SH_ELEMENT_TYPE NotedBucket
 #define SH_KEY_TYPE NotedScope
 #define SH_KEY noted
-#define SH_HASH_KEY(tb, n) hash_combine((n).scope->hash, murmurhash32((n).bucket))
+#define SH_HASH_KEY(tb, n) hash_combine((n).scope->counter.hash, murmurhash32((n).bucket))
 #define SH_EQUAL(tb, a, b) ((a).scope == (b).scope && (a).bucket == (b).bucket)
 #define SH_SCOPE static inline
 #define SH_DECLARE

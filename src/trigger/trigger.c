@@ -96,7 +96,7 @@ scope_of_tenant(TriggerState *state, Datum value)
 	ScopeChange *scope = change_set_scope(state->config->domain, tenant,
 										  tenant ? len : 0);
 
-	if (scope->tenant == NULL && change_set_full())
+	if (scope->counter.tenant == NULL && change_set_full())
 		state->overflow_scope = scope;
 	return scope;
 }

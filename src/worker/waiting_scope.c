@@ -43,14 +43,14 @@ bucket_of(uint32 hash)
 static WaitingScope *
 find_scope(Oid database, const ScopeChange *scope)
 {
-	for (int i = *bucket_of(scope->hash); i != NO_SLOT; i = waiting_state->scopes[i].next)
+	for (int i = *bucket_of(scope->counter.hash); i != NO_SLOT; i = waiting_state->scopes[i].next)
 	{
 		WaitingScope *k = &waiting_state->scopes[i];
 
-		if (k->hash == scope->hash && k->database == database &&
-			k->shared == (scope->tenant == NULL) &&
-			k->tenant_len == scope->tenant_len &&
-			memcmp(k->tenant, scope->tenant ? scope->tenant : "", scope->tenant_len) == 0 &&
+		if (k->hash == scope->counter.hash && k->database == database &&
+			k->shared == (scope->counter.tenant == NULL) &&
+			k->tenant_len == scope->counter.tenant_len &&
+			memcmp(k->tenant, scope->counter.tenant ? scope->counter.tenant : "", scope->counter.tenant_len) == 0 &&
 			strcmp(k->domain, scope->domain->name) == 0)
 			return k;
 	}
@@ -61,7 +61,7 @@ static WaitingScope *
 new_scope(Oid database, const ScopeChange *scope)
 {
 	int			index = waiting_state->first_free;
-	int		   *bucket = bucket_of(scope->hash);
+	int		   *bucket = bucket_of(scope->counter.hash);
 	WaitingScope *k;
 
 	if (index == NO_SLOT)
@@ -72,12 +72,12 @@ new_scope(Oid database, const ScopeChange *scope)
 	*bucket = index;
 
 	k->database = database;
-	k->hash = scope->hash;
+	k->hash = scope->counter.hash;
 	k->pending = k->taken = false;
-	k->shared = scope->tenant == NULL;
-	k->tenant_len = scope->tenant_len;
-	if (scope->tenant != NULL)
-		memcpy(k->tenant, scope->tenant, scope->tenant_len);
+	k->shared = scope->counter.tenant == NULL;
+	k->tenant_len = scope->counter.tenant_len;
+	if (scope->counter.tenant != NULL)
+		memcpy(k->tenant, scope->counter.tenant, scope->counter.tenant_len);
 	k->tenant[k->tenant_len] = '\0';
 	strlcpy(k->domain, scope->domain->name, NAMEDATALEN);
 	return k;
@@ -152,8 +152,8 @@ add_scope(WaitingDatabase *db, const ScopeChange *scope, uint64 xid)
 	else
 		make_pending(db, k);
 	extra_merge(&k->extra, &scope->extra);
-	if (scope->index_place.lsn != InvalidXLogRecPtr)
-		k->index_place = scope->index_place;
+	if (scope->counter.index_place.lsn != InvalidXLogRecPtr)
+		k->index_place = scope->counter.index_place;
 	pg_atomic_write_u64(&k->last_xid, xid);
 }
 

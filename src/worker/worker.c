@@ -206,11 +206,13 @@ change_of_waiting_scope(WaitingScope *k)
 	ScopeChange *scope = palloc0(sizeof(ScopeChange));
 
 	scope->domain = domain_lookup(k->domain);
-	scope->tenant = k->shared ? NULL : k->tenant;
-	scope->tenant_len = k->tenant_len;
+	scope->counter.name = scope->domain->name;
+	scope->counter.tenant = k->shared ? NULL : k->tenant;
+	scope->counter.tenant_len = k->tenant_len;
+	scope->counter.hash = k->hash;
 	scope->bumps = 1;
 	scope->extra = k->taken_extra;
-	scope->index_place = k->taken_index_place;
+	scope->counter.index_place = k->taken_index_place;
 	return scope;
 }
 
@@ -284,18 +286,19 @@ send_taken(List *waiting_scopes, bool reset, bool owed)
 	List	   *scopes = NIL;
 	List	   *events;
 	ListCell   *lc;
-	CounterTable table;
+	CounterTable *table;
 	bool		sent;
 
 	foreach(lc, waiting_scopes)
 		scopes = lappend(scopes, change_of_waiting_scope(lfirst(lc)));
 	events = take_events();
-	if (!counter_open(&table, AccessShareLock))
+	table = counter_open(AccessShareLock);
+	if (table == NULL)
 		return true;
 	FAULT_POINT("worker_taken");
-	table.many_rows = compact_remember;
-	sent = notify_committed(&table, events, scopes, reset, owed);
-	counter_close(&table, NoLock);
+	counter_tell_many_rows(table, compact_remember);
+	sent = notify_committed(table, events, scopes, reset, owed);
+	counter_close(table, NoLock);
 	return sent;
 }
 
@@ -308,7 +311,7 @@ static bool
 send_reset(bool owed)
 {
 	bool		last_resort = my_database->failures >= 2 * MAX_DELIVERY_FAILURES;
-	CounterTable table;
+	CounterTable *table;
 	bool		sent = true;
 
 	ereport(LOG,
@@ -321,10 +324,11 @@ send_reset(bool owed)
 		return notify_default_reset();
 	if (owed)
 		owed_discard();
-	if (counter_open(&table, AccessShareLock))
+	table = counter_open(AccessShareLock);
+	if (table != NULL)
 	{
-		sent = notify_committed(&table, NIL, NIL, true, false);
-		counter_close(&table, NoLock);
+		sent = notify_committed(table, NIL, NIL, true, false);
+		counter_close(table, NoLock);
 	}
 	return sent;
 }

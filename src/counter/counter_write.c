@@ -1,12 +1,11 @@
 /*-------------------------------------------------------------------------
  *
- * counter.c
- *	  Counters that many transactions move at once without waiting: how they
- *	  are written (counter_read.c reads them).
+ * counter_write.c
+ *	  Add to counters that many transactions move at once, without waiting.
  *
  * The counter of a key is the sum of its rows in _cache_notify.version_counter.
- * A transaction adds to any row of the key that nobody else is changing, and
- * inserts another one if all are taken.  Each committed bump is in exactly
+ * A transaction adds to any row of it that nobody else is changing, and inserts
+ * another one if all are taken.  Each committed bump is in exactly
  * one row, so a snapshot's sum is exact.
  *
  * Locking: RowExclusiveLock on the table, and for the time of a heap_update()
@@ -26,7 +25,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "base/cache_notify.h"
+#include "counter/counter_write.h"
 
 #include "access/relation.h"
 #include "access/xact.h"
@@ -34,97 +33,16 @@
 #include "executor/executor.h"
 #include "storage/bufmgr.h"
 #include "utils/builtins.h"
-#include "utils/inval.h"
 #include "utils/snapmgr.h"
 
-#include "counter/counter.h"
-#include "base/fault.h"
+#include "counter/counter_search.h"
+#include "counter/heap_hint.h"
+#include "counter/index_place.h"
 
 PG_FUNCTION_INFO_V1(cache_notify_counter_inserted);
 
-/*
- * Found by name once, then kept by the backend until one of them is invalidated,
- * whatever becomes of the transaction.
- */
-static InvalidationCount heap_changes;	/* their relid is what was found */
-static InvalidationCount index_changes;
-static uint64 heap_known_at = 0;
-static uint64 index_known_at = 0;
-
-void
-counter_init(void)
-{
-	invalidation_count_relations(&heap_changes);
-	invalidation_count_relations(&index_changes);
-	heap_hint_init();
-}
-
-static Relation
-open_heap(LOCKMODE lockmode)
-{
-	Relation	heap = heap_known_at == heap_changes.count ?
-		try_relation_open(heap_changes.relid, lockmode) : NULL;
-
-	if (heap == NULL)
-	{
-		heap = extension_open(INTERNAL_SCHEMA, "version_counter", lockmode);
-		heap_changes.relid = heap ? RelationGetRelid(heap) : InvalidOid;
-		heap_known_at = heap ? heap_changes.count : 0;
-	}
-	return heap;
-}
-
-/*
- * Open the counter table.  False if the extension is not there (any more),
- * and then nothing is open.
- */
-bool
-counter_open(CounterTable *table, LOCKMODE lockmode)
-{
-	memset(table, 0, sizeof(CounterTable));
-	table->lockmode = lockmode;
-	table->context = CurrentMemoryContext;
-	table->heap = open_heap(lockmode);
-	if (table->heap == NULL)
-		return false;
-
-	heap_hints_use(compat_relation_file(table->heap));
-	return true;
-}
-
-/*
- * What is needed to look into the index.  That cannot go while we have the
- * table, and opening the table has told us if it was replaced.
- */
-void
-counter_open_index(CounterTable *table)
-{
-	if (table->index != NULL)
-		return;
-	if (index_known_at != heap_changes.count + index_changes.count)
-	{
-		index_changes.relid = extension_relation(INTERNAL_SCHEMA,
-												 "version_counter_key");
-		index_known_at = heap_changes.count + index_changes.count;
-	}
-	table->index = relation_open(index_changes.relid, table->lockmode);
-}
-
-/* Close it; NoLock keeps the lock until the transaction ends. */
-void
-counter_close(CounterTable *table, LOCKMODE lockmode)
-{
-	if (table->scan != NULL)
-		index_endscan(table->scan);
-	if (table->has_snapshot)
-		PopActiveSnapshot();
-	if (table->index != NULL)
-		relation_close(table->index, lockmode);
-	relation_close(table->heap, lockmode);
-}
-
 static bool
-row_is_of(HeapTuple row, TupleDesc desc, const ScopeChange *key)
+row_is_of(HeapTuple row, TupleDesc desc, const CounterKey *key)
 {
 	bool		isnull;
 	Datum		value;
@@ -148,8 +66,7 @@ row_is_of(HeapTuple row, TupleDesc desc, const ScopeChange *key)
 
 /*
  * Give a new row version its index entries, in every index that takes them:
- * REINDEX CONCURRENTLY is building another one, or somebody made one of his
- * own.
+ * REINDEX CONCURRENTLY is building another one, or a user created an index.
  */
 static void
 insert_index_entries(CounterTable *table, HeapTuple tuple, bool is_update)
@@ -187,7 +104,7 @@ insert_index_entries(CounterTable *table, HeapTuple tuple, bool is_update)
 
 /* buffer: where the row is, as far as that is known. */
 static void
-remember_row(const ScopeChange *key, ItemPointer tid, OffsetNumber root,
+remember_row(const CounterKey *key, ItemPointer tid, OffsetNumber root,
 			 Buffer buffer)
 {
 	HeapHint	hint = {
@@ -202,33 +119,19 @@ remember_row(const ScopeChange *key, ItemPointer tid, OffsetNumber root,
 }
 
 /*
- * Add to a count of keyed bumps.  It is of the newest bucket layout only: what there
+ * Add to a count of keyed bumps.  It is of the newest layout only: what there
  * was of an older one, and bumps in an older one, reach every key.
  */
 void
-counter_add_keyed(int64 *bucket_layout, int64 *keyed, int64 new_bucket_layout,
-				  int64 new_keyed)
+counter_add_keyed(CounterBump *bump, int64 bucket_layout, int64 keyed)
 {
-	if (new_bucket_layout > *bucket_layout)
+	if (bucket_layout > bump->bucket_layout)
 	{
-		*bucket_layout = new_bucket_layout;
-		*keyed = 0;
+		bump->bucket_layout = bucket_layout;
+		bump->keyed = 0;
 	}
-	if (new_bucket_layout == *bucket_layout)
-		*keyed += new_keyed;
-}
-
-static Addend
-addend_of(const ScopeChange *key)
-{
-	Addend		addend = {key->bumps, GetCurrentTimestamp()};
-
-	if (key->keyed > 0)
-	{
-		addend.bucket_layout = key->bucket_layout;
-		addend.keyed = key->keyed;
-	}
-	return addend;
+	if (bucket_layout == bump->bucket_layout)
+		bump->keyed += keyed;
 }
 
 /*
@@ -237,17 +140,20 @@ addend_of(const ScopeChange *key)
  */
 bool
 counter_add_to_row(CounterTable *table, HeapTuple old, Buffer buffer,
-				   const Addend *addend, ItemPointer tid)
+				   const CounterBump *bump, TimestampTz modified,
+				   ItemPointer tid)
 {
 	HeapTuple	new = heap_copytuple(old);
 	CounterForm *form = counter_form(new);
+	CounterBump keyed = {0, form->bucket_layout, form->keyed};
 	TM_FailureData failure;
 	TM_Result	result;
 
-	form->n += addend->n;
-	form->last_modified = Max(form->last_modified, addend->modified);
-	counter_add_keyed(&form->bucket_layout, &form->keyed, addend->bucket_layout,
-					  addend->keyed);
+	form->n += bump->n;
+	form->last_modified = Max(form->last_modified, modified);
+	counter_add_keyed(&keyed, bump->bucket_layout, bump->keyed);
+	form->bucket_layout = keyed.bucket_layout;
+	form->keyed = keyed.keyed;
 	if (MAXALIGN(new->t_len) > PageGetHeapFreeSpace(BufferGetPage(buffer)))
 		form->moves++;			/* no lock: a wrong guess only costs time */
 	result = compat_heap_update(table->heap, &old->t_self, new,
@@ -266,13 +172,12 @@ counter_add_to_row(CounterTable *table, HeapTuple old, Buffer buffer,
 
 /* The same for a bump.  root: of the row's HOT chain. */
 static bool
-update_row(CounterTable *table, const ScopeChange *key, HeapTuple old,
-		   OffsetNumber root, Buffer buffer)
+update_row(CounterTable *table, const CounterKey *key, const CounterBump *bump,
+		   HeapTuple old, OffsetNumber root, Buffer buffer)
 {
-	Addend		addend = addend_of(key);
 	ItemPointerData tid;
 
-	if (!counter_add_to_row(table, old, buffer, &addend, &tid))
+	if (!counter_add_to_row(table, old, buffer, bump, GetCurrentTimestamp(), &tid))
 		return false;
 	if (ItemPointerGetBlockNumber(&tid) !=
 		ItemPointerGetBlockNumber(&old->t_self))
@@ -297,7 +202,7 @@ row_is_free(SnapshotData *dirty)
 
 /* Read the row version at row->t_self.  Is it a free one of this key? */
 static bool
-read_row(CounterTable *table, const ScopeChange *key, HeapTuple row,
+read_row(CounterTable *table, const CounterKey *key, HeapTuple row,
 		 Buffer buffer)
 {
 	Page		page = BufferGetPage(buffer);
@@ -328,7 +233,7 @@ read_row(CounterTable *table, const ScopeChange *key, HeapTuple row,
  * of this key?  Another row may be here by now.
  */
 static bool
-read_chain(CounterTable *table, const ScopeChange *key, HeapTuple row,
+read_chain(CounterTable *table, const CounterKey *key, HeapTuple row,
 		   OffsetNumber root, Buffer buffer)
 {
 	SnapshotData dirty;
@@ -360,7 +265,8 @@ read_remembered_page(CounterTable *table, const HeapHint *hint)
  * leads to many dead ones.
  */
 static bool
-bump_remembered_row(CounterTable *table, const ScopeChange *key)
+bump_remembered_row(CounterTable *table, const CounterKey *key,
+					const CounterBump *bump)
 {
 	HeapHint	hint;
 	Buffer		buffer;
@@ -386,14 +292,15 @@ bump_remembered_row(CounterTable *table, const ScopeChange *key)
 		found = read_row(table, key, &row, buffer);
 	}
 	done = (found || read_chain(table, key, &row, hint.root, buffer)) &&
-		update_row(table, key, &row, hint.root, buffer);
+		update_row(table, key, bump, &row, hint.root, buffer);
 	ReleaseBuffer(buffer);
 	return done;
 }
 
 /* Try the rows at a place, until one is free. */
 static bool
-bump_at_index_place(CounterTable *table, const ScopeChange *key, IndexPlace *index_place)
+bump_at_index_place(CounterTable *table, const CounterKey *key,
+					const CounterBump *bump, IndexPlace *index_place)
 {
 	bool		done = false;
 
@@ -407,7 +314,7 @@ bump_at_index_place(CounterTable *table, const ScopeChange *key, IndexPlace *ind
 
 		counter_prune(table, buffer);
 		done = read_chain(table, key, &row, root, buffer) &&
-			update_row(table, key, &row, root, buffer);
+			update_row(table, key, bump, &row, root, buffer);
 		ReleaseBuffer(buffer);
 	}
 	return done;
@@ -415,18 +322,19 @@ bump_at_index_place(CounterTable *table, const ScopeChange *key, IndexPlace *ind
 
 /* Try every row of the key that the index has, until one is free. */
 static bool
-bump_any_row(CounterTable *table, const ScopeChange *key)
+bump_any_row(CounterTable *table, const CounterKey *key, const CounterBump *bump)
 {
+	CounterSearch search;
 	SnapshotData dirty;
 	HeapTupleData row;
 	bool		done = false;
 
 	InitDirtySnapshot(dirty);
-	search_begin(table, key->name, key->tenant, &dirty);
-	while (!done && search_next(table, &row))
+	search_begin(&search, table, key, &dirty);
+	while (!done && search_next(&search, &row))
 		done = row_is_free(&dirty) &&
-			update_row(table, key, &row, table->root, table->buffer);
-	search_end(table);
+			update_row(table, key, bump, &row, search.root, search.buffer);
+	search_end(&search);
 	return done;
 }
 
@@ -477,23 +385,24 @@ cache_notify_counter_inserted(PG_FUNCTION_ARGS)
 													 2, columns, values, nulls));
 }
 
-/* Give the key another row.  *tid is where it is. */
+/* Give the counter another row.  *tid is where it is. */
 void
-counter_insert_row(CounterTable *table, const char *domain, const char *tenant,
-				   const Addend *addend, ItemPointer tid)
+counter_insert_row(CounterTable *table, const char *name, const char *tenant,
+				   const CounterBump *bump, TimestampTz modified,
+				   ItemPointer tid)
 {
 	Datum		values[Natts_counter];
 	bool		nulls[Natts_counter] = {false};
 	HeapTuple	tuple;
 
-	values[Anum_counter_n - 1] = Int64GetDatum(addend->n);
+	values[Anum_counter_n - 1] = Int64GetDatum(bump->n);
 	values[Anum_counter_last_modified - 1] =
-		TimestampTzGetDatum(addend->modified);
+		TimestampTzGetDatum(modified);
 	values[Anum_counter_row_id - 1] = Int64GetDatum(new_row_id());
-	values[Anum_counter_bucket_layout - 1] = Int64GetDatum(addend->bucket_layout);
-	values[Anum_counter_keyed - 1] = Int64GetDatum(addend->keyed);
+	values[Anum_counter_bucket_layout - 1] = Int64GetDatum(bump->bucket_layout);
+	values[Anum_counter_keyed - 1] = Int64GetDatum(bump->keyed);
 	values[Anum_counter_moves - 1] = Int32GetDatum(0);
-	values[Anum_counter_domain - 1] = CStringGetTextDatum(domain);
+	values[Anum_counter_domain - 1] = CStringGetTextDatum(name);
 	if (tenant != NULL)
 		values[Anum_counter_tenant_id - 1] = CStringGetTextDatum(tenant);
 	else
@@ -509,28 +418,30 @@ counter_insert_row(CounterTable *table, const char *domain, const char *tenant,
 }
 
 static void
-insert_row(CounterTable *table, const ScopeChange *key)
+insert_row(CounterTable *table, const CounterKey *key,
+		   const CounterBump *bump)
 {
-	Addend		addend = addend_of(key);
 	ItemPointerData tid;
 
-	counter_insert_row(table, key->name, key->tenant, &addend, &tid);
+	counter_insert_row(table, key->name, key->tenant, bump, GetCurrentTimestamp(),
+					   &tid);
 	remember_row(key, &tid, ItemPointerGetOffsetNumber(&tid), InvalidBuffer);
 }
 
 /*
- * Add the key's bumps to its counter, without ever waiting.  Who reads the
- * counter next is told where the index has it, if that was looked up.
+ * Add to a counter, without ever waiting.  Whoever reads it next can be told where
+ * the index has it, if that was looked up: key->index_place.
  */
 void
-counter_bump(CounterTable *table, ScopeChange *key)
+counter_bump(CounterTable *table, CounterKey *key, const CounterBump *bump)
 {
 	IndexPlace *index_place;
 
-	if (bump_remembered_row(table, key))
+	if (bump_remembered_row(table, key, bump))
 		return;
-	index_place = index_place_now(table, key->name, key->tenant, &key->index_place);
-	if (index_place != NULL && bump_at_index_place(table, key, index_place))
+	index_place = index_place_now(table, key);
+	if (index_place != NULL &&
+		bump_at_index_place(table, key, bump, index_place))
 		return;
 	if (!table->has_snapshot)
 	{
@@ -538,6 +449,6 @@ counter_bump(CounterTable *table, ScopeChange *key)
 		PushActiveSnapshot(GetLatestSnapshot());
 		table->has_snapshot = true;
 	}
-	if (index_place != NULL || !bump_any_row(table, key))
-		insert_row(table, key);
+	if (index_place != NULL || !bump_any_row(table, key, bump))
+		insert_row(table, key, bump);
 }
