@@ -7,6 +7,8 @@
  */
 #include "base/cache_notify.h"
 
+#include "change/running_statement.h"
+
 PG_MODULE_MAGIC;
 
 void		_PG_init(void);
@@ -21,6 +23,7 @@ _PG_init(void)
 	cascade_init();
 	watched_init();
 	change_set_init();
+	running_statement_init();
 	route_init();
 	delivery_init();
 	waiting_init();

@@ -30,6 +30,7 @@
 #include "tcop/utility.h"
 
 #include "base/fault.h"
+#include "change/running_statement.h"
 
 /* How long to wait for a worker to go, in ms. */
 #define STOP_TIMEOUT_MS	5000
@@ -159,10 +160,13 @@ process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 				  environment, dest, completion);
 		return;
 	}
-	if (IsA(command, CopyStmt) || IsA(command, TruncateStmt))
+	if ((IsA(command, CopyStmt) && ((CopyStmt *) command)->is_from) ||
+		IsA(command, TruncateStmt))
 	{
 		Statement	outer = change_set_begin_statement(trigger_depth() + 1);
+		RunningStatement running;
 
+		running_command_begin(&running);
 		PG_TRY();
 		{
 			run_utility(pstmt, query, read_only_tree, context, params,
@@ -170,6 +174,7 @@ process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 		}
 		PG_FINALLY();
 		{
+			running_command_end(&running);
 			change_set_end_statement(outer);
 		}
 		PG_END_TRY();
@@ -216,6 +221,7 @@ executor_finish(QueryDesc *query)
 	}
 	PG_FINALLY();
 	{
+		running_statement_end(query);
 		change_set_end_statement(outer);
 	}
 	PG_END_TRY();

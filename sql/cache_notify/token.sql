@@ -5,7 +5,7 @@ CREATE FUNCTION cache_notify.token(tenant_id text, VARIADIC domains text[])
 	AS 'MODULE_PATHNAME', 'cache_notify_token'
 	LANGUAGE C STABLE PARALLEL RESTRICTED;
 COMMENT ON FUNCTION cache_notify.token(text, text[]) IS
-'A token for these domains as a tenant sees them (NULL: their shared part only), in the snapshot of the query. Take it before the query whose result you cache, or in the same statement, and store it with the result. NULL if this transaction has changed one of the domains: then do not cache. Opaque, safe in URLs; the same state gives the same token, whatever the order of the domains. Error if no domain is named or a domain is NULL, empty or longer than 63 bytes.';
+'A token for these domains as a tenant sees them (NULL: their shared part only), in the snapshot of the query. Take it before the query whose result you cache, or in the same statement, and store it with the result. NULL if this transaction has changed one of the domains, or the statement that asks changes a table of one: then do not cache. What functions change that the same statement calls later cannot be known: ask in statements that only read. Opaque, safe in URLs; the same state gives the same token, whatever the order of the domains. Error if no domain is named or a domain is NULL, empty or longer than 63 bytes.';
 
 CREATE FUNCTION cache_notify.is_current(token text) RETURNS boolean
 	AS 'MODULE_PATHNAME', 'cache_notify_is_current'

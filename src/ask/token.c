@@ -14,7 +14,7 @@
  *
  * A transaction that has changed one of the domains sees what nobody else
  * sees yet, and its counters have not moved: it gets no token, and no token
- * is current for it.
+ * is current for it.  The same goes for the statement that is changing it.
  *
  * The same state gives the same token: domains are sorted and folded.
  *
@@ -33,6 +33,7 @@
 #include "utils/tuplestore.h"
 
 #include "ask/encoding.h"
+#include "change/running_statement.h"
 
 PG_FUNCTION_INFO_V1(cache_notify_token);
 PG_FUNCTION_INFO_V1(cache_notify_is_current);
@@ -84,13 +85,17 @@ tenant_argument(FunctionCallInfo fcinfo, int n)
 	return text_to_cstring(tenant);
 }
 
-/* Has this transaction changed what the tenant sees of the name? */
+/*
+ * Has this transaction changed what the tenant sees of the name, or may the
+ * statement that asks?
+ */
 static bool
 is_pending(const VersionName *name, const char *tenant)
 {
-	return change_set_active() &&
-		(pending_bumps(name, NULL) > 0 ||
-		 (tenant != NULL && pending_bumps(name, tenant) > 0));
+	return running_statement_changes(name->domain) ||
+		(change_set_active() &&
+		 (pending_bumps(name, NULL) > 0 ||
+		  (tenant != NULL && pending_bumps(name, tenant) > 0)));
 }
 
 /* By the counters that they are read from. */

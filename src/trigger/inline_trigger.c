@@ -42,6 +42,7 @@
 #include "utils/syscache.h"
 
 #include "base/fault.h"
+#include "change/running_statement.h"
 #include "trigger/trigger_config.h"
 
 /* More than this are in a hash table, if they have buckets. */
@@ -381,6 +382,7 @@ start_executor(QueryDesc *query, int eflags)
 	else
 		standard_ExecutorStart(query, eflags);
 
+	running_statement_begin(query);
 	if (query->estate->es_opened_result_relations == NIL ||
 		!inline_triggers || query->instrument_options != 0 ||
 		query->plannedstmt->hasModifyingCTE ||
