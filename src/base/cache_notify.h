@@ -15,7 +15,7 @@
 #ifndef CACHE_NOTIFY_H
 #define CACHE_NOTIFY_H
 
-#include "counter/counter.h"
+#include "domain/domain.h"
 
 #include "access/xlogdefs.h"
 #include "storage/buf.h"
@@ -23,37 +23,6 @@
 
 /* Statements nested in triggers deeper than this share one statement. */
 #define MAX_STATEMENT_DEPTH		4
-
-/*
- * A domain as this backend knows it.  Domains are interned: within one
- * transaction a name has one Domain, so pointers may be compared and kept
- * until the transaction ends.
- */
-typedef struct Domain
-{
-	char		name[NAMEDATALEN];	/* hash key */
-	uint32		hash;			/* of the name */
-
-	/* cascade.c */
-	List	   *rules;			/* CascadeTarget *, as in cascade_rules */
-	uint64		targets_generation; /* graph that targets was made from */
-	List	   *targets;		/* CascadeTarget *, the closure */
-	bool		carries_keys;	/* one of them has same_key */
-	bool		reaches_itself; /* with all its keys */
-	uint64		mark;			/* both used while a closure is computed */
-	struct Domain *reached_from;
-
-	/* delivery.c */
-	List	   *routes;			/* Route *; none means the default */
-	int64		bucket_layout;	/* of its keys, see key.c; 0: has none */
-} Domain;
-
-typedef struct CascadeTarget
-{
-	Domain	   *domain;
-	bool		bump;			/* false: rule_type 'notify', deliver only */
-	bool		same_key;		/* a key reaches only the same key there */
-} CascadeTarget;
 
 /* What a payload can say beside the version, if a watched table asks for it. */
 #define FIELD_LSN			0x01
@@ -139,25 +108,6 @@ typedef struct Statement
 
 #define scope_is_pending(scope) ((scope)->bumps > 0 || (scope)->notices > 0)
 
-/*
- * What a name such as 'contract/123' stands for: the bucket that the key falls
- * into, or the whole domain.  See key.c.
- */
-typedef struct VersionName
-{
-	const char *written;		/* as a caller may write it */
-	const char *domain;
-	const char *key;			/* escaped as it is in payloads; NULL: none */
-	uint32		hash;			/* of the key */
-	int64		bucket_layout;	/* 0: the version is the domain's */
-	const char *bucket;			/* name of the bucket's counter, if not */
-} VersionName;
-
-/* Between the columns of a key whose bytes are hashed. */
-#define KEY_SEPARATOR	'\0'
-
-#define bucket_count(bucket_layout) (UINT32_C(1) << ((bucket_layout) & 31))
-
 /* One delivery: which key reached which version. */
 typedef struct Delivery
 {
@@ -242,31 +192,6 @@ typedef enum Statistic
 
 typedef struct WaitingDatabase WaitingDatabase;
 
-/* The provider of the security labels that configure views. */
-#define LABEL_PROVIDER	"cache_notify"
-
-/* What a relation is watched with: a trigger of ours, or a label. */
-typedef struct Watch
-{
-	Oid			relation;
-	Oid			trigger;		/* InvalidOid: a label */
-	const char *name;			/* of the trigger */
-	const char *domain;			/* NULL: none, or none that is possible */
-	bool		is_row;			/* row trigger, else statement trigger */
-	bool		is_clone;		/* the server made it from a parent's */
-	bool		inherited;		/* we made it from a parent's */
-	char		enabled;		/* pg_trigger.tgenabled */
-	char	  **args;
-	int			nargs;
-} Watch;
-
-typedef enum WatchTime
-{
-	WATCH_NOW,
-	WATCH_REMOVED				/* what this transaction replaced or deleted */
-} WatchTime;
-
-
 /* table_event.c */
 extern bool table_event_add(const TableEvent *event);
 extern bool table_event_full(void);
@@ -284,7 +209,6 @@ extern void inline_trigger_finish(struct QueryDesc *query, int depth);
 extern int64 trigger_rows_seen;
 extern void trigger_init(void);
 extern int	trigger_depth(void);
-extern const char *trigger_argument(char **args, int nargs, const char *name);
 
 /* change_set.c */
 extern void change_set_init(void);
@@ -315,36 +239,8 @@ extern uint32 bucket_limit(int64 bucket_layout);
 extern void change_set_write(CounterTable *table, ScopeChange *scope);
 extern int64 pending_bumps(const VersionName *name, const char *tenant);
 
-/* key.c */
-extern int64 trigger_bucket_layout(char **args, int nargs);
-extern int64 domain_bucket_layout(Domain *domain);
-extern uint32 bucket_of_hash(int64 bucket_layout, uint32 hash);
-extern const char *bucket_name(const char *domain, int64 bucket_layout,
-							   uint32 bucket);
-extern uint32 hash_key_bytes(char *bytes, int len);
-extern void append_escaped_bytes(StringInfo buf, const char *bytes, int len);
-extern int64 name_sum_cached(SumCache *cache, const VersionName *name,
-							 const char *tenant);
-extern int64 name_sum(CounterTable *table, const VersionName *name,
-					  const char *tenant, Snapshot snapshot);
-extern VersionName *parse_name(const char *written);
-extern List *name_arguments(FunctionCallInfo fcinfo, int n);
-extern List *domain_arguments(FunctionCallInfo fcinfo, int n);
-
 /* commit.c */
 extern void commit_init(void);
-
-/* cascade.c */
-extern void cascade_init(void);
-extern void check_domain_name(const char *name);
-extern uint64 cascade_generation(void);
-extern uint64 cascade_load(void);
-extern Domain *domain_lookup(const char *name);
-extern Domain *domain_find(const char *name);
-extern List *cascade_targets(Domain *domain);
-extern MemoryContext cascade_context(void);
-extern uint64 cascade_domains_forgotten(void);
-extern void cascade_end_transaction(void);
 
 /* token.c */
 extern char *tenant_argument(FunctionCallInfo fcinfo, int n);
@@ -354,32 +250,12 @@ extern char *default_channel;
 extern int	route_fields(char **args, int nargs);
 extern void route_load(void);
 extern List *route_all(void);
+extern List *routes_of_domain(const Domain *domain);
 extern Route route_of_watch(const Watch *watch);
 extern void route_remember(const Watch *watch);
 extern List *route_former_scopes(void);
 extern void route_end_transaction(void);
 extern void route_init(void);
-extern void announce_configuration(void);
-
-/* watched.c */
-extern void watched_init(void);
-extern const char *definition_domain(Oid objid);
-extern List *watches_of_relation(Oid relid, WatchTime when);
-extern bool relation_feeds(Oid relid, const char *domain);
-extern List *watches_by_label(void);
-extern const char *former_name(Oid relid);
-extern Watch *watch_without_options(const char *domain);
-extern Watch *watch_from_text(const char *string);
-extern char *watch_as_text(const Watch *watch);
-extern List *watches_by_trigger(void);
-extern Watch *watch_of_trigger(Oid trigger, WatchTime when);
-extern Watch *watch_of_trigger_tuple(HeapTuple tuple, TupleDesc desc);
-extern void watches_rename_column(Oid relid, const char *old, const char *new);
-extern bool function_was_replaced(Oid function);
-extern bool view_was_replaced(Oid view);
-extern bool trigger_firing_changed(const Watch *watch);
-extern bool same_domain(const Watch *a, const Watch *b);
-extern bool same_watch(const Watch *a, const Watch *b);
 
 /* owed.c */
 extern void owed_add(List *scopes);
@@ -446,10 +322,8 @@ extern void extra_merge(ExtraFields *into, const ExtraFields *from);
 extern const PayloadFormat *payload_format(const char *name);
 
 /* inheritance.c */
-extern bool is_asked_for(const Watch *watch);
 extern bool inherit_triggers(Oid relid, Oid function);
 extern void make_way_for_clones(Oid parent, Oid child);
-extern Oid	watched_ancestor(Oid relid, const char *domain);
 
 /* drop_extension.c */
 struct DropStmt;

@@ -287,7 +287,7 @@ static List *
 routes_of(const ScopeChange *scope)
 {
 	static Route default_route = {0};
-	List	   *routes = scope->domain->routes;
+	List	   *routes = routes_of_domain(scope->domain);
 
 	if (scope->former != NULL)
 		return list_make1(former_route(scope));

@@ -30,9 +30,6 @@
 
 #include "base/fault.h"
 
-PG_FUNCTION_INFO_V1(cache_notify_trigger_arguments);
-PG_FUNCTION_INFO_V1(cache_notify_configuration_changed);
-PG_FUNCTION_INFO_V1(cache_notify_rules_changed);
 
 #define DEFAULT_CHANNEL		"cache_invalidation"
 
@@ -122,8 +119,6 @@ add_watch_route(const Watch *watch)
 	domain = domain_lookup(watch->domain);
 	route = route_of_watch(watch);
 	route.domain = domain->name;
-	domain->bucket_layout = Max(domain->bucket_layout,
-								trigger_bucket_layout(watch->args, watch->nargs));
 	if (OidIsValid(route.table) && watch->inherited)
 		return;					/* the parent is the table to tell of */
 	foreach(lc, domain->routes)
@@ -189,14 +184,14 @@ read_names(void)
 }
 
 /*
- * Bring Domain.routes, Domain.bucket layout and route_all() up to date.  May read the catalogs, and
- * wait for a lock on them; what it leaves stays valid until the next call of
- * this or of cascade_load().
+ * Bring routes_of_domain() and route_all() up to date.  May read the catalogs, and
+ * wait for a lock on them; what it leaves stays valid until the next call of this
+ * or of cascade_load().
  */
 void
 route_load(void)
 {
-	uint64		reading = cascade_load();
+	uint64		reading = watch_load();
 	ListCell   *lc;
 
 	if (loaded_generation == reading)
@@ -208,13 +203,20 @@ route_load(void)
 	if (begun_generation != reading)
 		routes = NIL;			/* they went with the rules */
 	begun_generation = reading; /* else go on where an error stopped us */
-	foreach(lc, list_concat(watches_by_trigger(), watches_by_label()))
+	foreach(lc, watch_all())
 	{
 		add_watch_route(lfirst(lc));
 		FAULT_POINT("load_routes");
 	}
 	read_names();
 	loaded_generation = reading;
+}
+
+/* Where the deliveries of a domain go: Routes; NIL: the default channel. */
+List *
+routes_of_domain(const Domain *domain)
+{
+	return domain->routes;
 }
 
 /* Every Route. */
@@ -327,55 +329,4 @@ void
 route_end_transaction(void)
 {
 	former_watches = NIL;
-}
-
-/* trigger_arguments(tgargs bytea) returns text[] */
-Datum
-cache_notify_trigger_arguments(PG_FUNCTION_ARGS)
-{
-	bytea	   *tgargs = PG_GETARG_BYTEA_PP(0);
-	ArrayBuildState *state = initArrayResult(TEXTOID, CurrentMemoryContext, false);
-	char	   *p = VARDATA_ANY(tgargs);
-	char	   *end = p + VARSIZE_ANY_EXHDR(tgargs);
-
-	while (p < end)
-	{
-		size_t		len = strnlen(p, end - p);
-
-		state = accumArrayResult(state,
-								 PointerGetDatum(cstring_to_text_with_len(p, len)),
-								 false, TEXTOID, CurrentMemoryContext);
-		p += len + 1;
-	}
-	PG_RETURN_DATUM(makeArrayResult(state, CurrentMemoryContext));
-}
-
-/*
- * Tell every backend, once this transaction has committed, to read the rules
- * and the triggers again: a relcache invalidation of cascade_rules, which is
- * what cascade.c watches.
- */
-void
-announce_configuration(void)
-{
-	Oid			rules = extension_relation(EXTENSION_SCHEMA, "cascade_rules");
-
-	if (OidIsValid(rules))
-		CacheInvalidateRelcacheByRelid(rules);
-}
-
-/* configuration_changed() returns void: after (un)watching a table */
-Datum
-cache_notify_configuration_changed(PG_FUNCTION_ARGS)
-{
-	announce_configuration();
-	PG_RETURN_VOID();
-}
-
-/* Trigger on cascade_rules. */
-Datum
-cache_notify_rules_changed(PG_FUNCTION_ARGS)
-{
-	announce_configuration();
-	return PointerGetDatum(NULL);
 }

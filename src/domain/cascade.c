@@ -17,7 +17,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "base/cache_notify.h"
+#include "domain/domain.h"
 
 #include "access/genam.h"
 #include "access/htup_details.h"
@@ -33,9 +33,9 @@
 #include "utils/snapmgr.h"
 #include "utils/tuplestore.h"
 
-#include "base/fault.h"
-
 PG_FUNCTION_INFO_V1(cache_notify_cascade_closure);
+PG_FUNCTION_INFO_V1(cache_notify_configuration_changed);
+PG_FUNCTION_INFO_V1(cache_notify_rules_changed);
 
 /* Columns of cache_notify.cascade_rules. */
 #define Anum_source_domain	1
@@ -144,7 +144,9 @@ forget_rules(void)
 	hash_seq_init(&status, domains);
 	while ((domain = hash_seq_search(&status)) != NULL)
 	{
-		domain->rules = domain->targets = domain->routes = NIL;
+		domain->rules = domain->targets = NIL;
+		domain->routes = NULL;
+		domain->watched = false;
 		domain->targets_generation = 0;
 		domain->bucket_layout = 0;
 	}
@@ -423,4 +425,34 @@ cache_notify_cascade_closure(PG_FUNCTION_ARGS)
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
 	return (Datum) 0;
+}
+
+/*
+ * Tell every backend, once this transaction has committed, to read the rules
+ * and the triggers again: a relcache invalidation of cascade_rules, which is
+ * what rules_changes counts.
+ */
+void
+announce_configuration(void)
+{
+	Oid			rules = extension_relation(EXTENSION_SCHEMA, "cascade_rules");
+
+	if (OidIsValid(rules))
+		CacheInvalidateRelcacheByRelid(rules);
+}
+
+/* configuration_changed() returns void: after (un)watching a table */
+Datum
+cache_notify_configuration_changed(PG_FUNCTION_ARGS)
+{
+	announce_configuration();
+	PG_RETURN_VOID();
+}
+
+/* Trigger on cascade_rules. */
+Datum
+cache_notify_rules_changed(PG_FUNCTION_ARGS)
+{
+	announce_configuration();
+	return PointerGetDatum(NULL);
 }

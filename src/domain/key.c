@@ -38,7 +38,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "base/cache_notify.h"
+#include "domain/domain.h"
 
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
@@ -65,7 +65,7 @@ trigger_bucket_layout(char **args, int nargs)
 int64
 domain_bucket_layout(Domain *domain)
 {
-	route_load();
+	(void) watch_load();
 	return domain->bucket_layout;
 }
 
@@ -267,7 +267,7 @@ is_domain(const char *name)
 	CounterTable *table;
 	bool		exists;
 
-	if (domain != NULL && (domain->routes != NIL || domain->rules != NIL))
+	if (domain != NULL && (domain->watched || domain->rules != NIL))
 		return true;
 	table = counter_open(AccessShareLock);
 	if (table == NULL)
@@ -306,7 +306,7 @@ parse_name(const char *written)
 	if (name->key == NULL)
 		return name;
 
-	route_load();
+	(void) watch_load();
 	known = domain_find(domain);
 	name->bucket_layout = known ? known->bucket_layout : 0;
 	if (name->bucket_layout != 0)

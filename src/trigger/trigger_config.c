@@ -87,18 +87,6 @@ trigger_init(void)
 	CacheRegisterSyscacheCallback(CASTSOURCETARGET, cast_callback, (Datum) 0);
 }
 
-/* The value of the first argument "name=value", or NULL. */
-const char *
-trigger_argument(char **args, int nargs, const char *name)
-{
-	size_t		len = strlen(name);
-
-	for (int i = 0; i < nargs; i++)
-		if (strncmp(args[i], name, len) == 0 && args[i][len] == '=')
-			return args[i] + len + 1;
-	return NULL;
-}
-
 /*
  * The columns that count, and with them the tenant's: two tenants may have one
  * key, if there are too many, or if they are too long.

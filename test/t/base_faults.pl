@@ -219,6 +219,8 @@ $s = session($node);
 for my $nth (1 .. 4)
 {
 	$s->query('SELECT _cache_notify.configuration_changed()');
+	$s->query("SET cache_notify.fault = 'load_watches:error:$nth'");
+	like($s->error("INSERT INTO far_1 VALUES ($nth)"), $message{error}, "watch $nth is not read");
 	$s->query("SET cache_notify.fault = 'load_routes:error:$nth'");
 	like($s->error("INSERT INTO far_1 VALUES ($nth)"), $message{error}, "route $nth is not read");
 }

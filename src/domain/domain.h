@@ -1,0 +1,172 @@
+/*-------------------------------------------------------------------------
+ *
+ * domain.h
+ *	  The door of domain: names, and what is set up.
+ *
+ *	  cascade.c			the domains that this backend knows, and the rules
+ *	  key.c				keys of a domain: their names and buckets
+ *	  watched.c			what a relation is watched with
+ *	  watch_before.c	what this transaction has removed or replaced of that
+ *	  watch_load.c		what all relations are watched with
+ *	  family.c			what partitions and child tables inherit
+ *
+ * Promise: within a transaction a name has one Domain, whose address does not
+ * change; what is derived from rules and watches is of the present generation.
+ * What somebody wrote by hand and makes no sense is no watch, or one without a
+ * domain; it is no error.
+ *
+ * Locks: AccessShareLock on the catalogs and on cascade_rules while they are
+ * read.  "May read the catalogs" is said where it may happen: then what depends on
+ * the rules, cascade_targets() above all, may be made again.
+ *
+ * What may not happen here: anything that writes, but for watches_rename_column().
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef CACHE_NOTIFY_DOMAIN_H
+#define CACHE_NOTIFY_DOMAIN_H
+
+#include "counter/counter.h"
+
+/*
+ * A domain as this backend knows it.  Domains are interned: within one
+ * transaction a name has one Domain, so pointers may be compared and kept
+ * until the transaction ends.
+ */
+typedef struct Domain
+{
+	char		name[NAMEDATALEN];	/* hash key */
+	uint32		hash;			/* of the name */
+
+	/* cascade.c */
+	List	   *rules;			/* CascadeTarget *, as in cascade_rules */
+	uint64		targets_generation; /* graph that targets was made from */
+	List	   *targets;		/* CascadeTarget *, the closure */
+	bool		carries_keys;	/* one of them has same_key */
+	bool		reaches_itself; /* with all its keys */
+	uint64		mark;			/* both used while a closure is computed */
+	struct Domain *reached_from;
+
+	/* watch_load.c */
+	bool		watched;		/* something feeds it */
+	int64		bucket_layout;	/* of its keys, see key.c; 0: has none */
+
+	/*
+	 * Delivery's own, in cascade_context(); NULL when the rules are read
+	 * anew.
+	 */
+	void	   *routes;
+} Domain;
+
+typedef struct CascadeTarget
+{
+	Domain	   *domain;
+	bool		bump;			/* false: rule_type 'notify', deliver only */
+	bool		same_key;		/* a key reaches only the same key there */
+} CascadeTarget;
+
+/*
+ * What a name such as 'contract/123' stands for: the bucket that the key falls
+ * into, or the whole domain.  See key.c.
+ */
+typedef struct VersionName
+{
+	const char *written;		/* as a caller may write it */
+	const char *domain;
+	const char *key;			/* escaped as it is in payloads; NULL: none */
+	uint32		hash;			/* of the key */
+	int64		bucket_layout;	/* 0: the version is the domain's */
+	const char *bucket;			/* name of the bucket's counter, if not */
+} VersionName;
+
+/* Between the columns of a key whose bytes are hashed. */
+#define KEY_SEPARATOR	'\0'
+
+#define bucket_count(bucket_layout) (UINT32_C(1) << ((bucket_layout) & 31))
+
+/* The provider of the security labels that configure views. */
+#define LABEL_PROVIDER	"cache_notify"
+
+/* What a relation is watched with: a trigger of ours, or a label. */
+typedef struct Watch
+{
+	Oid			relation;
+	Oid			trigger;		/* InvalidOid: a label */
+	const char *name;			/* of the trigger */
+	const char *domain;			/* NULL: none, or none that is possible */
+	bool		is_row;			/* row trigger, else statement trigger */
+	bool		is_clone;		/* the server made it from a parent's */
+	bool		inherited;		/* we made it from a parent's */
+	char		enabled;		/* pg_trigger.tgenabled */
+	char	  **args;
+	int			nargs;
+} Watch;
+
+typedef enum WatchTime
+{
+	WATCH_NOW,
+	WATCH_REMOVED				/* what this transaction replaced or deleted */
+} WatchTime;
+
+/* cascade.c */
+extern void cascade_init(void);
+extern void check_domain_name(const char *name);
+extern uint64 cascade_generation(void);
+extern uint64 cascade_load(void);
+extern Domain *domain_lookup(const char *name);
+extern Domain *domain_find(const char *name);
+extern List *cascade_targets(Domain *domain);
+extern MemoryContext cascade_context(void);
+extern uint64 cascade_domains_forgotten(void);
+extern void cascade_end_transaction(void);
+extern void announce_configuration(void);
+
+/* key.c */
+extern int64 trigger_bucket_layout(char **args, int nargs);
+extern int64 domain_bucket_layout(Domain *domain);
+extern uint32 bucket_of_hash(int64 bucket_layout, uint32 hash);
+extern const char *bucket_name(const char *domain, int64 bucket_layout,
+							   uint32 bucket);
+extern uint32 hash_key_bytes(char *bytes, int len);
+extern void append_escaped_bytes(StringInfo buf, const char *bytes, int len);
+extern int64 name_sum_cached(SumCache *cache, const VersionName *name,
+							 const char *tenant);
+extern int64 name_sum(CounterTable *table, const VersionName *name,
+					  const char *tenant, Snapshot snapshot);
+extern VersionName *parse_name(const char *written);
+extern List *name_arguments(FunctionCallInfo fcinfo, int n);
+extern List *domain_arguments(FunctionCallInfo fcinfo, int n);
+
+/* watched.c */
+extern void watched_init(void);
+extern const char *trigger_argument(char **args, int nargs, const char *name);
+extern const char *definition_domain(Oid objid);
+extern List *watches_of_relation(Oid relid, WatchTime when);
+extern bool relation_feeds(Oid relid, const char *domain);
+extern List *watches_by_label(void);
+extern Watch *watch_without_options(const char *domain);
+extern Watch *watch_from_text(const char *string);
+extern char *watch_as_text(const Watch *watch);
+extern List *watches_by_trigger(void);
+extern Watch *watch_of_trigger(Oid trigger, WatchTime when);
+extern Watch *watch_of_trigger_tuple(HeapTuple tuple, TupleDesc desc);
+extern void watches_rename_column(Oid relid, const char *old, const char *new);
+extern bool same_domain(const Watch *a, const Watch *b);
+extern bool same_watch(const Watch *a, const Watch *b);
+
+/* watch_before.c */
+extern const char *former_name(Oid relid);
+extern bool function_was_replaced(Oid function);
+extern bool view_was_replaced(Oid view);
+extern bool trigger_firing_changed(const Watch *watch);
+
+/* watch_load.c */
+extern uint64 watch_load(void);
+extern List *watch_all(void);
+
+/* family.c */
+extern List *parents_of(Oid relid);
+extern bool is_asked_for(const Watch *watch);
+extern Oid	watched_ancestor(Oid relid, const char *domain);
+
+#endif							/* CACHE_NOTIFY_DOMAIN_H */

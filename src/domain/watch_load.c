@@ -1,0 +1,104 @@
+/*-------------------------------------------------------------------------
+ *
+ * watch_load.c
+ *	  What all relations are watched with, and what that makes of the domains.
+ *
+ * Kept in memory with the cascade rules, of the same generation: setting up a
+ * table, or the label of a view, sends the invalidation that rules send.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "domain/domain.h"
+
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+
+PG_FUNCTION_INFO_V1(cache_notify_trigger_arguments);
+
+/*
+ * Watch *, in cascade_context().  Of the backend, made anew when the rules are;
+ * what a savepoint undoes comes with an invalidation as well.
+ */
+static List *watches = NIL;
+static uint64 loaded_generation = 0;
+
+static Watch *
+copy_watch(const Watch *watch)
+{
+	Watch	   *copy = palloc(sizeof(Watch));
+
+	*copy = *watch;
+	copy->args = palloc(Max(watch->nargs, 1) * sizeof(char *));
+	for (int i = 0; i < watch->nargs; i++)
+		copy->args[i] = pstrdup(watch->args[i]);
+	copy->name = watch->name ? pstrdup(watch->name) : NULL;
+	copy->domain = watch->domain ? pstrdup(watch->domain) : NULL;
+	return copy;
+}
+
+/*
+ * Bring watch_all(), Domain.watched and Domain.bucket_layout up to date, and say
+ * which generation they are of.  May read the catalogs, and wait for a lock on
+ * them; what it leaves stays valid until the next call of this or of
+ * cascade_load().
+ */
+uint64
+watch_load(void)
+{
+	uint64		reading = cascade_load();
+	List	   *found;
+	MemoryContext old;
+	ListCell   *lc;
+
+	if (loaded_generation == reading)
+		return reading;
+	found = list_concat(watches_by_trigger(), watches_by_label());
+	old = MemoryContextSwitchTo(cascade_context());
+	watches = NIL;
+	foreach(lc, found)
+	{
+		Watch	   *watch = copy_watch(lfirst(lc));
+		Domain	   *domain;
+
+		FAULT_POINT("load_watches");
+		watches = lappend(watches, watch);
+		if (watch->domain == NULL)
+			continue;
+		domain = domain_lookup(watch->domain);
+		domain->watched = true;
+		domain->bucket_layout = Max(domain->bucket_layout,
+									trigger_bucket_layout(watch->args,
+														  watch->nargs));
+	}
+	MemoryContextSwitchTo(old);
+	loaded_generation = reading;
+	return reading;
+}
+
+/* Every Watch, one for each table or view and domain. */
+List *
+watch_all(void)
+{
+	return watches;
+}
+
+/* trigger_arguments(tgargs bytea) returns text[] */
+Datum
+cache_notify_trigger_arguments(PG_FUNCTION_ARGS)
+{
+	bytea	   *tgargs = PG_GETARG_BYTEA_PP(0);
+	ArrayBuildState *state = initArrayResult(TEXTOID, CurrentMemoryContext, false);
+	char	   *p = VARDATA_ANY(tgargs);
+	char	   *end = p + VARSIZE_ANY_EXHDR(tgargs);
+
+	while (p < end)
+	{
+		size_t		len = strnlen(p, end - p);
+
+		state = accumArrayResult(state,
+								 PointerGetDatum(cstring_to_text_with_len(p, len)),
+								 false, TEXTOID, CurrentMemoryContext);
+		p += len + 1;
+	}
+	PG_RETURN_DATUM(makeArrayResult(state, CurrentMemoryContext));
+}
