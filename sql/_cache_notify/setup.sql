@@ -153,6 +153,14 @@ BEGIN
 		RAISE EXCEPTION USING ERRCODE = 'string_data_right_truncation',
 			MESSAGE = 'payload_suffix is too long',
 			HINT = 'It has at most 63 bytes.';
+	ELSIF payload_suffix ~ '[^[:ascii:]]' THEN
+		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+			MESSAGE = format('payload_suffix "%s" is not ASCII', payload_suffix),
+			HINT = 'It would end the connections of listeners whose client_encoding lacks a letter of it.';
+	ELSIF tells = 'rows' AND (SELECT relname ~ '[^[:ascii:]]' FROM pg_class WHERE oid = table_name) THEN
+		RAISE EXCEPTION USING ERRCODE = 'invalid_name',
+			MESSAGE = format('payload "%s" cannot name %s', payload, table_name),
+			HINT = 'Use payload ''json'' or ''pgcachewatch'', which say every letter in ASCII, or give the table another name.';
 	ELSIF tells <> 'keys' AND fields IS NOT NULL THEN
 		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
 			MESSAGE = format('payload "%s" has no room for fields', payload),

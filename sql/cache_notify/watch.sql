@@ -162,7 +162,7 @@ granularity: ''row'', or ''statement'' to fire once per statement without lookin
 tenant_setting: a setting that holds the tenant, such as app.tenant_id, instead of a column.
 columns: an UPDATE counts only if one of these columns changed; NULL: any column.
 fields: what the payload tells beside the version: lsn (a WAL position that a standby must have replayed to show the change; null in the commit lane), xid (the last transaction), operations (insert, update, delete, truncate), keys (those of the changed rows as in names, or without the option keys their primary keys; null for all, or too many).
-payload_suffix: what is written at the end of each payload, such as E''\n'' for listeners that read lines; at most 63 bytes.
+payload_suffix: what is written at the end of each payload, such as E''\n'' for listeners that read lines; at most 63 bytes, in ASCII.
 keys: the columns that make a row''s key, of any types; NULL: none. Then contract/123 names a part of the domain that has a version and tokens of its own, see key_name(). A row whose key is NULL in a column, a statement that touches more than an eighth of the buckets, and whatever else changes the domain reach every key.
 buckets: the keys fall into so many, a power of two from 16 to 1048576; keys of one bucket move together. NULL: as many as the domain has, or 1024. There are as many counters at most, for each tenant. Changing it moves the domain''s shared version.
 fire_on_replica: count what logical replication applies, too, and other sessions with session_replication_role = replica.

@@ -31,6 +31,7 @@
 #include "utils/snapmgr.h"
 
 #include "base/fault.h"
+#include "delivery/json_text.h"
 
 /* Bytes of queue that one notification takes beside channel and payload. */
 #define NOTIFICATION_OVERHEAD 24
@@ -320,6 +321,7 @@ wal_write_scopes(CounterTable *table, List *scopes)
 	ListCell   *lc;
 	uint64		xid = U64FromFullTransactionId(GetTopFullTransactionId());
 
+	json_text_prepare();
 	CommandCounterIncrement();
 	snapshot = GetLatestSnapshot();
 	PushActiveSnapshot(snapshot);

@@ -12,12 +12,14 @@
 #include "access/htup_details.h"
 #include "access/xlogdefs.h"
 #include "catalog/pg_type.h"
+#include "common/string.h"
 #include "funcapi.h"
 #include "pgtime.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/json.h"
 #include "utils/timestamp.h"
+
+#include "delivery/json_text.h"
 
 PG_FUNCTION_INFO_V1(cache_notify_payload_formats);
 PG_FUNCTION_INFO_V1(cache_notify_payload_format);
@@ -123,6 +125,13 @@ write_operations(StringInfo buf, uint8 operations)
 }
 
 static void
+truncate_buffer(StringInfo buf, int len)
+{
+	buf->len = len;
+	buf->data[len] = '\0';
+}
+
+static void
 write_fields(StringInfo buf, const Delivery *delivery, int fields)
 {
 	const ExtraFields *extra = delivery->extra;
@@ -150,30 +159,51 @@ write_fields(StringInfo buf, const Delivery *delivery, int fields)
 	}
 	if (fields & FIELD_KEYS)
 	{
-		if (extra->all_keys || extra->keys_len == 0)
-			appendStringInfoString(buf, ", \"keys\": null");
+		int			start = buf->len;
+
+		appendStringInfoString(buf, ", \"keys\": [");
+		if (!extra->all_keys && extra->keys_len > 0 &&
+			append_ascii_json(buf, extra->keys, extra->keys_len))
+			appendStringInfoChar(buf, ']');
 		else
-			appendStringInfo(buf, ", \"keys\": [%.*s]", extra->keys_len,
-							 extra->keys);
+		{
+			truncate_buffer(buf, start);
+			appendStringInfoString(buf, ", \"keys\": null");
+		}
 	}
+}
+
+/* The first two fields of the default format; false if they cannot be said. */
+static bool
+write_scope(StringInfo buf, const Delivery *delivery)
+{
+	appendStringInfoString(buf, "{\"tenant_id\": ");
+	if (delivery->tenant == NULL)
+		appendStringInfoString(buf, "null");
+	else if (!append_json_string(buf, delivery->tenant))
+		return false;
+	appendStringInfoString(buf, ", \"domain\": ");
+	return append_json_string(buf, delivery->domain);
 }
 
 /*
  * The default: a JSON object whose first three fields, their order and their
  * spacing are a promise; what else a watched table asks for comes after them.
  * With a tenant of at most 255 bytes and keys of MAX_KEYS_LEN it stays far
- * below the 7,999 bytes that NOTIFY takes, whatever has to be escaped.
+ * below the 7,999 bytes that NOTIFY takes, whatever has to be escaped: a byte
+ * becomes six at most.  If a name cannot be said it is a reset.
  */
 static void
 write_json(StringInfo buf, const Delivery *delivery, int fields)
 {
-	appendStringInfoString(buf, "{\"tenant_id\": ");
-	if (delivery->tenant != NULL)
-		escape_json(buf, delivery->tenant);
-	else
-		appendStringInfoString(buf, "null");
-	appendStringInfoString(buf, ", \"domain\": ");
-	escape_json(buf, delivery->domain);
+	int			start = buf->len;
+
+	if (!write_scope(buf, delivery))
+	{
+		truncate_buffer(buf, start);
+		appendStringInfoString(buf, RESET_PAYLOAD);
+		return;
+	}
 	appendStringInfo(buf, ", \"version\": " INT64_FORMAT,
 					 delivery->version);
 	write_fields(buf, delivery, fields);
@@ -191,7 +221,7 @@ write_oid(StringInfo buf, const TableDelivery *delivery)
 
 /*
  * PGCacheWatch: which table, what was done, and when it is told, because the
- * listener complains of what took long.
+ * listener complains of what took long.  A name that cannot be said is empty.
  */
 static void
 write_pgcachewatch(StringInfo buf, const TableDelivery *delivery)
@@ -204,7 +234,8 @@ write_pgcachewatch(StringInfo buf, const TableDelivery *delivery)
 	appendStringInfoString(buf, "{\"operation\" : ");
 	write_operations(buf, delivery->operation);
 	appendStringInfoString(buf, ", \"table\" : ");
-	escape_json(buf, delivery->table_name);
+	if (!append_json_string(buf, delivery->table_name))
+		appendStringInfoString(buf, "\"\"");
 	appendStringInfo(buf, ", \"sent_at\" : \"%04d-%02d-%02dT%02d:%02d:%02d.%06d+00:00\"}",
 					 tm.tm_year, tm.tm_mon, tm.tm_mday,
 					 tm.tm_hour, tm.tm_min, tm.tm_sec, microseconds);
@@ -226,17 +257,23 @@ append_quoted(StringInfo buf, const char *string, char quote)
 /*
  * contrib/tcn: which table, what was done, and to which row.  That module
  * knows no TRUNCATE; here T, without a row, is for all that is not told row
- * by row.
+ * by row.  Nothing can be said in ASCII that is not: a row is told as T then,
+ * and the table's name is empty, for any table.
  */
 static void
 write_tcn(StringInfo buf, const TableDelivery *delivery)
 {
-	append_quoted(buf, delivery->table_name, '"');
-	appendStringInfo(buf, ",%c", delivery->row == NULL ? 'T' :
+	const char *row = delivery->row;
+
+	if (row != NULL && !pg_is_ascii(row))
+		row = NULL;
+	append_quoted(buf, pg_is_ascii(delivery->table_name) ?
+				  delivery->table_name : "", '"');
+	appendStringInfo(buf, ",%c", row == NULL ? 'T' :
 					 delivery->operation == OPERATION_INSERT ? 'I' :
 					 delivery->operation == OPERATION_UPDATE ? 'U' : 'D');
-	if (delivery->row != NULL)
-		appendStringInfoString(buf, delivery->row);
+	if (row != NULL)
+		appendStringInfoString(buf, row);
 }
 
 /* A column of the primary key as tcn writes it. */

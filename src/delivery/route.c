@@ -29,6 +29,7 @@
 #include "utils/memutils.h"
 
 #include "base/fault.h"
+#include "delivery/json_text.h"
 
 
 #define DEFAULT_CHANNEL		"cache_invalidation"
@@ -194,6 +195,7 @@ route_load(void)
 	uint64		reading = watch_load();
 	ListCell   *lc;
 
+	json_text_prepare();
 	if (loaded_generation == reading)
 	{
 		if (names_read != name_changes.count)

@@ -20,11 +20,11 @@
 #include "access/relation.h"
 #include "access/xact.h"
 #include "utils/builtins.h"
-#include "utils/json.h"
 #include "utils/snapmgr.h"
 #include "utils/tuplestore.h"
 
 #include "change/schema.h"
+#include "delivery/json_text.h"
 
 PG_FUNCTION_INFO_V1(cache_notify_schema_presets);
 
@@ -149,9 +149,11 @@ schema_presets_of_drop(const char *object_type)
 
 /* ------------------------------------------------------------- PostGraphile */
 
-static void
+/* False if a name cannot be said in JSON; see json_text.c. */
+static bool
 write_ddl(StringInfo buf, List *changes, int preset)
 {
+	bool		said = true;
 	ListCell   *lc;
 
 	foreach(lc, changes)
@@ -164,15 +166,16 @@ write_ddl(StringInfo buf, List *changes, int preset)
 							   "{\"type\" : \"ddl\", \"payload\" : [");
 		appendStringInfoString(buf, "{\"schema\" : ");
 		if (change->schema != NULL)
-			escape_json(buf, change->schema);
+			said &= append_json_string(buf, change->schema);
 		else
 			appendStringInfoString(buf, "null");
 		appendStringInfoString(buf, ", \"command\" : ");
-		escape_json(buf, change->command);
+		said &= append_json_string(buf, change->command);
 		appendStringInfoChar(buf, '}');
 	}
 	if (buf->len > 0)
 		appendStringInfoString(buf, "]}");
+	return said;
 }
 
 static int
@@ -181,10 +184,12 @@ compare_names(const ListCell *a, const ListCell *b)
 	return strcmp(lfirst(a), lfirst(b));
 }
 
-static void
+/* False as above. */
+static bool
 write_drop(StringInfo buf, List *changes, int preset)
 {
 	List	   *schemas = NIL;
+	bool		said = true;
 	ListCell   *lc;
 
 	foreach(lc, changes)
@@ -204,10 +209,11 @@ write_drop(StringInfo buf, List *changes, int preset)
 			continue;
 		appendStringInfoString(buf, buf->len > 0 ? ", " :
 							   "{\"type\" : \"drop\", \"payload\" : [");
-		escape_json(buf, lfirst(lc));
+		said &= append_json_string(buf, lfirst(lc));
 	}
 	if (buf->len > 0)
 		appendStringInfoString(buf, "]}");
+	return said;
 }
 
 /*
@@ -227,8 +233,8 @@ write_postgraphile(List *payloads, List *changes, int preset, int max_len)
 	initStringInfo(&drop);
 	foreach(lc, changes)
 		anything |= ((SchemaChange *) lfirst(lc))->anything;
-	write_ddl(&ddl, changes, preset);
-	write_drop(&drop, changes, preset);
+	anything |= !write_ddl(&ddl, changes, preset);
+	anything |= !write_drop(&drop, changes, preset);
 	if (anything || ddl.len > max_len || drop.len > max_len)
 		return lappend(payloads, POSTGRAPHILE_ANYTHING);
 	if (ddl.len > 0)
@@ -316,6 +322,7 @@ schema_messages(void)
 	rel = extension_open(INTERNAL_SCHEMA, "schema_listener", AccessShareLock);
 	if (rel == NULL)
 		return NIL;
+	json_text_prepare();
 	CommandCounterIncrement();
 	PushActiveSnapshot(GetLatestSnapshot());
 	scan = compat_table_beginscan(rel, GetActiveSnapshot());
