@@ -9,7 +9,7 @@
  *
  * To add a function: look at its source, choose its mark, and add its line
  * where its OID belongs, with its signature as regprocedure writes it under
- * search_path = pg_catalog.  test/pgtap/builtin.sql compares the table with
+ * search_path = pg_catalog.  test/pgtap/ask_builtin.sql compares the table with
  * pg_proc.
  *
  *-------------------------------------------------------------------------

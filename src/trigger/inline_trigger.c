@@ -28,7 +28,6 @@
  */
 #include "base/cache_notify.h"
 
-#include "access/heaptoast.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_language.h"
 #include "catalog/pg_proc.h"
@@ -233,7 +232,7 @@ note_row(InlineTrigger *inlined, ScopeChange *scope, HeapTuple tuple)
 		note_scope(inlined, scope);
 }
 
-static bool
+static void
 note_update(InlineTrigger *inlined, HeapTuple old, HeapTuple new)
 {
 	TriggerState *state = &inlined->state;
@@ -243,21 +242,15 @@ note_update(InlineTrigger *inlined, HeapTuple old, HeapTuple new)
 	bool		same_key;
 
 	if (is_noted(inlined, old_scope) && is_noted(inlined, new_scope))
-		return true;
+		return;
 
 	same_key = old_scope == new_scope && same_row_key(state, old, new, desc);
 	if (same_key && same_content(state, old, new, desc))
-		return true;
+		return;
 
-	/* Here nothing is compressed or moved out yet that is so in the table. */
-	if (same_key &&
-		(new->t_len > TOAST_TUPLE_THRESHOLD || HeapTupleHasExternal(new) ||
-		 HeapTupleHasExternal(old)))
-		return false;
 	note_row(inlined, old_scope, old);
 	if (!same_key)
 		note_row(inlined, new_scope, new);
-	return true;
 }
 
 /* The row in a slot, NULL if it would have to be made. */
@@ -284,9 +277,10 @@ note_change(InlineTrigger *inlined, TupleTableSlot *old_slot,
 	if (state->overflow_scope != NULL && is_noted(inlined, state->overflow_scope))
 		return true;
 	if (old != NULL && new != NULL)
-		return note_update(inlined, old, new);
-	note_row(inlined, scope_of_row(state, row, RelationGetDescr(inlined->rel)),
-			 row);
+		note_update(inlined, old, new);
+	else
+		note_row(inlined, scope_of_row(state, row, RelationGetDescr(inlined->rel)),
+				 row);
 	return true;
 }
 

@@ -207,45 +207,6 @@ scope_of_row(TriggerState *state, HeapTuple tuple, TupleDesc desc)
 	return scope;
 }
 
-/* Are the columns that count the same in both rows? */
-static bool
-same_columns(TriggerState *state, HeapTuple old, HeapTuple new, TupleDesc desc)
-{
-	for (int i = 0; i < state->config->ncolumns; i++)
-	{
-		Form_pg_attribute attr = TupleDescAttr(desc, state->config->columns[i] - 1);
-		bool		old_null,
-					new_null;
-		Datum		old_value,
-					new_value;
-
-		old_value = heap_getattr(old, state->config->columns[i], desc, &old_null);
-		new_value = heap_getattr(new, state->config->columns[i], desc, &new_null);
-		if (old_null != new_null)
-			return false;
-		if (!old_null &&
-			!datum_image_eq(old_value, new_value, attr->attbyval, attr->attlen))
-			return false;
-	}
-	return true;
-}
-
-/* Is nothing in the row different, bit for bit? */
-static bool
-same_row(HeapTuple old, HeapTuple new)
-{
-	HeapTupleHeader a = old->t_data;
-	HeapTupleHeader b = new->t_data;
-
-	return old->t_len == new->t_len &&
-		a->t_hoff == b->t_hoff &&
-		HeapTupleHeaderGetNatts(a) == HeapTupleHeaderGetNatts(b) &&
-		((a->t_infomask ^ b->t_infomask) & ~HEAP_XACT_MASK) == 0 &&
-		memcmp((char *) a + SizeofHeapTupleHeader,
-			   (char *) b + SizeofHeapTupleHeader,
-			   old->t_len - SizeofHeapTupleHeader) == 0;
-}
-
 /* The primary key of a row as JSON: a string, or an array of them. */
 static char *
 pk_as_json(TriggerState *state, HeapTuple tuple, TupleDesc desc)
@@ -266,14 +227,6 @@ pk_as_json(TriggerState *state, HeapTuple tuple, TupleDesc desc)
 	if (state->config->npk_columns > 1)
 		appendStringInfoChar(&buf, ']');
 	return buf.data;
-}
-
-/* Has nothing changed that counts?  May say no too often. */
-bool
-same_content(TriggerState *state, HeapTuple old, HeapTuple new, TupleDesc desc)
-{
-	return state->config->ncolumns > 0 ? same_columns(state, old, new, desc) :
-		same_row(old, new);
 }
 
 /* Note what payloads are to tell beside the version. */

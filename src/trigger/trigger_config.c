@@ -88,14 +88,17 @@ trigger_init(void)
 }
 
 /*
- * The columns that count, and with them the tenant's: two tenants may have one
+ * The columns that there are, those that count, and with them the tenant's: two tenants may have one
  * key, if there are too many, or if they are too long.
  */
 static void
 prepare_columns(TriggerConfig *config, Relation rel, Trigger *trigger)
 {
 	const size_t len = strlen("column=");
+	TupleDesc	desc = RelationGetDescr(rel);
 
+	for (int i = 0; i < desc->natts; i++)
+		config->has_dropped |= TupleDescAttr(desc, i)->attisdropped;
 	config->columns = palloc((trigger->tgnargs + 1) * sizeof(AttrNumber));
 	for (int i = 0; i < trigger->tgnargs; i++)
 	{
@@ -103,7 +106,7 @@ prepare_columns(TriggerConfig *config, Relation rel, Trigger *trigger)
 
 		if (strncmp(trigger->tgargs[i], "column=", len) != 0)
 			continue;
-		attnum = SPI_fnumber(RelationGetDescr(rel), trigger->tgargs[i] + len);
+		attnum = SPI_fnumber(desc, trigger->tgargs[i] + len);
 		if (attnum <= 0)
 		{
 			config->ncolumns = 0;	/* gone or renamed: every column counts */

@@ -55,6 +55,7 @@ typedef struct TriggerConfig
 
 	AttrNumber *columns;		/* those that count */
 	int			ncolumns;		/* 0: all */
+	bool		has_dropped;	/* the table has columns that were dropped */
 
 	/* operations and keys, if payloads are to tell them */
 	int			fields;
@@ -95,6 +96,8 @@ extern TriggerConfig *trigger_config(Relation rel, Trigger *trigger);
 /* trigger.c */
 extern ScopeChange *scope_of_row(TriggerState *state, HeapTuple tuple,
 								 TupleDesc desc);
+
+/* row_compare.c */
 extern bool same_content(TriggerState *state, HeapTuple old, HeapTuple new,
 						 TupleDesc desc);
 
