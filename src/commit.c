@@ -36,6 +36,7 @@ write_changes(bool prepare)
 	CounterTable *table;
 	List	   *scopes;
 	ListCell   *lc;
+	bool		by_hand = false;
 	MemoryContext old;
 
 	/* A procedure that commits would keep what is left in its own context. */
@@ -56,8 +57,13 @@ write_changes(bool prepare)
 		ScopeChange *scope = lfirst(lc);
 
 		if (scope->bumps > 0)
+		{
 			change_set_write(table, scope);
+			by_hand |= scope->by_hand;
+		}
 	}
+	if (by_hand)
+		by_hand_write(table, scopes);
 	FAULT_POINT("counted");
 
 	if (scopes != NIL && prepare)

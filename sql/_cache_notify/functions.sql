@@ -15,4 +15,16 @@ COMMENT ON FUNCTION _cache_notify.configuration_changed() IS
 CREATE FUNCTION _cache_notify.rules_changed() RETURNS trigger
 	AS 'MODULE_PATHNAME', 'cache_notify_rules_changed' LANGUAGE C;
 COMMENT ON FUNCTION _cache_notify.rules_changed() IS
-'Trigger of cascade_rules: makes every session read the rules again.';
+'Trigger of cascade_rules and schema_listener: makes every session read them again.';
+
+CREATE TRIGGER rules_changed
+	AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON _cache_notify.schema_listener
+	FOR EACH STATEMENT EXECUTE FUNCTION _cache_notify.rules_changed();
+COMMENT ON TRIGGER rules_changed ON _cache_notify.schema_listener IS
+'Makes every session know whether the domain schema is fed.';
+
+CREATE FUNCTION _cache_notify.counted(domain text) RETURNS bigint
+	AS 'MODULE_PATHNAME', 'cache_notify_counted'
+	LANGUAGE C STABLE STRICT PARALLEL RESTRICTED;
+COMMENT ON FUNCTION _cache_notify.counted(text) IS
+'How many changes a domain has counted in this history, of all tenants and shared, whether or not anything still feeds it; 0 if none. domain is not a name: a slash and a per cent sign stand for themselves. NULL if it is.';

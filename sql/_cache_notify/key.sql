@@ -41,8 +41,7 @@ BEGIN
 	IF buckets = _cache_notify.bucket_count(present) THEN
 		RETURN present;
 	END IF;
-	RETURN (greatest(present >> 5, cache_notify.version(cache_notify.key_name(domain_name))
-			- cache_notify.version_origin()) + 1) << 5
+	RETURN (greatest(present >> 5, _cache_notify.counted(domain_name)) + 1) << 5
 		| (SELECT e FROM generate_series(0, 20) AS g (e) WHERE 1 << e = buckets);
 END
 $$;

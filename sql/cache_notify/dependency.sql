@@ -24,8 +24,7 @@ CREATE FUNCTION cache_notify.token_for(query text, tenant_id text DEFAULT NULL)
 	LANGUAGE sql STABLE
 BEGIN ATOMIC
 	SELECT CASE
-		WHEN bool_or(d.certainty IN ('unwatched', 'opaque', 'volatile')
-			OR d.per_tenant AND $2 IS NULL) THEN NULL
+		WHEN bool_or(d.certainty IN ('unwatched', 'opaque', 'volatile')) THEN NULL
 		WHEN count(d.domain) > 0 THEN
 			cache_notify.token($2, VARIADIC array_agg(DISTINCT
 				CASE d.certainty WHEN 'definition' THEN d.domain ELSE cache_notify.key_name(d.domain) END)
@@ -34,7 +33,7 @@ BEGIN ATOMIC
 	FROM cache_notify.domains_of($1) d;
 END;
 COMMENT ON FUNCTION cache_notify.token_for(text, text) IS
-'A token for the result of a query, see token() and domains_of(): take it before the query, or in the same statement. tenant_id says that the query returns rows of this tenant, and of none, only: without it, the token of a query that reads tables with tenants is NULL. NULL means do not cache: also if a change of something that the query reads might not be seen, or the result changes by itself. Whoever runs the query many times keeps the domains of domains_of() and calls token().';
+'A token for the result of a query, see token() and domains_of(): take it before the query, or in the same statement. tenant_id says that the query returns rows of this tenant, and of none, only; without it, the token is of the whole domains, whichever tenants'' rows change. NULL means do not cache: also if a change of something that the query reads might not be seen, or the result changes by itself. Whoever runs the query many times keeps the domains of domains_of() and calls token().';
 
 -- No SET search_path: see domains_of_query().
 CREATE FUNCTION cache_notify.setup_view_invalidation(

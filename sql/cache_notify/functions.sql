@@ -20,7 +20,7 @@ CREATE FUNCTION cache_notify.version(domain text, tenant_id text DEFAULT NULL)
 	AS 'MODULE_PATHNAME', 'cache_notify_version'
 	LANGUAGE C STABLE PARALLEL RESTRICTED;
 COMMENT ON FUNCTION cache_notify.version(text, text) IS
-'The version of a domain as a tenant sees it: statements that changed the tenant''s part plus those that changed the domain for all tenants. Without tenant_id (NULL) only the latter. As long as the database has not forked (see version_origin()), 0 if nothing ever changed, also for names never heard of. Answers for the snapshot of the query, plus what this transaction has changed itself. NULL if domain is NULL. Error if domain is empty or longer than 63 bytes.';
+'The version of a domain as a tenant sees it: statements that changed the tenant''s part plus those that changed the domain for all tenants. Without tenant_id (NULL) that of the whole domain: all statements that changed it, whichever tenant''s part. As long as the database has not forked (see version_origin()), 0 if nothing ever changed. NULL if nothing feeds the domain, see token(). Answers for the snapshot of the query, plus what this transaction has changed itself. NULL if domain is NULL. Error if domain is empty or longer than 63 bytes.';
 
 CREATE FUNCTION cache_notify.invalidate(domain text, tenant_id text DEFAULT NULL)
 	RETURNS void

@@ -12,7 +12,7 @@
 #include "lib/stringinfo.h"
 
 /* What a string is: its first byte. */
-#define KIND_TOKEN		0x12
+#define KIND_TOKEN		0x13
 #define KIND_POSITION	0x21
 
 /* Reads an encoded string. */

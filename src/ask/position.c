@@ -42,7 +42,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "base/cache_notify.h"
+#include "ask/question.h"
 
 #include "access/htup_details.h"
 #include "access/transam.h"
@@ -376,8 +376,11 @@ report_scope(Search *search, const char *domain, const char *tenant)
 
 	if (!sum_cache_first_report(search->cache, domain, tenant))
 		return;
-	version += sum_cache_read(search->cache, domain, NULL);
-	if (tenant != NULL)
+	version += sum_cache_read(search->cache, domain,
+							  tenant == ALL_TENANTS ? ALL_TENANTS : NULL);
+	if (tenant == ALL_TENANTS)
+		tenant = NULL;
+	else if (tenant != NULL)
 		version += sum_cache_read(search->cache, domain, tenant);
 	return_change(search, domain, tenant, version);
 }
@@ -559,7 +562,7 @@ cache_notify_changes_since_named(PG_FUNCTION_ARGS)
 	{
 		foreach(lc, domains)
 		{
-			search_scope(&search, lfirst(lc), NULL);
+			search_scope(&search, lfirst(lc), tenant ? NULL : ALL_TENANTS);
 			if (tenant != NULL)
 				search_scope(&search, lfirst(lc), tenant);
 		}

@@ -12,6 +12,9 @@
  * A token of a key says which bucket it was read from, in which bucket layout (key.c).
  * So it can be compared whatever has become of the domain's keys since.
  *
+ * Without a tenant a token is of the sum of all tenants' counters and the shared
+ * one, that is, of the whole domain.
+ *
  * A transaction that has changed one of the domains sees what nobody else
  * sees yet, and its counters have not moved: it gets no token, and no token
  * is current for it.  The same goes for the statement that is changing it.
@@ -23,17 +26,15 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "base/cache_notify.h"
+#include "ask/question.h"
 
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
-#include "utils/snapmgr.h"
 #include "utils/tuplestore.h"
 
 #include "ask/encoding.h"
-#include "change/running_statement.h"
 
 PG_FUNCTION_INFO_V1(cache_notify_token);
 PG_FUNCTION_INFO_V1(cache_notify_is_current);
@@ -44,59 +45,6 @@ PG_FUNCTION_INFO_V1(cache_notify_versions);
 
 /* Bytes of hash in an ETag. */
 #define ETAG_LEN	(2 * sizeof(uint64))
-
-/* What a function here works with while it runs. */
-typedef struct Question
-{
-	CounterTable *table;
-	Snapshot	snapshot;
-	History		history;
-} Question;
-
-/* False if the extension is not there any more. */
-static bool
-begin_question(Question *question)
-{
-	question->table = counter_open(AccessShareLock);
-	if (question->table == NULL)
-		return false;
-	question->snapshot = GetActiveSnapshot();
-	epoch_read(question->table, question->snapshot, &question->history);
-	return true;
-}
-
-static void
-end_question(Question *question)
-{
-	counter_close(question->table, AccessShareLock);
-}
-
-/*
- * The tenant that a caller names, or NULL.  One that is too long has no
- * counters of its own: its changes are shared ones.
- */
-char *
-tenant_argument(FunctionCallInfo fcinfo, int n)
-{
-	text	   *tenant = PG_ARGISNULL(n) ? NULL : PG_GETARG_TEXT_PP(n);
-
-	if (tenant == NULL || VARSIZE_ANY_EXHDR(tenant) > MAX_TENANT_LEN)
-		return NULL;
-	return text_to_cstring(tenant);
-}
-
-/*
- * Has this transaction changed what the tenant sees of the name, or may the
- * statement that asks?
- */
-static bool
-is_pending(const VersionName *name, const char *tenant)
-{
-	return running_statement_changes(name->domain) ||
-		(change_set_active() &&
-		 (pending_bumps(name, NULL) > 0 ||
-		  (tenant != NULL && pending_bumps(name, tenant) > 0)));
-}
 
 /* By the counters that they are read from. */
 static int
@@ -140,7 +88,8 @@ write_token(StringInfo buf, Question *question, const char *tenant,
 	names = distinct_counters(names);
 	foreach(lc, names)
 	{
-		if (is_pending(lfirst(lc), tenant))
+		if (name_is_pending(lfirst(lc), tenant) ||
+			!name_is_known(question, lfirst(lc)))
 			return false;
 	}
 
@@ -157,7 +106,8 @@ write_token(StringInfo buf, Question *question, const char *tenant,
 		encode_integer(buf, name->bucket_layout);
 		if (name->bucket_layout != 0)
 			encode_integer(buf, bucket_of_hash(name->bucket_layout, name->hash));
-		encode_integer(buf, name_sum(question->table, name, NULL,
+		encode_integer(buf, name_sum(question->table, name,
+									 tenant ? NULL : ALL_TENANTS,
 									 question->snapshot));
 		if (tenant != NULL)
 			encode_integer(buf, name_sum(question->table, name, tenant,
@@ -239,8 +189,10 @@ token_is_current(const text *token, Question *question, SumCache *cache)
 		VersionName name;
 
 		decode_name(&decoder, &name);
-		current = !is_pending(&name, tenant) &&
-			decode_integer(&decoder) == name_sum_cached(cache, &name, NULL) &&
+		current = !name_is_pending(&name, tenant) &&
+			name_is_known(question, &name) &&
+			decode_integer(&decoder) == name_sum_cached(cache, &name,
+														tenant ? NULL : ALL_TENANTS) &&
 			(tenant == NULL ||
 			 decode_integer(&decoder) == name_sum_cached(cache, &name, tenant));
 	}
@@ -390,7 +342,7 @@ cache_notify_matches(PG_FUNCTION_ARGS)
 
 /*
  * versions(tenant_id text, VARIADIC domains text[])
- * returns setof (domain, version, shared_version)
+ * returns setof (domain, version, shared_version, known, tenant_id)
  */
 Datum
 cache_notify_versions(PG_FUNCTION_ARGS)
@@ -407,19 +359,23 @@ cache_notify_versions(PG_FUNCTION_ARGS)
 	foreach(lc, names)
 	{
 		VersionName *name = lfirst(lc);
-		bool		pending = is_pending(name, tenant);
-		int64		version = question.history.origin;
-		Datum		values[3];
-		bool		nulls[3] = {false, pending, pending};
+		bool		known = name_is_known(&question, name);
+		bool		none = !known || name_is_pending(name, tenant);
+		Datum		values[5] = {0};
+		bool		nulls[5] = {false, none, none, false, tenant == NULL};
 
-		version += name_sum(question.table, name, NULL,
-							question.snapshot);
 		values[0] = CStringGetTextDatum(name->key ? name->written : name->domain);
-		values[2] = Int64GetDatum(version);
+		if (!none)
+		{
+			values[1] = Int64GetDatum(question.history.origin +
+									  name_total(&question, name, tenant));
+			values[2] = Int64GetDatum(question.history.origin +
+									  name_sum(question.table, name, NULL,
+											   question.snapshot));
+		}
+		values[3] = BoolGetDatum(known);
 		if (tenant != NULL)
-			version += name_sum(question.table, name, tenant,
-								question.snapshot);
-		values[1] = Int64GetDatum(version);
+			values[4] = CStringGetTextDatum(tenant);
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
 	end_question(&question);

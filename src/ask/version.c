@@ -5,7 +5,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "base/cache_notify.h"
+#include "ask/question.h"
 
 #include "catalog/pg_type.h"
 #include "funcapi.h"
@@ -16,6 +16,7 @@
 #include "utils/snapmgr.h"
 
 PG_FUNCTION_INFO_V1(cache_notify_version);
+PG_FUNCTION_INFO_V1(cache_notify_counted);
 PG_FUNCTION_INFO_V1(cache_notify_invalidate);
 PG_FUNCTION_INFO_V1(cache_notify_pending_changes);
 
@@ -36,25 +37,47 @@ Datum
 cache_notify_version(PG_FUNCTION_ARGS)
 {
 	char	   *domain = text_argument(fcinfo, 0);
-	char	   *tenant = text_argument(fcinfo, 1);
-	Snapshot	snapshot = GetActiveSnapshot();
-	CounterTable *table;
+	char	   *tenant = tenant_argument(fcinfo, 1);
+	Question	question;
 	VersionName *name;
-	int64		version;
+	bool		known;
+	int64		version = 0;
 
 	if (domain == NULL)
 		PG_RETURN_NULL();
 	name = parse_name(domain);
-	table = counter_open(AccessShareLock);
-	if (table == NULL)
+	if (!begin_question(&question))
 		PG_RETURN_NULL();
-	version = epoch_origin(table, snapshot) +
-		name_sum(table, name, NULL, snapshot) + pending_bumps(name, NULL);
-	if (tenant != NULL)
-		version += name_sum(table, name, tenant, snapshot) +
-			pending_bumps(name, tenant);
-	counter_close(table, AccessShareLock);
+	known = name_is_known(&question, name);
+	if (known)
+	{
+		version = question.history.origin +
+			name_total(&question, name, tenant);
+		if (tenant == NULL)
+			version += pending_bumps(name, ALL_TENANTS);
+		else
+			version += pending_bumps(name, NULL) + pending_bumps(name, tenant);
+	}
+	end_question(&question);
+	if (!known)
+		PG_RETURN_NULL();
 	PG_RETURN_INT64(version);
+}
+
+/* counted(domain text) returns bigint, strict: what a domain has ever counted */
+Datum
+cache_notify_counted(PG_FUNCTION_ARGS)
+{
+	VersionName name = {.domain = text_to_cstring(PG_GETARG_TEXT_PP(0))};
+	Question	question;
+	int64		total;
+
+	if (!begin_question(&question))
+		PG_RETURN_NULL();
+	total = name_total(&question, &name, NULL) +
+		pending_bumps(&name, ALL_TENANTS);
+	end_question(&question);
+	PG_RETURN_INT64(total);
 }
 
 /* invalidate(domain text, tenant_id text) returns void */
@@ -75,6 +98,7 @@ cache_notify_invalidate(PG_FUNCTION_ARGS)
 	name = parse_name(domain);
 	scope = change_set_scope(domain_lookup(name->domain), tenant,
 							 tenant ? strlen(tenant) : 0);
+	by_hand_note(scope);
 	if (name->bucket_layout != 0)
 		change_set_bump_key(scope, name);
 	else

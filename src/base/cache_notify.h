@@ -64,6 +64,7 @@ typedef struct ScopeChange
 
 	int64		bumps;			/* statements that changed it */
 	int64		notices;		/* statements that only have it delivered */
+	bool		by_hand;		/* invalidate() feeds what nothing watches */
 	int64		keyed;			/* bumps whose keys the buckets tell */
 	uint64		stamp[MAX_STATEMENT_DEPTH]; /* statement that counted it last */
 	uint64		keyed_stamp[MAX_STATEMENT_DEPTH];	/* the same, if keyed */
@@ -239,11 +240,15 @@ extern uint32 bucket_limit(int64 bucket_layout);
 extern void change_set_write(CounterTable *table, ScopeChange *scope);
 extern int64 pending_bumps(const VersionName *name, const char *tenant);
 
+/* by_hand.c */
+extern void by_hand_note(ScopeChange *scope);
+extern bool by_hand_pending(const char *domain);
+extern bool by_hand_seen(CounterTable *table, const char *domain,
+						 Snapshot snapshot);
+extern void by_hand_write(CounterTable *table, List *scopes);
+
 /* commit.c */
 extern void commit_init(void);
-
-/* token.c */
-extern char *tenant_argument(FunctionCallInfo fcinfo, int n);
 
 /* route.c */
 extern char *default_channel;

@@ -82,6 +82,7 @@ typedef struct JournalRecord
 	int64		bumps;
 	int64		notices;
 	int64		keyed;
+	bool		by_hand;
 	uint64		stamp[MAX_STATEMENT_DEPTH];
 	uint64		keyed_stamp[MAX_STATEMENT_DEPTH];
 } JournalRecord;
@@ -313,6 +314,7 @@ journal_scope(ScopeChange *scope)
 	record->bumps = scope->bumps;
 	record->notices = scope->notices;
 	record->keyed = scope->keyed;
+	record->by_hand = scope->by_hand;
 	memcpy(record->stamp, scope->stamp, sizeof(scope->stamp));
 	memcpy(record->keyed_stamp, scope->keyed_stamp, sizeof(scope->keyed_stamp));
 	scope->journal = change_set->journal_len++;
@@ -410,6 +412,13 @@ change_set_end_statement(Statement outer)
 {
 	in_statement[outer.index] = outer.in_statement;
 	statement_nos[outer.index] = outer.in_statement ? outer.statement_no : ++last_statement_no;
+}
+
+/* All scopes that the transaction has touched. */
+List *
+change_set_scopes(void)
+{
+	return change_set != NULL ? change_set->scopes : NIL;
 }
 
 /*
@@ -566,6 +575,7 @@ change_set_subabort(int level)
 			scope->bumps = record->bumps;
 			scope->notices = record->notices;
 			scope->keyed = record->keyed;
+			scope->by_hand = record->by_hand;
 			memcpy(scope->stamp, record->stamp, sizeof(scope->stamp));
 			memcpy(scope->keyed_stamp, record->keyed_stamp,
 				   sizeof(scope->keyed_stamp));

@@ -18,6 +18,7 @@ extern int	depth_index(int depth);
 extern uint64 current_statement_no(int i);
 extern void journal_scope(ScopeChange *scope);
 extern bool change_set_admit_bucket(void);
+extern List *change_set_scopes(void);
 
 /* key_change.c */
 extern void bump_scope(ScopeChange *scope, int i, bool keyed);

@@ -420,21 +420,41 @@ change_set_write(CounterTable *table, ScopeChange *scope)
 	write_bumps(table, scope);
 }
 
-/*
- * What this transaction will add to the part of a name's version that a
- * tenant has, or (NULL) that is shared.
- */
-int64
-pending_bumps(const VersionName *name, const char *tenant)
+/* What this transaction will add to a name's version in one scope. */
+static int64
+pending_in_scope(const VersionName *name, const ScopeChange *scope)
 {
-	ScopeChange *scope = change_set_find(name->domain, tenant);
 	BucketEntry *entry;
 
-	if (scope == NULL)
-		return 0;
-	if (name->bucket_layout == 0 || name->bucket_layout != scope->bucket_layout || scope->keys == NULL)
+	if (name->bucket_layout == 0 ||
+		name->bucket_layout != scope->bucket_layout || scope->keys == NULL)
 		return scope->bumps;
 	entry = bucket_table_lookup(scope->keys->buckets,
 								bucket_of_hash(name->bucket_layout, name->hash));
 	return scope->bumps - scope->keyed + (entry ? entry->scope->bumps : 0);
+}
+
+/*
+ * What this transaction will add to the part of a name's version that a
+ * tenant has, or (NULL) that is shared, or to all parts (ALL_TENANTS).
+ */
+int64
+pending_bumps(const VersionName *name, const char *tenant)
+{
+	ScopeChange *scope;
+	int64		bumps = 0;
+	ListCell   *lc;
+
+	if (tenant != ALL_TENANTS)
+	{
+		scope = change_set_find(name->domain, tenant);
+		return scope != NULL ? pending_in_scope(name, scope) : 0;
+	}
+	foreach(lc, change_set_scopes())
+	{
+		scope = lfirst(lc);
+		if (strcmp(scope->domain->name, name->domain) == 0)
+			bumps += pending_in_scope(name, scope);
+	}
+	return bumps;
 }

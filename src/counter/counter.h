@@ -48,6 +48,13 @@
 #define is_internal_domain(name) \
 	(strncmp(name, INTERNAL_PREFIX, sizeof(INTERNAL_PREFIX) - 1) == 0)
 
+/*
+ * Stands for a tenant where all counters of a name are meant, the shared one and
+ * those of all tenants.  Told apart by its address; for reading only.
+ */
+extern const char all_tenants[];
+#define ALL_TENANTS			all_tenants
+
 /* A longer tenant, in bytes, has no counter of its own. */
 #define MAX_TENANT_LEN		255
 

@@ -40,7 +40,8 @@ counter_sum(CounterTable *table, const CounterKey *key, Snapshot snapshot)
 	for (; search_next(&search, &row); nrows++)
 		sum += counter_form(&row)->n;
 	search_end(&search);
-	if (nrows > 1 && table->tell_many_rows != NULL)
+	if (nrows > 1 && table->tell_many_rows != NULL &&
+		key->tenant != ALL_TENANTS)
 		table->tell_many_rows(key->name, key->tenant);
 	return sum;
 }

@@ -233,6 +233,12 @@ search_begin(CounterSearch *search, CounterTable *table, const CounterKey *key,
 	MemoryContext old;
 	ScanKey		scan_keys;
 
+	if (key->tenant == ALL_TENANTS)
+	{
+		search_names(search, table, BTEqualStrategyNumber, F_TEXTEQ,
+					 key->name, snapshot);
+		return;
+	}
 	start(search, table, snapshot);
 	search->index_place = IsMVCCSnapshot(snapshot) ?
 		index_place_of(table, key) : NULL;
@@ -292,6 +298,7 @@ search_names(CounterSearch *search, CounterTable *table, StrategyNumber strategy
 						   table->index->rd_indcollation[0], function,
 						   text_datum(name));
 	search_many(search, table, &scan_key, 1, snapshot);
+	search->name = scan_key.sk_argument;
 }
 
 /* Leave out what is left of the row that has been found. */

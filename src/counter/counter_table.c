@@ -16,6 +16,8 @@
 
 #include "counter/heap_hint.h"
 
+const char	all_tenants[] = "*";
+
 /*
  * Found by name once, then kept by the backend until one of them is invalidated,
  * whatever becomes of the transaction.

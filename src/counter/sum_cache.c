@@ -31,6 +31,7 @@ sum_ids_equal(const SumId *a, const SumId *b)
 	return a->key.hash == b->key.hash && a->bucket_layout == b->bucket_layout &&
 		strcmp(a->key.name, b->key.name) == 0 &&
 		(a->key.tenant == NULL) == (b->key.tenant == NULL) &&
+		(a->key.tenant == ALL_TENANTS) == (b->key.tenant == ALL_TENANTS) &&
 		(a->key.tenant == NULL || strcmp(a->key.tenant, b->key.tenant) == 0);
 }
 
@@ -83,7 +84,8 @@ get_entry(SumCache *cache, const char *name, const char *tenant,
 		counter_sum_whole(cache->table, &id.key, bucket_layout, cache->snapshot);
 	old = MemoryContextSwitchTo(cache->context);
 	id.key.name = pstrdup(name);
-	id.key.tenant = tenant ? pstrdup(tenant) : NULL;
+	if (tenant != NULL && tenant != ALL_TENANTS)
+		id.key.tenant = pstrdup(tenant);
 	entry = sum_table_insert(cache->sums, id, &found);
 	MemoryContextSwitchTo(old);
 	Assert(!found);

@@ -89,7 +89,7 @@ extension_drop_starts(DropStmt *stmt)
 
 	if (!names_extension(stmt) || !may_drop())
 		return;
-	foreach(lc, watches_by_trigger())
+	foreach(lc, watches_by_trigger(false))
 		relations = list_append_unique_oid(relations,
 										   ((Watch *) lfirst(lc))->relation);
 	list_sort(relations, list_oid_cmp);

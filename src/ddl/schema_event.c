@@ -164,8 +164,10 @@ firing_changed(SchemaEvent *event, Oid relid)
 		{
 			Watch	   *watch = lfirst(lc2);
 
-			if (OidIsValid(watch->trigger) && trigger_firing_changed(watch))
-				add_domain(event, watch->domain);
+			if (!OidIsValid(watch->trigger) || !trigger_firing_changed(watch))
+				continue;
+			announce_configuration();	/* now another domain may be known */
+			add_domain(event, watch->domain);
 		}
 	}
 }

@@ -135,21 +135,36 @@ domain_lookup(const char *name)
 	return domain;
 }
 
-static void
-forget_rules(void)
+/* Call visit() for every domain that this backend knows. */
+void
+domains_visit(void (*visit) (Domain *domain))
 {
 	HASH_SEQ_STATUS status;
 	Domain	   *domain;
 
+	if (domains == NULL)
+		return;
 	hash_seq_init(&status, domains);
 	while ((domain = hash_seq_search(&status)) != NULL)
-	{
-		domain->rules = domain->targets = NIL;
-		domain->routes = NULL;
-		domain->watched = false;
-		domain->targets_generation = 0;
-		domain->bucket_layout = 0;
-	}
+		visit(domain);
+}
+
+static void
+forget_rules_of(Domain *domain)
+{
+	domain->rules = domain->targets = domain->sources = NIL;
+	domain->routes = NULL;
+	domain->watched = false;
+	domain->targets_generation = 0;
+	domain->bucket_layout = 0;
+	domain->since = InvalidTransactionId;
+	known_forget_watches(domain);
+}
+
+static void
+forget_rules(void)
+{
+	domains_visit(forget_rules_of);
 	MemoryContextReset(rules_context);
 }
 
@@ -177,6 +192,11 @@ add_rule(HeapTuple tuple, TupleDesc desc)
 	rule->bump = strcmp(type, "notify") != 0;
 	rule->same_key = strcmp(keys, "same") == 0;
 	domain->rules = lappend(domain->rules, rule);
+	if (rule->bump)
+	{
+		rule->domain->sources = lappend(rule->domain->sources, domain);
+		known_since(rule->domain, HeapTupleHeaderGetXmin(tuple->t_data));
+	}
 	MemoryContextSwitchTo(old);
 }
 

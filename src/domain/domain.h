@@ -8,6 +8,7 @@
  *	  watched.c			what a relation is watched with
  *	  watch_before.c	what this transaction has removed or replaced of that
  *	  watch_load.c		what all relations are watched with
+ *	  known.c			which domains something feeds
  *	  family.c			what partitions and child tables inherit
  *
  * Promise: within a transaction a name has one Domain, whose address does not
@@ -46,6 +47,18 @@ typedef struct Domain
 	bool		reaches_itself; /* with all its keys */
 	uint64		mark;			/* both used while a closure is computed */
 	struct Domain *reached_from;
+
+	/* known.c */
+	List	   *sources;		/* Domain *, whose rules bump this one */
+	List	   *watching;		/* OIDs of the relations watched for it */
+	int			nrow_triggers;	/* of these */
+	int			nrow_wanted;	/* how many there should be */
+	bool		incomplete;		/* one of its triggers does not fire */
+	bool		has_listener;	/* of the schema */
+	TransactionId since;		/* the newest that set up what feeds it */
+	bool		found_known;	/* until the configuration changes */
+	uint64		walk;			/* both used while that is worked out */
+	bool		fed;
 
 	/* watch_load.c */
 	bool		watched;		/* something feeds it */
@@ -98,6 +111,7 @@ typedef struct Watch
 	bool		is_clone;		/* the server made it from a parent's */
 	bool		inherited;		/* we made it from a parent's */
 	char		enabled;		/* pg_trigger.tgenabled */
+	TransactionId xmin;			/* that made it what it is */
 	char	  **args;
 	int			nargs;
 } Watch;
@@ -113,6 +127,7 @@ extern void cascade_init(void);
 extern void check_domain_name(const char *name);
 extern uint64 cascade_generation(void);
 extern uint64 cascade_load(void);
+extern void domains_visit(void (*visit) (Domain *domain));
 extern Domain *domain_lookup(const char *name);
 extern Domain *domain_find(const char *name);
 extern List *cascade_targets(Domain *domain);
@@ -147,7 +162,7 @@ extern List *watches_by_label(void);
 extern Watch *watch_without_options(const char *domain);
 extern Watch *watch_from_text(const char *string);
 extern char *watch_as_text(const Watch *watch);
-extern List *watches_by_trigger(void);
+extern List *watches_by_trigger(bool of_rows);
 extern Watch *watch_of_trigger(Oid trigger, WatchTime when);
 extern Watch *watch_of_trigger_tuple(HeapTuple tuple, TupleDesc desc);
 extern void watches_rename_column(Oid relid, const char *old, const char *new);
@@ -163,6 +178,17 @@ extern bool trigger_firing_changed(const Watch *watch);
 /* watch_load.c */
 extern uint64 watch_load(void);
 extern List *watch_all(void);
+
+/* known.c */
+typedef bool (*FedByHand) (const char *domain, void *arg);
+extern char *by_hand_name(const char *domain);
+extern void known_read_listeners(void);
+extern void known_forget_watches(Domain *domain);
+extern void known_since(Domain *domain, TransactionId xid);
+extern void known_add_watch(const Watch *watch);
+extern bool domain_is_watched(const char *name);
+extern bool domain_is_known(const char *name, Snapshot snapshot,
+							FedByHand by_hand, void *arg);
 
 /* family.c */
 extern List *parents_of(Oid relid);

@@ -52,9 +52,10 @@ watch_load(void)
 
 	if (loaded_generation == reading)
 		return reading;
-	found = list_concat(watches_by_trigger(), watches_by_label());
+	found = list_concat(watches_by_trigger(false), watches_by_label());
 	old = MemoryContextSwitchTo(cascade_context());
 	watches = NIL;
+	domains_visit(known_forget_watches);
 	foreach(lc, found)
 	{
 		Watch	   *watch = copy_watch(lfirst(lc));
@@ -66,11 +67,15 @@ watch_load(void)
 			continue;
 		domain = domain_lookup(watch->domain);
 		domain->watched = true;
+		known_add_watch(watch);
 		domain->bucket_layout = Max(domain->bucket_layout,
 									trigger_bucket_layout(watch->args,
 														  watch->nargs));
 	}
 	MemoryContextSwitchTo(old);
+	foreach(lc, watches_by_trigger(true))
+		known_add_watch(lfirst(lc));
+	known_read_listeners();
 	loaded_generation = reading;
 	return reading;
 }

@@ -118,6 +118,7 @@ watch_of_trigger_tuple(HeapTuple tuple, TupleDesc desc)
 	watch->is_row = is_row;
 	watch->is_clone = OidIsValid(form->tgparentid);
 	watch->enabled = form->tgenabled;
+	watch->xmin = HeapTupleHeaderGetXmin(tuple->t_data);
 	return watch;
 }
 
@@ -193,6 +194,7 @@ watch_of_label_tuple(HeapTuple tuple, TupleDesc desc)
 		DatumGetObjectId(heap_getattr(tuple, Anum_pg_seclabel_objoid, desc,
 									  &isnull));
 	watch->enabled = TRIGGER_FIRES_ON_ORIGIN;
+	watch->xmin = HeapTupleHeaderGetXmin(tuple->t_data);
 	return watch;
 }
 
@@ -291,11 +293,17 @@ watch_of_trigger(Oid trigger, WatchTime when)
 	return watch;
 }
 
-/* The Watches of all statement triggers, one for each table and domain. */
+/*
+ * The Watches of all row triggers, or of all statement triggers, of which there
+ * is one for each table and domain.
+ */
 List *
-watches_by_trigger(void)
+watches_by_trigger(bool of_rows)
 {
 	Relation	pg_depend = table_open(DependRelationId, AccessShareLock);
+	Oid			function = extension_function(EXTENSION_SCHEMA,
+											  of_rows ? "row_change" :
+											  "statement_change");
 	List	   *watches = NIL;
 	ScanKeyData keys[2];
 	SysScanDesc scan;
@@ -304,7 +312,7 @@ watches_by_trigger(void)
 	ScanKeyInit(&keys[0], Anum_pg_depend_refclassid, BTEqualStrategyNumber,
 				F_OIDEQ, ObjectIdGetDatum(ProcedureRelationId));
 	ScanKeyInit(&keys[1], Anum_pg_depend_refobjid, BTEqualStrategyNumber,
-				F_OIDEQ, ObjectIdGetDatum(extension_function(EXTENSION_SCHEMA, "statement_change")));
+				F_OIDEQ, ObjectIdGetDatum(function));
 	scan = systable_beginscan(pg_depend, DependReferenceIndexId, true, NULL,
 							  2, keys);
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))

@@ -57,7 +57,7 @@ BEGIN
 		sources := ARRAY(SELECT DISTINCT d.source FROM cache_notify.domains_of(w.query) d);
 		domains := ARRAY(SELECT DISTINCT d.domain FROM cache_notify.domains_of(w.query) d WHERE d.domain IS NOT NULL
 			UNION SELECT s.domain FROM cache_notify.v_invalidation_status s WHERE s.table_name::text = ANY (sources));
-		versions := (SELECT sum(cache_notify.version(d, tenant)) FROM unnest(domains) AS u (d));
+		versions := (SELECT sum(_cache_notify.counted(d)) FROM unnest(domains) AS u (d));
 		w.status := coalesce((SELECT string_agg(s.table_name || ': ' || coalesce(s.problem, 'no problem'), '; ' ORDER BY s.table_name::text)
 			FROM cache_notify.v_invalidation_status s WHERE s.table_name::text = ANY (sources)), 'not listed');
 		IF taken IS NULL THEN
@@ -67,7 +67,7 @@ BEGIN
 		EXECUTE w.change;
 		COMMIT;
 		UPDATE way SET changed = before <> result_of(w.query),
-			moved = versions <> (SELECT sum(cache_notify.version(d, tenant)) FROM unnest(domains) AS u (d)), token = taken IS NOT NULL,
+			moved = versions <> (SELECT sum(_cache_notify.counted(d)) FROM unnest(domains) AS u (d)), token = taken IS NOT NULL,
 			current = cache_notify.is_current(taken),
 			others = cache_notify.is_current(theirs), reason = w.reason, status = w.status WHERE n = w.n;
 		COMMIT;

@@ -49,7 +49,7 @@ SELECT ok(NOT has_table_privilege('public', 'cache_notify.domain_version', 'SELE
 SELECT ok(NOT has_table_privilege('public', '_cache_notify.version_counter', 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE'),
 	'counters are the owner''s');
 
-SELECT is(cache_notify.version('nothing'), 0::bigint, 'the first call of a session loads the settings');
+SELECT is(cache_notify.version('nothing'), NULL::bigint, 'the first call of a session loads the settings');
 SELECT is(current_setting('cache_notify.channel'), 'cache_invalidation', 'the default channel');
 SELECT is(current_setting('cache_notify.delivery'), 'auto', 'the default delivery');
 SELECT is(current_setting('cache_notify.max_keys'), '10000', 'the default limit of keys');

@@ -7,7 +7,7 @@ SET search_path = cache_notify, _cache_notify, public;
 -- The changes since a position, and whether each has its present version.
 CREATE FUNCTION since(since text) RETURNS TABLE (tenant_id text, domain text, exact boolean)
 LANGUAGE sql STABLE AS $$
-	SELECT c.tenant_id, c.domain, c.version = cache_notify.version(c.domain, c.tenant_id)
+	SELECT c.tenant_id, c.domain, c.version = cache_notify.version(c.domain, coalesce(c.tenant_id, 'never was'))
 	FROM cache_notify.changes_since($1) AS c ORDER BY c.domain, c.tenant_id;
 $$;
 

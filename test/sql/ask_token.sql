@@ -5,6 +5,17 @@ CREATE DATABASE cache_notify_token;
 CREATE EXTENSION cache_notify;
 SET search_path = cache_notify, _cache_notify, public;
 
+-- What nothing feeds has no token: silence is not freshness.
+SELECT token('t', 'a') AS token, token('a', 't') AS swapped, etag(NULL, 'a') AS etag,
+	matches('*', 't', 'a'), version('a', 't'), token_for('SELECT 1') IS NULL AS nothing_read;
+SELECT * FROM versions('t', 'a');
+BEGIN;
+SELECT invalidate('a', 't');
+SELECT version('a', 't'), token('t', 'a') AS token;
+ROLLBACK;
+SELECT version('a', 't');
+SELECT count(invalidate(d)) FROM unnest(ARRAY['a', 'b', 'c', E'd\u00f6main']) AS d;
+
 -- A token is current until something changes, whatever is asked in what order.
 SELECT token('t', 'a', 'b') AS token \gset
 SELECT is_current(:'token'), :'token' = token('t', 'b', 'a', 'a') AS same_token,
@@ -57,7 +68,7 @@ COMMIT;
 
 -- A tenant with odd characters; one that is too long has shared changes only.
 SELECT token(E'\u00e4"\\\n', E'd\u00f6main') AS token, token(repeat('x', 256), 'a') AS long \gset
-SELECT is_current(:'token'), is_current(:'long'), :'long' = token(NULL, 'a') AS as_shared;
+SELECT is_current(:'token'), is_current(:'long'), :'long' = token(NULL, 'a') AS as_whole;
 SELECT invalidate(E'd\u00f6main', E'\u00e4"\\\n'), invalidate('a', repeat('x', 256));
 SELECT is_current(:'token'), is_current(:'long');
 
@@ -93,7 +104,7 @@ SELECT matches(:'etag', 't', 'a'), :'etag' = etag('t', 'a') AS same;
 
 -- Versions for near caches: the same numbers as version() and the payloads.
 SELECT v.*, v.version = version(v.domain, 't') AS as_version,
-	v.shared_version = version(v.domain) AS as_shared_version
+	v.shared_version = version(v.domain, 'never was') AS as_shared_version
 FROM versions('t', 'b', 'a', 'never', 'a') AS v;
 SELECT * FROM versions(NULL, 'a', 'b');
 
@@ -138,7 +149,7 @@ GRANT pg_monitor TO cache_notify_reader;
 SET ROLE cache_notify_reader;
 SELECT * FROM changes_since(:'position');
 SELECT count(*) > 0 AS history FROM history;
-SELECT count(*) > 0 AS domains, bool_and(version = version(domain, tenant_id)) AS exact FROM domain_version;
+SELECT count(*) > 0 AS domains, bool_and(version = version(domain, coalesce(tenant_id, 'never was'))) AS exact FROM domain_version;
 RESET ROLE;
 REVOKE pg_monitor FROM cache_notify_reader;
 DROP ROLE cache_notify_reader;

@@ -47,11 +47,11 @@ SELECT domain, shared_version, tenants, changes FROM cache_notify.v_domain_versi
 TRUNCATE item;
 EXECUTE client ('b', '{page,item}');
 SELECT count(*) AS disagreements FROM cache_notify.domain_version
-	WHERE version <> cache_notify.version(domain, tenant_id);
+	WHERE version <> cache_notify.version(domain, coalesce(tenant_id, 'never was'));
 SELECT tenant_id, domain, version FROM cache_notify.domain_version ORDER BY domain, tenant_id;
 ROLLBACK;
 SELECT count(*) AS disagreements FROM cache_notify.domain_version
-	WHERE version <> cache_notify.version(domain, tenant_id);
+	WHERE version <> cache_notify.version(domain, coalesce(tenant_id, 'never was'));
 SELECT count(*) AS disagreements FROM cache_notify.domain_version v
 	JOIN cache_notify.v_recent_invalidations r USING (domain)
 	WHERE r.tenant_id IS NOT DISTINCT FROM v.tenant_id AND (r.version, r.last_modified) <> (v.version, v.last_modified);

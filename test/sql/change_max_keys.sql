@@ -19,13 +19,13 @@ SELECT domain, count(*), sum(n), count(*) FILTER (WHERE tenant_id IS NULL) AS sh
 UPDATE crowd SET id = -id WHERE id = 17;
 SELECT cache_notify.version('crowd', 'tenant 17'), cache_notify.version('crowd', 'tenant 18');
 INSERT INTO crowd VALUES (0, 'one too many');
-SELECT cache_notify.version('crowd', 'one too many'), cache_notify.version('crowd'),
-	cache_notify.version('crowd_target', 'one too many'), cache_notify.version('crowd_target');
+SELECT cache_notify.version('crowd', 'one too many'), cache_notify.version('crowd', 'never was'),
+	cache_notify.version('crowd_target', 'one too many'), cache_notify.version('crowd_target', 'never was');
 -- A savepoint that is rolled back takes its keys' bumps along.
 SAVEPOINT s;
 UPDATE crowd SET id = id + 1;
 ROLLBACK TO s;
-SELECT cache_notify.version('crowd', 'tenant 18'), cache_notify.version('crowd');
+SELECT cache_notify.version('crowd', 'tenant 18'), cache_notify.version('crowd', 'never was');
 ROLLBACK;
 SELECT count(*) FROM _cache_notify.counter_total WHERE domain LIKE 'crowd%';
 

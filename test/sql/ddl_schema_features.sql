@@ -11,10 +11,10 @@ CREATE FUNCTION moved(command text, domain text, tenant text DEFAULT NULL,
 	LANGUAGE plpgsql AS $$
 DECLARE
 	t bigint := cache_notify.version(domain, tenant);
-	s bigint := cache_notify.version(domain);
+	s bigint := cache_notify.version(domain, 'never was');
 BEGIN
 	EXECUTE command;
-	shared := cache_notify.version(domain) - s;
+	shared := cache_notify.version(domain, 'never was') - s;
 	tenants := cache_notify.version(domain, tenant) - t - shared;
 END $$;
 
@@ -53,7 +53,7 @@ SELECT d, t, cache_notify.version(d, t) FROM (VALUES ('parent', 'p'), ('cascadin
 UPDATE parent SET id = 14 WHERE id = 4;
 SELECT d, t, cache_notify.version(d, t) FROM (VALUES ('parent', 'p'), ('cascading', 'c0'), ('cascading', 'c1'), ('nulling', 'n'), ('defaulting', 'd')) AS u (d, t);
 TRUNCATE parent CASCADE;
-SELECT d, cache_notify.version(d) FROM unnest('{parent,cascading,nulling,defaulting}'::text[]) AS d;
+SELECT d, cache_notify.version(d, 'never was') FROM unnest('{parent,cascading,nulling,defaulting}'::text[]) AS d;
 
 -- Generated and identity columns, also as the tenant
 CREATE TABLE generated (

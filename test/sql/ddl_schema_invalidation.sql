@@ -82,7 +82,7 @@ SELECT channel FROM cache_notify.v_schema_invalidation;
 SELECT cache_notify.remove_schema_invalidation('postgraphile');
 CREATE TABLE item (a int);
 DROP TABLE item;
-SELECT cache_notify.version('schema') - :before AS schema;
+SELECT _cache_notify.counted('schema') - :before AS schema;
 SELECT evtname FROM pg_event_trigger WHERE evtname ~ 'schema';
 
 DELETE FROM cache_notify.cascade_rules;

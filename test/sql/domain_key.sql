@@ -78,7 +78,7 @@ SELECT versions('contract', 'contract/1', 'contract/999');
 SELECT cache_notify.invalidate('contract/999', 'a');
 SELECT versions('contract', 'contract/1', 'contract/999');
 SELECT cache_notify.invalidate('contract/1');
-SELECT versions('contract', 'contract/1', 'contract/999'), cache_notify.version('contract/1') - cache_notify.version_origin() AS shared;
+SELECT versions('contract', 'contract/1', 'contract/999'), cache_notify.version('contract/1', 'never was') - cache_notify.version_origin() AS shared;
 
 -- Several columns, types, and what must be escaped.
 CREATE TABLE part (id serial, k text, l date, m uuid, n numeric(6, 2), note text);

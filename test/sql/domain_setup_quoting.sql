@@ -26,7 +26,7 @@ BEGIN
 END
 $$;
 SELECT count(*) AS names, bool_and(cache_notify.version(name, name) = 1) AS moved,
-	bool_and(cache_notify.version(name) = 0) AS not_shared FROM hostile;
+	bool_and(cache_notify.version(name, 'never was') = 0) AS not_shared FROM hostile;
 SELECT count(*), bool_and(s.table_name = quote_ident(h.name)::regclass) AS "table",
 	bool_and(s.tenant_column = h.name) AS tenant_column, bool_and(s.channel = h.name) AS channel,
 	bool_and(s.columns = ARRAY[h.name || '2', h.name]) AS columns,

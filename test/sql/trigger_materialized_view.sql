@@ -8,10 +8,10 @@ SET search_path = mat;
 CREATE FUNCTION bumps(command text, domain text DEFAULT 'totals') RETURNS bigint
 	LANGUAGE plpgsql AS $$
 DECLARE
-	before bigint := cache_notify.version(domain);
+	before bigint := _cache_notify.counted(domain);
 BEGIN
 	EXECUTE command;
-	RETURN cache_notify.version(domain) - before;
+	RETURN _cache_notify.counted(domain) - before;
 END $$;
 CREATE TABLE sale (id int, tenant_id text);
 CREATE MATERIALIZED VIEW totals AS SELECT tenant_id, count(*) FROM sale GROUP BY 1;

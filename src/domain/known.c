@@ -1,0 +1,294 @@
+/*-------------------------------------------------------------------------
+ *
+ * known.c
+ *	  Which domains something feeds, so that their silence means freshness.
+ *
+ * A domain is fed by a watched table or view, by a schema listener (the domain
+ * "schema"), by an invalidate() that committed, or by a rule from a domain
+ * that is fed.  It is known if it is fed, and if everything that rules carry
+ * into it is known as well: a rule from a domain that nothing feeds, because
+ * its name is mistyped or its table gone, would be silent for ever, and so
+ * would whoever trusts its target.  Rules that only notify feed nothing.
+ *
+ * A watch of which something is missing (a disabled trigger, a row trigger
+ * that was dropped) lets changes through, so it makes its domain unknown.
+ *
+ * What feeds a domain is read with the watches, from the catalogs as they are
+ * now, and kept current by the same invalidations.  The question is asked for
+ * a snapshot, though, which may be older: then changes may have come between
+ * it and the watch that would have counted them.  So each Domain has the
+ * newest transaction that set up something that feeds it, and a snapshot that
+ * does not see that one cannot have a token.
+ *
+ * Past calls of invalidate() leave a row in the counter table, under an
+ * internal name, unless the domain is watched.  It is read in the snapshot
+ * that asks, so nothing of it need be remembered.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "domain/domain.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/relation.h"
+#include "access/transam.h"
+#include "access/xact.h"
+#include "commands/trigger.h"
+#include "storage/proc.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+/* The domain that changes of the schema move, if anybody listens to them. */
+#define SCHEMA_DOMAIN "schema"
+
+/* A walk through the rules; numbers of others are in Domain.walk. */
+static uint64 last_walk = 0;
+
+/* The name of the counter that says that invalidate() has fed a domain. */
+char *
+by_hand_name(const char *domain)
+{
+	return psprintf(INTERNAL_PREFIX "by_hand/%s", domain);
+}
+
+/* What feeds a domain is about to be read anew. */
+void
+known_forget_watches(Domain *domain)
+{
+	domain->watching = NIL;
+	domain->nrow_triggers = domain->nrow_wanted = 0;
+	domain->incomplete = domain->has_listener = false;
+	domain->found_known = false;
+}
+
+/* The newer of two transactions; those that are none or frozen are old. */
+static TransactionId
+newer_xid(TransactionId a, TransactionId b)
+{
+	if (!TransactionIdIsNormal(a))
+		return b;
+	if (!TransactionIdIsNormal(b))
+		return a;
+	return TransactionIdFollows(a, b) ? a : b;
+}
+
+/* This transaction has set up something that feeds the domain. */
+void
+known_since(Domain *domain, TransactionId xid)
+{
+	domain->since = newer_xid(domain->since, xid);
+}
+
+/* Note a Watch, with its domain. */
+void
+known_add_watch(const Watch *watch)
+{
+	Domain	   *domain;
+	MemoryContext old;
+
+	if (watch->domain == NULL)
+		return;
+	domain = domain_lookup(watch->domain);
+	known_since(domain, watch->xmin);
+	if (watch->enabled == TRIGGER_DISABLED ||
+		watch->enabled == TRIGGER_FIRES_ON_REPLICA)
+		domain->incomplete = true;
+	if (watch->is_row)
+	{
+		domain->nrow_triggers++;
+		return;
+	}
+	if (OidIsValid(watch->trigger) &&
+		trigger_argument(watch->args, watch->nargs, "granularity") == NULL)
+		domain->nrow_wanted++;
+	old = MemoryContextSwitchTo(cascade_context());
+	domain->watching = lappend_oid(domain->watching, watch->relation);
+	MemoryContextSwitchTo(old);
+}
+
+/* Does something but rules and invalidate() feed the domain? */
+static bool
+is_watched(const Domain *domain)
+{
+	return domain->watching != NIL || domain->has_listener ||
+		is_internal_domain(domain->name);
+}
+
+/* The same of a name. */
+bool
+domain_is_watched(const char *name)
+{
+	Domain	   *domain;
+
+	(void) watch_load();
+	domain = domain_find(name);
+	return domain != NULL && is_watched(domain);
+}
+
+static bool
+lets_changes_through(const Domain *domain)
+{
+	return domain->incomplete ||
+		domain->nrow_triggers < domain->nrow_wanted;
+}
+
+/* The domain, and all whose changes the rules carry on to it. */
+static List *
+with_sources(Domain *domain)
+{
+	List	   *all = list_make1(domain);
+
+	domain->walk = ++last_walk;
+	for (int i = 0; i < list_length(all); i++)
+	{
+		ListCell   *lc;
+
+		foreach(lc, ((Domain *) list_nth(all, i))->sources)
+		{
+			Domain	   *source = lfirst(lc);
+
+			if (source->walk == last_walk)
+				continue;
+			source->walk = last_walk;
+			all = lappend(all, source);
+		}
+	}
+	return all;
+}
+
+static bool
+has_fed_source(const Domain *domain)
+{
+	ListCell   *lc;
+
+	foreach(lc, domain->sources)
+	{
+		if (((Domain *) lfirst(lc))->fed)
+			return true;
+	}
+	return false;
+}
+
+/* Let the rules between these feed what they lead to.  Are all of them fed? */
+static bool
+all_are_fed(List *all)
+{
+	bool		progress = true;
+	bool		complete = false;
+
+	while (progress)
+	{
+		ListCell   *lc;
+
+		progress = false;
+		complete = true;
+		foreach(lc, all)
+		{
+			Domain	   *domain = lfirst(lc);
+
+			if (!domain->fed && has_fed_source(domain))
+				domain->fed = progress = true;
+			complete &= domain->fed;
+		}
+	}
+	return complete;
+}
+
+/*
+ * Work it out.  What holds as long as the configuration does is remembered;
+ * what invalidate() has fed depends on the snapshot.
+ */
+static bool
+work_out(Domain *domain, FedByHand by_hand, void *arg)
+{
+	List	   *all = with_sources(domain);
+	bool		lasting = true;
+	bool		known = true;
+	ListCell   *lc;
+
+	foreach(lc, all)
+	{
+		Domain	   *source = lfirst(lc);
+
+		known &= !lets_changes_through(source);
+		source->fed = is_watched(source);
+		if (!source->fed && by_hand(source->name, arg))
+		{
+			source->fed = true;
+			lasting = false;
+		}
+		known_since(domain, source->since);
+	}
+	known = known && all_are_fed(all);
+	list_free(all);
+	domain->found_known = known && lasting;
+	return known;
+}
+
+/*
+ * Does the snapshot see what feeds the domain?  In this transaction's own case
+ * a snapshot that was taken later does.
+ */
+static bool
+is_seen(Domain *domain, Snapshot snapshot)
+{
+	TransactionId xid = domain->since;
+
+	if (!TransactionIdIsNormal(xid))
+		return true;
+	if (TransactionIdIsCurrentTransactionId(xid))
+		return !IsolationUsesXactSnapshot();
+	if (TransactionIdPrecedes(xid, MyProc->xmin))
+	{
+		domain->since = InvalidTransactionId;	/* no snapshot of ours is
+												 * older */
+		return true;
+	}
+	return !XidInMVCCSnapshot(xid, snapshot);
+}
+
+/*
+ * Is the domain known, in this snapshot?  by_hand() says whether a committed
+ * invalidate() feeds a domain.
+ */
+bool
+domain_is_known(const char *name, Snapshot snapshot, FedByHand by_hand,
+				void *arg)
+{
+	Domain	   *domain;
+
+	if (is_internal_domain(name))
+		return true;
+	(void) watch_load();
+	domain = domain_find(name);
+	if (domain == NULL)
+		return by_hand(name, arg);
+	return (domain->found_known || work_out(domain, by_hand, arg)) &&
+		is_seen(domain, snapshot);
+}
+
+/*
+ * Note whether anybody listens to changes of the schema, which bump a domain.
+ * The table has a few rows; whoever changes it makes everybody read it again.
+ */
+void
+known_read_listeners(void)
+{
+	Relation	rel = extension_open(INTERNAL_SCHEMA, "schema_listener",
+									 AccessShareLock);
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	if (rel == NULL)
+		return;
+	scan = systable_beginscan(rel, InvalidOid, false, SnapshotSelf, 0, NULL);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Domain	   *domain = domain_lookup(SCHEMA_DOMAIN);
+
+		domain->has_listener = true;
+		known_since(domain, HeapTupleHeaderGetXmin(tuple->t_data));
+	}
+	systable_endscan(scan);
+	relation_close(rel, AccessShareLock);
+}
