@@ -140,7 +140,8 @@ is($now->query("SELECT sum(n) - cache_notify.version('item', 't') + cache_notify
 		  . " FROM _cache_notify.version_counter WHERE domain = 'item'"), 0,
 	'under load: the index finds what is in the table');
 $now->query('SELECT cache_notify.compact()');
-is($now->query('SELECT count(*) FROM _cache_notify.version_counter'), 2, 'under load: one row for each key');
+is($now->query(q{SELECT count(*) FROM _cache_notify.version_counter WHERE NOT starts_with(domain, 'cache_notify/')}),
+	2, 'under load: one row for each key');
 is(log_count($node, qr/deadlock detected|could not serialize|division by zero|PANIC|invisible/), 0,
 	'no error in the log');
 $node->stop;
