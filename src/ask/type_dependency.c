@@ -130,9 +130,7 @@ add_sort(Dependencies *deps, SortGroupClause *sort)
 {
 	Oid			left,
 				right,
-				family,
-				input;
-	int16		strategy;
+				family;
 
 	deps->call = NULL;
 	if (OidIsValid(sort->eqop))
@@ -144,7 +142,8 @@ add_sort(Dependencies *deps, SortGroupClause *sort)
 	if (OidIsValid(sort->sortop))
 	{
 		add_function(deps, get_opcode(sort->sortop));
-		if (get_ordering_op_properties(sort->sortop, &family, &input, &strategy))
+		family = compat_sort_family(sort->sortop);
+		if (OidIsValid(family))
 			add_support_functions(deps, family);
 	}
 }

@@ -246,6 +246,22 @@ compat_json_result(Node *node)
 	return InvalidOid;
 }
 
+/* The operator family that an operator sorts by.  18: tells how in other words. */
+Oid
+compat_sort_family(Oid sortop)
+{
+	Oid			family,
+				input;
+#if PG_VERSION_NUM >= 180000
+	CompareType how;
+#else
+	int16		how;
+#endif
+
+	return get_ordering_op_properties(sortop, &family, &input, &how) ?
+		family : InvalidOid;
+}
+
 /* As whom a relation is read; InvalidOid: as the caller. */
 Oid
 compat_reads_as(Query *query, RangeTblEntry *rte)

@@ -132,6 +132,7 @@ extern List *compat_analyze_body(RawStmt *statement, const char *sql, SQLFunctio
 extern void compat_check_permissions(Query *query);
 extern const char *compat_string_literal(A_Const *literal);
 extern Oid	compat_json_result(Node *node);
+extern Oid	compat_sort_family(Oid sortop);
 extern Oid	compat_reads_as(Query *query, RangeTblEntry *rte);
 extern Bitmapset *compat_selected_columns(Query *query, RangeTblEntry *rte);
 extern bool compat_owns_relation(Oid relid);
