@@ -322,7 +322,7 @@ make_condition(EState *estate, Relation rel, Trigger *trigger, uint64 serial)
 	InlineTrigger *inlined = MemoryContextAllocZero(estate->es_query_cxt,
 													sizeof(InlineTrigger));
 
-	inlined->condition.type = T_ExprState;
+	NodeSetTag(&inlined->condition, T_ExprState);
 	inlined->condition.flags = EEO_FLAG_IS_QUAL;
 	inlined->condition.evalfunc = row_condition;
 	inlined->rel = rel;
