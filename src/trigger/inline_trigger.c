@@ -41,7 +41,6 @@
 #include "utils/syscache.h"
 
 #include "base/fault.h"
-#include "change/running_statement.h"
 #include "trigger/trigger_config.h"
 
 /* More than this are in a hash table, if they have buckets. */
@@ -317,7 +316,7 @@ row_condition(ExprState *condition, ExprContext *econtext, bool *isnull)
 		!note_change(inlined, econtext->ecxt_innertuple,
 					 econtext->ecxt_outertuple))
 		return BoolGetDatum(true);
-	trigger_rows_seen++;
+	change_set_see_row();
 	return BoolGetDatum(false);
 }
 
