@@ -3,6 +3,23 @@
 -- Complain if the script is read by psql rather than by CREATE EXTENSION.
 \echo Use "CREATE EXTENSION pg_fraiseql_cache" to load this file. \quit
 
+-- Whoever owns the schema can put a function beside ours that fits a call better, and
+-- superusers call ours. CREATE EXTENSION takes a schema that is there already.
+DO $$
+DECLARE
+	owner name;
+BEGIN
+	SELECT r.rolname INTO owner
+	FROM pg_catalog.pg_namespace n JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) n.nspowner
+	WHERE n.nspname OPERATOR(pg_catalog.=) 'fraiseql_cache' AND NOT r.rolsuper;
+	IF FOUND THEN
+		RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
+			MESSAGE = pg_catalog.format('schema fraiseql_cache belongs to %s, who is not a superuser', owner),
+			HINT = 'Drop the schema, or give it to a superuser once nobody else has put anything into it.';
+	END IF;
+END
+$$;
+
 -- ------------------------------------------------- versions by UUID
 
 -- FraiseQL's tenants are UUIDs, those of cache_notify any text.  The pattern
@@ -63,16 +80,15 @@ CREATE FUNCTION fraiseql_cache.setup_table_invalidation(
 	tenant_column text DEFAULT NULL)
 	RETURNS text
 	LANGUAGE sql VOLATILE
-AS $$
-	-- The client names tenant_id unless it is told another column.
-	SELECT cache_notify.setup_table_invalidation(
+	-- Bound here, and no search_path of its own: the caller's finds the table, and
+	-- nothing else. The client names tenant_id unless it is told another column.
+	RETURN cache_notify.setup_table_invalidation(
 		table_name::regclass, domain_name,
 		CASE WHEN tenant_column <> 'tenant_id' OR EXISTS (
 			SELECT FROM pg_catalog.pg_attribute a
 			WHERE a.attrelid = table_name::regclass
 			AND a.attname = 'tenant_id' AND a.attnum > 0 AND NOT a.attisdropped)
 		THEN tenant_column END);
-$$;
 COMMENT ON FUNCTION fraiseql_cache.setup_table_invalidation(text, text, text) IS
 'Watches a table: cache_notify.setup_table_invalidation() as FraiseQL calls it. Returns the domain.
 table_name: the table, looked up in the search path if it names no schema; error if there is none, or if NULL.

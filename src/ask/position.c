@@ -562,6 +562,7 @@ cache_notify_changes_since_named(PG_FUNCTION_ARGS)
 	{
 		foreach(lc, domains)
 		{
+			CHECK_FOR_INTERRUPTS();
 			search_scope(&search, lfirst(lc), tenant ? NULL : ALL_TENANTS);
 			if (tenant != NULL)
 				search_scope(&search, lfirst(lc), tenant);

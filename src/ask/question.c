@@ -23,6 +23,7 @@ begin_question(Question *question)
 	if (question->table == NULL)
 		return false;
 	question->snapshot = GetActiveSnapshot();
+	question->names_read = 0;
 	epoch_read(question->table, question->snapshot, &question->history);
 	return true;
 }

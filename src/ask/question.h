@@ -17,6 +17,7 @@ typedef struct Question
 	CounterTable *table;
 	Snapshot	snapshot;
 	History		history;
+	int64		names_read;		/* of tokens, see stale() */
 } Question;
 
 extern bool begin_question(Question *question);

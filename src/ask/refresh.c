@@ -21,7 +21,10 @@
  * the time, which is limited.  That the process id has been given to another
  * backend cannot be told; then, too, the time ends the claim.
  *
- * As the role is part of it, roles cannot get into each other's way.
+ * As the role is part of it, roles cannot get into each other's way.  Nor can
+ * one take all the slots: in a page without a free one, a role takes a slot of
+ * the role that has most, if that has two more than itself.  Who loses a claim
+ * may find that two compute the same, which is what he did to others.
  *
  *-------------------------------------------------------------------------
  */
@@ -49,7 +52,7 @@ PG_FUNCTION_INFO_V1(cache_notify_finish_refresh);
 /* How long a claim may last at most. */
 #define MAX_CLAIM_MS	(5 * 60 * 1000)
 
-#define Natts_claim		4
+#define Natts_claim		5
 
 /* A slot: the columns of refresh_claim, all of fixed width. */
 typedef struct Claim
@@ -58,6 +61,7 @@ typedef struct Claim
 	int64		hash2;
 	TimestampTz expires;		/* long ago: the slot is free */
 	int32		pid;
+	Oid			role;			/* whose it is */
 } Claim;
 
 static void
@@ -107,13 +111,13 @@ static void
 make_claim(FunctionCallInfo fcinfo, Claim *claim)
 {
 	StringInfoData buf;
-	Oid			role = GetUserId();
 	text	   *name = PG_GETARG_TEXT_PP(0);
 	text	   *token = PG_GETARG_TEXT_PP(1);
 
+	claim->role = GetUserId();
 	/* No text has a zero byte, so the end of the name is plain. */
 	initStringInfo(&buf);
-	appendBinaryStringInfo(&buf, (char *) &role, sizeof(role));
+	appendBinaryStringInfo(&buf, (char *) &claim->role, sizeof(claim->role));
 	appendBinaryStringInfo(&buf, VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name));
 	appendStringInfoChar(&buf, '\0');
 	appendBinaryStringInfo(&buf, VARDATA_ANY(token), VARSIZE_ANY_EXHDR(token));
@@ -131,8 +135,80 @@ is_valid(const Claim *claim, TimestampTz now)
 		(claim->pid == MyProcPid || BackendPidGetProc(claim->pid) != NULL);
 }
 
+static Claim *
+slot_at(Page page, OffsetNumber n)
+{
+	ItemId		item = PageGetItemId(page, n);
+	HeapTupleHeader header;
+
+	if (!ItemIdIsNormal(item))
+		return NULL;
+	header = (HeapTupleHeader) PageGetItem(page, item);
+	return (Claim *) ((char *) header + header->t_hoff);
+}
+
+static int
+count_slots(Page page, Oid role)
+{
+	int			count = 0;
+
+	for (OffsetNumber n = FirstOffsetNumber; n <= PageGetMaxOffsetNumber(page);
+		 n = OffsetNumberNext(n))
+	{
+		Claim	   *slot = slot_at(page, n);
+
+		if (slot != NULL && slot->role == role)
+			count++;
+	}
+	return count;
+}
+
+/* Who has most slots of a page, and two more than this role; InvalidOid: nobody. */
+static Oid
+greediest_role(Page page, Oid role)
+{
+	int			most = count_slots(page, role) + 1;
+	Oid			result = InvalidOid;
+	Oid			counted = role;
+
+	for (OffsetNumber n = FirstOffsetNumber; n <= PageGetMaxOffsetNumber(page);
+		 n = OffsetNumberNext(n))
+	{
+		Claim	   *slot = slot_at(page, n);
+
+		if (slot == NULL || slot->role == counted)
+			continue;
+		counted = slot->role;
+		if (count_slots(page, counted) > most)
+		{
+			most = count_slots(page, counted);
+			result = counted;
+		}
+	}
+	return result;
+}
+
+/* In a page without a free slot: the one that ends first of who has too many. */
+static Claim *
+slot_beyond_share(Page page, Oid role)
+{
+	Oid			greediest = greediest_role(page, role);
+	Claim	   *result = NULL;
+
+	for (OffsetNumber n = FirstOffsetNumber; n <= PageGetMaxOffsetNumber(page);
+		 n = OffsetNumberNext(n))
+	{
+		Claim	   *slot = slot_at(page, n);
+
+		if (slot != NULL && slot->role == greediest && OidIsValid(greediest) &&
+			(result == NULL || slot->expires < result->expires))
+			result = slot;
+	}
+	return result;
+}
+
 /*
- * Find the slot that has a claim, or else a free one, in a page that is locked
+ * Find the slot that has a claim, or else one to take, in a page that is locked
  * exclusively; NULL: there is none.
  */
 static Claim *
@@ -145,14 +221,10 @@ find_slot(Page page, const Claim *claim, bool *found)
 	*found = false;
 	for (OffsetNumber n = FirstOffsetNumber; n <= last; n = OffsetNumberNext(n))
 	{
-		ItemId		item = PageGetItemId(page, n);
-		HeapTupleHeader header;
-		Claim	   *slot;
+		Claim	   *slot = slot_at(page, n);
 
-		if (!ItemIdIsNormal(item))
+		if (slot == NULL)
 			continue;
-		header = (HeapTupleHeader) PageGetItem(page, item);
-		slot = (Claim *) ((char *) header + header->t_hoff);
 		if (slot->hash1 == claim->hash1 && slot->hash2 == claim->hash2)
 		{
 			*found = is_valid(slot, now);
@@ -161,7 +233,7 @@ find_slot(Page page, const Claim *claim, bool *found)
 		if (free_slot == NULL && !is_valid(slot, now))
 			free_slot = slot;
 	}
-	return free_slot;
+	return free_slot != NULL ? free_slot : slot_beyond_share(page, claim->role);
 }
 
 /* Pin and lock the page of a claim. */

@@ -30,11 +30,15 @@
 
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/tuplestore.h"
 
 #include "ask/encoding.h"
+
+/* stale() remembers no more sums than this, two for each name. */
+#define MAX_CACHED_SUMS	100000
 
 PG_FUNCTION_INFO_V1(cache_notify_token);
 PG_FUNCTION_INFO_V1(cache_notify_is_current);
@@ -102,6 +106,7 @@ write_token(StringInfo buf, Question *question, const char *tenant,
 	{
 		VersionName *name = lfirst(lc);
 
+		CHECK_FOR_INTERRUPTS();
 		encode_string(buf, name->domain);
 		encode_integer(buf, name->bucket_layout);
 		if (name->bucket_layout != 0)
@@ -188,6 +193,8 @@ token_is_current(const text *token, Question *question, SumCache *cache)
 	{
 		VersionName name;
 
+		CHECK_FOR_INTERRUPTS();
+		question->names_read++;
 		decode_name(&decoder, &name);
 		current = !name_is_pending(&name, tenant) &&
 			name_is_known(question, &name) &&
@@ -228,12 +235,16 @@ cache_notify_stale(PG_FUNCTION_ARGS)
 	bool	   *nulls;
 	int			count;
 	MemoryContext outer = CurrentMemoryContext;
-	MemoryContext work;
+	MemoryContext work,
+				cached;
 
 	if (!begin_question(&question))
 		PG_RETURN_NULL();
 	deconstruct_array(PG_GETARG_ARRAYTYPE_P(0), TEXTOID, -1, false,
 					  TYPALIGN_INT, &tokens, &nulls, &count);
+	cached = AllocSetContextCreate(outer, "cache_notify sums",
+								   ALLOCSET_DEFAULT_SIZES);
+	MemoryContextSwitchTo(cached);
 	cache = sum_cache_create(question.table, question.snapshot);
 	result = initArrayResult(TEXTOID, outer, false);
 	work = AllocSetContextCreate(outer, "cache_notify tokens",
@@ -244,12 +255,22 @@ cache_notify_stale(PG_FUNCTION_ARGS)
 		CHECK_FOR_INTERRUPTS();
 		if (nulls[i])
 			continue;
+		if (question.names_read > MAX_CACHED_SUMS)
+		{
+			/* However much is asked, it takes no more memory than this. */
+			question.names_read = 0;
+			MemoryContextReset(cached);
+			MemoryContextSwitchTo(cached);
+			cache = sum_cache_create(question.table, question.snapshot);
+			MemoryContextSwitchTo(work);
+		}
 		if (!token_is_current(DatumGetTextPP(tokens[i]), &question, cache))
 			accumArrayResult(result, tokens[i], false, TEXTOID, outer);
 		MemoryContextReset(work);
 	}
 	MemoryContextSwitchTo(outer);
 	MemoryContextDelete(work);
+	MemoryContextDelete(cached);
 	end_question(&question);
 	PG_RETURN_DATUM(makeArrayResult(result, outer));
 }
@@ -364,6 +385,7 @@ cache_notify_versions(PG_FUNCTION_ARGS)
 		Datum		values[5] = {0};
 		bool		nulls[5] = {false, none, none, false, tenant == NULL};
 
+		CHECK_FOR_INTERRUPTS();
 		values[0] = CStringGetTextDatum(name->key ? name->written : name->domain);
 		if (!none)
 		{

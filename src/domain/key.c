@@ -42,8 +42,12 @@
 
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
+#include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+
+/* Names that one call takes: what it needs of memory and time is bounded. */
+#define MAX_NAMES	10000
 
 PG_FUNCTION_INFO_V1(cache_notify_key_name);
 
@@ -348,8 +352,15 @@ name_arguments(FunctionCallInfo fcinfo, int n)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("no domain is named"),
 				 errhint("Name every domain that the cached result was computed from.")));
+	if (count > MAX_NAMES)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("%d names are too many", count),
+				 errhint("A call takes at most %d: name domains instead of keys, or call it several times.",
+						 MAX_NAMES)));
 	for (int i = 0; i < count; i++)
 	{
+		CHECK_FOR_INTERRUPTS();
 		if (nulls[i])
 			ereport(ERROR,
 					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),

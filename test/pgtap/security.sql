@@ -92,6 +92,12 @@ SELECT pg_temp.denied('SELECT ' || call, 'he does not call ' || call)
 		'_cache_notify.statistics()', 'cache_notify.clear_statistics()']) AS call;
 SELECT pg_temp.denied('SELECT n FROM shop.item', 'a version lets him read no row');
 
+-- What he can ask at once is bounded, and so is what it needs of memory and time.
+SELECT throws_ok('SELECT cache_notify.' || call, '54000', '10001 names are too many', call || ' takes no million names')
+	FROM unnest(ARRAY['token(''a'', VARIADIC n)', 'etag(''a'', VARIADIC n)', 'matches(''x'', ''a'', VARIADIC n)',
+		'versions(''a'', VARIADIC n)', 'changes_since(cache_notify.current_position(), ''a'', VARIADIC n)']) AS c (call_),
+	LATERAL (SELECT replace(call_, 'VARIADIC n', 'VARIADIC ARRAY(SELECT ''item/'' || i FROM generate_series(1, 10001) i)')) AS r (call);
+
 -- ------------------------------------------------- tenants, row security
 
 SET ROLE cn_tenant_a;
@@ -119,21 +125,45 @@ SELECT pg_temp.denied('SELECT cache_notify.invalidate(''item'')', 'and changes n
 
 -- --------------------------------------------------- the code of functions
 
+-- Of every extension of this repository: cache_notify and what requires it.
 RESET ROLE;
+SET client_min_messages = warning;
+SELECT format('CREATE EXTENSION IF NOT EXISTS %I', name) FROM pg_available_extension_versions
+	WHERE 'cache_notify' = ANY (requires) \gexec
+RESET client_min_messages;
+CREATE TEMPORARY TABLE ours AS
+	SELECT e.oid AS extension, e.extname, e.extowner, d.classid, d.objid, d.refobjid
+	FROM pg_extension e JOIN pg_depend d ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.deptype = 'e'
+	WHERE e.extname = 'cache_notify' OR EXISTS (
+		SELECT FROM pg_available_extension_versions v WHERE v.name = e.extname AND 'cache_notify' = ANY (v.requires));
+CREATE TEMPORARY TABLE our_function AS
+	SELECT p.* FROM pg_proc p JOIN ours o ON o.objid = p.oid AND o.classid = 'pg_proc'::regclass;
+CREATE TEMPORARY TABLE our_schema AS
+	SELECT DISTINCT o.extname, o.extowner, n.oid, n.nspname, n.nspowner
+	FROM ours o LEFT JOIN pg_class c ON c.oid = o.objid AND o.classid = 'pg_class'::regclass
+	LEFT JOIN pg_proc p ON p.oid = o.objid AND o.classid = 'pg_proc'::regclass
+	JOIN pg_namespace n ON n.oid IN (c.relnamespace, p.pronamespace)
+		OR n.oid = o.objid AND o.classid = 'pg_namespace'::regclass;
+SELECT set_eq('SELECT DISTINCT nspname FROM our_schema', '{cache_notify,_cache_notify,fraiseql_cache}'::name[],
+	'the schemas that are looked at');
+SELECT is(array_agg(nspname::text), NULL, 'every schema belongs to who installed the extension')
+	FROM our_schema WHERE nspowner <> extowner;
+SELECT is(array_agg(nspname::text), NULL, 'nobody else may create anything in it')
+	FROM our_schema WHERE has_schema_privilege('cn_owner', oid, 'CREATE');
 SELECT is(array_agg(oid::regprocedure::text), NULL, 'no function runs with the rights of its owner')
-	FROM pg_proc WHERE pronamespace IN ('cache_notify'::regnamespace, '_cache_notify'::regnamespace) AND prosecdef;
+	FROM our_function WHERE prosecdef;
 SELECT is(array_agg(p.oid::regprocedure::text), NULL, 'every function that is parsed when it runs pins its search_path')
-	FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang
-	WHERE p.pronamespace IN ('cache_notify'::regnamespace, '_cache_notify'::regnamespace) AND l.lanname NOT IN ('c', 'internal')
+	FROM our_function p JOIN pg_language l ON l.oid = p.prolang
+	WHERE l.lanname NOT IN ('c', 'internal')
 	AND p.prosqlbody IS NULL AND NOT coalesce('search_path=pg_catalog, pg_temp' = ANY (p.proconfig), false);
 SELECT is(array_agg(p.oid::regprocedure::text), NULL, 'no trigger function but those of watched tables is for everybody')
-	FROM pg_proc p
-	WHERE p.pronamespace IN ('cache_notify'::regnamespace, '_cache_notify'::regnamespace) AND p.prorettype = 'trigger'::regtype
+	FROM our_function p
+	WHERE p.prorettype = 'trigger'::regtype
 	AND has_function_privilege('cn_reader', p.oid, 'EXECUTE')
 	AND p.proname NOT IN ('row_change', 'statement_change');
-SELECT is(array_agg(oid::regclass::text), NULL, 'no table is writable by PUBLIC')
-	FROM pg_class WHERE relnamespace IN ('cache_notify'::regnamespace, '_cache_notify'::regnamespace)
-	AND has_table_privilege('cn_reader', oid, 'INSERT, UPDATE, DELETE, TRUNCATE, TRIGGER, REFERENCES');
+SELECT is(array_agg(c.oid::regclass::text), NULL, 'no table is writable by PUBLIC')
+	FROM pg_class c JOIN our_schema n ON n.oid = c.relnamespace
+	WHERE has_table_privilege('cn_reader', c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE, TRIGGER, REFERENCES');
 
 -- -------------------------------------------------- names that are traps
 
@@ -145,6 +175,7 @@ CREATE FUNCTION shop.hijack(text, text) RETURNS boolean LANGUAGE plpgsql AS $$ B
 CREATE FUNCTION shop.hijack(text[], text[]) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE 'hijacked'; END $$;
 CREATE FUNCTION shop.hijack(bigint, bigint) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE 'hijacked'; END $$;
 CREATE FUNCTION shop.hijack(oid, oid) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE 'hijacked'; END $$;
+CREATE FUNCTION shop.hijack(oid, regclass) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE 'hijacked'; END $$;
 CREATE FUNCTION shop.hijack(name, text) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE 'hijacked'; END $$;
 DO $$
 DECLARE
@@ -152,7 +183,7 @@ DECLARE
 	args text;
 BEGIN
 	FOREACH op IN ARRAY '{=,<>,<,>,~~,!~,<@}'::text[] LOOP
-		FOREACH args IN ARRAY '{text/text,text[]/text[],bigint/bigint,oid/oid,name/text}'::text[] LOOP
+		FOREACH args IN ARRAY '{text/text,text[]/text[],bigint/bigint,oid/oid,oid/regclass,name/text}'::text[] LOOP
 			EXECUTE format('CREATE OPERATOR shop.%s (LEFTARG = %s, RIGHTARG = %s, FUNCTION = shop.hijack)',
 				op, split_part(args, '/', 1), split_part(args, '/', 2));
 		END LOOP;
@@ -170,6 +201,9 @@ CREATE TABLE pg_temp.statement (i int, statement text, said text DEFAULT 'nothin
 INSERT INTO pg_temp.statement
 	SELECT i, s FROM unnest(ARRAY[
 		'SELECT ''a''::text = ''b''::text',
+		'SELECT fraiseql_cache.setup_table_invalidation(''shop.spy'', ''spy'', ''tenant_id'')',
+		'SELECT * FROM fraiseql_cache.domain_version',
+		'SELECT * FROM fraiseql_cache.v_invalidation_status',
 		'SELECT cache_notify.setup_table_invalidation(''shop.spy'', ''spy'', fields => ''{xid}'')',
 		'SELECT cache_notify.setup_table_invalidation(''shop.spy'', ''spy'', granularity => ''statement'')',
 		'SELECT cache_notify.remove_table_invalidation(''shop.spy'')',
@@ -233,7 +267,7 @@ SELECT pg_temp.denied(statement, 'the owner of the database does not ' || statem
 RESET ROLE;
 SET client_min_messages = warning;
 DROP EXTENSION cache_notify CASCADE;
-DROP SCHEMA cache_notify;
+DROP SCHEMA cache_notify, fraiseql_cache;
 RESET client_min_messages;
 SET ROLE cn_dbowner;
 SELECT pg_temp.denied('CREATE EXTENSION cache_notify', 'the owner of the database creates no extension');
@@ -249,6 +283,11 @@ SELECT throws_ok('CREATE EXTENSION cache_notify', '42P06', 'schema _cache_notify
 	'the inner schema is the extension''s own');
 DROP SCHEMA _cache_notify;
 SELECT lives_ok('CREATE EXTENSION cache_notify', 'without it the extension is created');
+SET ROLE cn_dbowner;
+CREATE SCHEMA fraiseql_cache;
+RESET ROLE;
+SELECT throws_ok('CREATE EXTENSION pg_fraiseql_cache', '42501',
+	'schema fraiseql_cache belongs to cn_dbowner, who is not a superuser', 'the same goes for pg_fraiseql_cache');
 
 SELECT * FROM finish();
 ROLLBACK;

@@ -92,6 +92,15 @@ is($tenant->query("SELECT bool_and(cache_notify.claim_refresh(i::text, 'x')) FRO
 	't', 'more claims than there is room for: nobody is kept from his work');
 is($node->safe_psql('postgres', $size), $before, 'and the table does not grow');
 
+# The slots are full of the tenant's claims: others have their share.
+my $wrong = "SELECT count(*) FROM generate_series(1, 500) i WHERE"
+  . " NOT cache_notify.claim_refresh('share ' || i, 'x')";
+$node->safe_psql('postgres', 'CREATE ROLE another LOGIN');
+my $another = session($node, options => "$timeout -c role=another");
+is($another->query($wrong), 0, 'another role claims what nobody has claimed');
+is($another->query($wrong), 500, 'and all of its claims are kept');
+$another->quit;
+
 # ------------------------------------------------------ crash, maintenance
 
 kill_session($tenant);
