@@ -14,7 +14,6 @@
 #   make test-upgrade      from every release, and from an older PostgreSQL
 #   make test-package      the Debian package, built and installed on fresh systems
 #   make accept            what the last make test printed is what is expected from now on
-#   make test-traces       what make demo and make test leave on a fresh system: nothing
 #   make lint              what can be said without running anything
 #   make format            lay out the C files as PostgreSQL's own are
 #   make benchmark         measure; SCENARIO=name picks what
@@ -63,7 +62,7 @@ SHLIB_EXPORTS = build/exports.txt
 internal   = $(1:%=_cache_notify/%)
 public     = $(1:%=cache_notify/%)
 both       = $(foreach part,$(1),_cache_notify/$(part) cache_notify/$(part))
-SQL_PARTS  = prologue $(call both,tables functions epoch) $(call public,token) \
+SQL_PARTS  = prologue $(call both,tables functions) $(call public,epoch token) \
 	$(call internal,setup) $(call both,key refresh watch) $(call public,cascade) \
 	$(call both,views status stats dependency schema privileges) $(call internal,events)
 SQL_FILES  = $(SQL_PARTS:%=sql/%.sql)
@@ -72,7 +71,7 @@ SQL_BUILT  = $(CORE)--$(EXTVERSION).sql
 DATA       = $(wildcard sql/upgrade/$(CORE)--*--*.sql $(FRAISEQL)--*.sql)
 DATA_built = $(SQL_BUILT)
 
-EXTRA_CLEAN = $(CORE)--*.sql .build-flags src/*.d src/*/*.[do] build/exports.* build/unpacked dist test/output test/versions \
+EXTRA_CLEAN = $(CORE)--*.sql .build-flags src/*.d src/*/*.[do] build dist test/output test/versions \
 	test/interop/*/build bench/results.json bench/plots bench/build
 
 # ------------------------------------------------------------------------ flags
@@ -186,7 +185,7 @@ endif
 # By whoever runs make, on whose behalf things can be downloaded.
 prepare-examples:
 	@$(if $(filter examples,$(PARTS)),tools/install-dependencies examples && \
-	  tools/prepare examples)
+	  examples/near_cache_node/prepare)
 
 test-all-versions:
 	@tools/test-versions
@@ -200,9 +199,6 @@ test-upgrade:
 test-package:
 	@tools/test-package
 
-test-traces:
-	@tools/test-traces
-
 test-hostile:
 	@tools/install-dependencies build test hostile
 	@tools/test-hostile $(HOSTILE)
@@ -212,7 +208,7 @@ print-PARTS:
 
 test-interop:
 	@tools/install-dependencies build interop
-	@tools/prepare test/interop
+	@test/interop/prepare
 	+@tools/private-server CN_ASSERT=1 '$(strict)' tools/unprivileged --fetch test/output test/run interop
 
 # Of the tests that failed in it, or those of them that TESTS names.
@@ -232,8 +228,6 @@ format:
 demo:
 	@tools/install-dependencies build demo
 	+@tools/private-server tools/unprivileged tools/with-server demo/run
-	@[ ! -s build/installed ] || printf '\n%s\n' "To be rid of it: delete this folder; and of the packages that came for it:" \
-	  '  sudo apt-get purge $$(cat build/installed)'
 
 benchmark:
 	@tools/install-dependencies build benchmark
@@ -246,5 +240,5 @@ figures:
 
 .PHONY: check-version check-sources prepare-examples print-PARTS FORCE \
 	test test-unit test-integration test-interop test-consistency \
-	test-all-versions test-upgrade test-package test-traces test-hostile accept lint format demo benchmark figures
+	test-all-versions test-upgrade test-package test-hostile accept lint format demo benchmark figures
 FORCE:

@@ -27,16 +27,16 @@ $$;
 -- fail.  The expression is repeated in the view below, which the index serves.
 CREATE INDEX version_counter_fraiseql ON _cache_notify.version_counter
 	((CASE WHEN tenant_id ~ '^([0-9A-Fa-f]{4}-?){7}[0-9A-Fa-f]{4}$|^\{([0-9A-Fa-f]{4}-?){7}[0-9A-Fa-f]{4}\}$'
-	  THEN tenant_id::uuid END), domain);
+	  THEN tenant_id::text::uuid END), domain);
 COMMENT ON INDEX _cache_notify.version_counter_fraiseql IS
 'finds the counters of a tenant that is a UUID; goes with the extension pg_fraiseql_cache';
 ALTER INDEX _cache_notify.version_counter_fraiseql DEPENDS ON EXTENSION pg_fraiseql_cache;
 
 CREATE VIEW fraiseql_cache.tenant_counter AS
 	SELECT CASE WHEN tenant_id ~ '^([0-9A-Fa-f]{4}-?){7}[0-9A-Fa-f]{4}$|^\{([0-9A-Fa-f]{4}-?){7}[0-9A-Fa-f]{4}\}$'
-		THEN tenant_id::uuid END AS tenant_id,
+		THEN tenant_id::text::uuid END AS tenant_id,
 		domain, n, last_modified
-	FROM (SELECT c.tenant_id, c.domain, c.n, c.last_modified
+	FROM (SELECT c.tenant_id::text, c.domain::text, c.n, c.last_modified
 		  FROM _cache_notify.version_counter c
 		  UNION ALL
 		  SELECT p.tenant_id COLLATE "C", p.domain COLLATE "C", p.n, now()

@@ -5,8 +5,7 @@
 GRANT USAGE ON SCHEMA _cache_notify TO PUBLIC;
 
 -- Whoever may execute a trigger function can have a table of his own call it.
-REVOKE EXECUTE ON FUNCTION _cache_notify.counters_edited(), _cache_notify.counter_inserted(),
-	_cache_notify.rules_changed() FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION _cache_notify.rules_changed() FROM PUBLIC;
 
 -- What is watched is in the catalogs for everybody to read.
 GRANT SELECT ON _cache_notify.watching_trigger, _cache_notify.watching_label,

@@ -286,6 +286,12 @@ $$;
 COMMENT ON FUNCTION _cache_notify.watch_arguments(regclass, text, text, text, text, text, text, text[], text[], text) IS
 'Checks the options of setup_table_invalidation() and returns the trigger arguments that stand for them.';
 
+CREATE FUNCTION _cache_notify.trigger_follows() RETURNS void
+	AS 'MODULE_PATHNAME', 'cache_notify_trigger_follows'
+	LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION _cache_notify.trigger_follows() IS
+'Says that the next trigger of a watched table in this transaction is not from a dump. A trigger that comes without this begins a new history, if versions start at 0.';
+
 CREATE FUNCTION _cache_notify.create_watching_trigger(
 	table_name regclass, kind text, domain_name text, arguments text[])
 	RETURNS void
@@ -296,6 +302,7 @@ DECLARE
 	truncatable boolean := current_setting('server_version_num')::int >= 160000
 		OR (SELECT relkind <> 'f' FROM pg_class WHERE oid = table_name);
 BEGIN
+	PERFORM _cache_notify.trigger_follows();
 	EXECUTE format('CREATE OR REPLACE TRIGGER %I AFTER %s ON %s FOR EACH %s EXECUTE FUNCTION cache_notify.%I(%s)',
 		_cache_notify.trigger_name(kind, domain_name),
 		-- What the row trigger sees, the statement trigger need not.

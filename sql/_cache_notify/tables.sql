@@ -1,37 +1,48 @@
 -- ---------------------------------------------------------------- tables
 
+-- State is in materialized views, for their kind of storage: it has WAL, MVCC and
+-- vacuum, pg_upgrade carries it, no publication takes it, and nobody writes it by
+-- SQL.  The extension's C code does.
+CREATE FUNCTION _cache_notify.only_when_created() RETURNS boolean
+	AS 'MODULE_PATHNAME', 'cache_notify_only_when_created'
+	LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION _cache_notify.only_when_created() IS
+'The query of our state: false while the extension is created, and an error in REFRESH MATERIALIZED VIEW.';
+
 -- The columns of fixed width come first: counter.c changes them in place.
 -- Room on the pages keeps updates HOT, and dead versions are cleaned up as
 -- soon as a page is half full.  Collation "C" compares bytes, so an upgrade of
--- the system's collations cannot corrupt the index.
-CREATE TABLE _cache_notify.version_counter (
-	n bigint NOT NULL,
-	last_modified timestamptz NOT NULL,
-	row_id bigint NOT NULL,
-	bucket_layout bigint NOT NULL DEFAULT 0,
-	keyed bigint NOT NULL DEFAULT 0,
-	moves integer NOT NULL
-) USING heap WITH (
+-- the system's collations cannot corrupt the index.  The names have types of
+-- limited length, so that no TOAST table comes about: who changes a row of a
+-- table that has one must have a snapshot, and a commit that adds to a counter
+-- has none.
+CREATE MATERIALIZED VIEW _cache_notify.version_counter
+USING heap WITH (
 	fillfactor = 50,
 	autovacuum_vacuum_scale_factor = 0.02,
 	autovacuum_vacuum_threshold = 1000,
 	autovacuum_vacuum_cost_delay = 0,
 	vacuum_truncate = off
-);
+) AS SELECT
+	NULL::bigint AS n,
+	NULL::timestamptz AS last_modified,
+	NULL::bigint AS row_id,
+	NULL::bigint AS bucket_layout,
+	NULL::bigint AS keyed,
+	NULL::integer AS moves,
+	NULL::varchar(63) COLLATE "C" AS domain,
+	NULL::varchar(255) COLLATE "C" AS tenant_id
+WHERE _cache_notify.only_when_created();
 
--- Names are short and stay in the row. In one command, so that no TOAST table comes
--- about: who changes a row of a table that has one must have a snapshot, and a commit
--- that adds to a counter has none.
-ALTER TABLE _cache_notify.version_counter
-	ADD COLUMN domain text COLLATE "C" NOT NULL,
-	ADD COLUMN tenant_id text COLLATE "C",
+-- Short names stay aligned and as they are.
+ALTER MATERIALIZED VIEW _cache_notify.version_counter
 	ALTER COLUMN domain SET STORAGE PLAIN,
 	ALTER COLUMN tenant_id SET STORAGE PLAIN;
 
 CREATE INDEX version_counter_key ON _cache_notify.version_counter
 	USING btree (domain, tenant_id, row_id, moves DESC);
-COMMENT ON TABLE _cache_notify.version_counter IS
-'The counters that versions are made of. The version of a (domain, tenant_id) is the sum of its rows, plus that of the rows without a tenant (the shared counter); there are as many rows as there were transactions that moved it at the same time. Written by the extension only: changing it by hand makes versions go backwards.';
+COMMENT ON MATERIALIZED VIEW _cache_notify.version_counter IS
+'The counters that versions are made of. The version of a (domain, tenant_id) is the sum of its rows, plus that of the rows without a tenant (the shared counter); there are as many rows as there were transactions that moved it at the same time. Written by the extension only.';
 COMMENT ON COLUMN _cache_notify.version_counter.n IS 'statements counted in this row';
 COMMENT ON COLUMN _cache_notify.version_counter.last_modified IS 'when the last transaction that added to this row was about to commit';
 COMMENT ON COLUMN _cache_notify.version_counter.row_id IS 'tells the rows of a key apart; random, whatever is inserted';
@@ -42,14 +53,15 @@ COMMENT ON COLUMN _cache_notify.version_counter.domain IS 'the domain, at most 6
 COMMENT ON COLUMN _cache_notify.version_counter.tenant_id IS 'the tenant by its text form, at most 255 bytes; NULL for the shared counter';
 COMMENT ON INDEX _cache_notify.version_counter_key IS 'finds the rows of a key, and of a row the newest version first; not unique on purpose';
 
-CREATE TABLE _cache_notify.owed_delivery (
-	domain text COLLATE "C",
-	tenant_id text COLLATE "C",
-	channel text,
-	payload text,
-	former text
-) USING heap;
-COMMENT ON TABLE _cache_notify.owed_delivery IS
+CREATE MATERIALIZED VIEW _cache_notify.owed_delivery
+USING heap AS SELECT
+	NULL::text COLLATE "C" AS domain,
+	NULL::text COLLATE "C" AS tenant_id,
+	NULL::text AS channel,
+	NULL::text AS payload,
+	NULL::text AS former
+WHERE _cache_notify.only_when_created();
+COMMENT ON MATERIALIZED VIEW _cache_notify.owed_delivery IS
 'Deliveries that a transaction could not make itself: of prepared transactions, until COMMIT PREPARED; to a channel that a domain no longer goes to, once; messages of schema changes for the worker; and a reset (nothing but NULL) for those that found the notification queue full. Whoever delivers next takes the rows over.';
 COMMENT ON COLUMN _cache_notify.owed_delivery.domain IS 'the domain that has changed; NULL: the row is a message or a reset';
 COMMENT ON COLUMN _cache_notify.owed_delivery.tenant_id IS 'the tenant; NULL: a shared change';
@@ -75,17 +87,18 @@ COMMENT ON COLUMN _cache_notify.schema_listener.payload IS 'what to say; NULL: w
 COMMENT ON COLUMN _cache_notify.schema_listener.payload_suffix IS 'added to the end of each payload';
 
 -- epoch.c knows the columns by their order, all of fixed width.
-CREATE TABLE _cache_notify.history (
-	origin bigint NOT NULL,
-	incarnation bigint NOT NULL,
-	system_identifier bigint NOT NULL,
-	since timestamptz NOT NULL,
-	timeline bigint NOT NULL,
-	database_oid oid NOT NULL,
-	counter_oid oid NOT NULL,
-	asynchronous boolean NOT NULL
-) USING heap;
-COMMENT ON TABLE _cache_notify.history IS
+CREATE MATERIALIZED VIEW _cache_notify.history
+USING heap AS SELECT
+	NULL::bigint AS origin,
+	NULL::bigint AS incarnation,
+	NULL::bigint AS system_identifier,
+	NULL::timestamptz AS since,
+	NULL::bigint AS timeline,
+	NULL::oid AS database_oid,
+	NULL::oid AS counter_oid,
+	NULL::boolean AS asynchronous
+WHERE _cache_notify.only_when_created();
+COMMENT ON MATERIALIZED VIEW _cache_notify.history IS
 'Where versions start. The row with the greatest origin counts, as long as the database is where the row says; otherwise it has forked (failover, recovery, a dump, a template), and the first session that notices adds a row with a greater origin, at once and whether or not its transaction commits. Written by the extension only.';
 COMMENT ON COLUMN _cache_notify.history.origin IS 'what versions start at; 0 until the database has forked';
 COMMENT ON COLUMN _cache_notify.history.incarnation IS 'a random number that no other history has';
@@ -103,10 +116,13 @@ COMMENT ON TABLE _cache_notify.running IS
 'Not empty while the server has not crashed since changes were first committed with synchronous_commit = off: crash recovery empties unlogged tables.';
 COMMENT ON COLUMN _cache_notify.running.running IS 'always true';
 
-SELECT pg_catalog.pg_extension_config_dump('_cache_notify.history', '');
-
-SELECT pg_catalog.pg_extension_config_dump('_cache_notify.version_counter', '');
-
-SELECT pg_catalog.pg_extension_config_dump('_cache_notify.owed_delivery', '');
-
 SELECT pg_catalog.pg_extension_config_dump('_cache_notify.schema_listener', '');
+
+CREATE FUNCTION _cache_notify.hide_state() RETURNS void
+	AS 'MODULE_PATHNAME', 'cache_notify_hide_state'
+	LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION _cache_notify.hide_state() IS
+'Keeps our state out of what logical decoding shows to any output plugin. pg_upgrade loses that; the worker, and repair(), do it once more.';
+REVOKE EXECUTE ON FUNCTION _cache_notify.only_when_created(), _cache_notify.hide_state() FROM PUBLIC;
+
+SELECT _cache_notify.hide_state();

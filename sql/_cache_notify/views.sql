@@ -2,7 +2,7 @@
 
 CREATE VIEW _cache_notify.counter_total AS
 	SELECT domain, tenant_id, sum(n)::bigint AS n, max(last_modified) AS last_modified
-	FROM (SELECT domain, tenant_id, n, last_modified
+	FROM (SELECT domain::text, tenant_id::text, n, last_modified
 		  FROM _cache_notify.version_counter
 		  UNION ALL
 		  SELECT domain COLLATE "C", tenant_id COLLATE "C", n, now()

@@ -14,6 +14,7 @@
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
 
+#include "change/running_statement.h"
 
 /* False if the extension is not there any more. */
 bool

@@ -6,6 +6,7 @@
  *	  compat.h			what differs between PostgreSQL versions
  *	  fault.h			points at which a test can make something go wrong
  *	  extension.c		the extension's own tables, indexes and functions
+ *	  state.c			how those that hold state are stored
  *	  invalidation.c	has something changed in the catalogs since?
  *	  shared_memory.c	pieces of shared memory, each of one room
  *
@@ -39,13 +40,6 @@
 #define EXTENSION_SCHEMA	"cache_notify"	/* what people call and name */
 #define INTERNAL_SCHEMA		"_cache_notify" /* what only we do, and our state */
 
-/* Two strings, either of which may be NULL. */
-static inline bool
-same_string(const char *a, const char *b)
-{
-	return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
-}
-
 /* extension.c */
 extern Oid	extension_relation(const char *schema, const char *name);
 extern bool extension_has_schema(Oid schema);
@@ -53,6 +47,11 @@ extern Relation extension_open(const char *schema, const char *name,
 							   LOCKMODE lockmode);
 extern Oid	extension_function(const char *schema, const char *name);
 extern char *text_attribute(HeapTuple tuple, TupleDesc desc, AttrNumber column);
+
+/* state.c */
+extern bool is_state_relation(Oid relid);
+extern bool state_is_hidden(void);
+extern void hide_state(void);
 
 /*
  * Counts invalidations.  Whatever is made from the catalogs remembers the count

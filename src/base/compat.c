@@ -306,6 +306,16 @@ compat_owns_relation(Oid relid)
 #endif
 }
 
+bool
+compat_owns_database(void)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_ownercheck(DatabaseRelationId, MyDatabaseId, GetUserId());
+#else
+	return pg_database_ownercheck(MyDatabaseId, GetUserId());
+#endif
+}
+
 void
 compat_check_execute(Oid function)
 {

@@ -136,6 +136,7 @@ extern Oid	compat_sort_family(Oid sortop);
 extern Oid	compat_reads_as(Query *query, RangeTblEntry *rte);
 extern Bitmapset *compat_selected_columns(Query *query, RangeTblEntry *rte);
 extern bool compat_owns_relation(Oid relid);
+extern bool compat_owns_database(void);
 extern void compat_check_execute(Oid function);
 extern void compat_no_transaction_timeout(void);
 extern uint64 compat_notify_queue_bytes(void);

@@ -157,5 +157,6 @@ extern void epoch_read(CounterTable *table, Snapshot snapshot,
 					   History *history);
 extern int64 epoch_origin(CounterTable *table, Snapshot snapshot);
 extern void epoch_before_bump(CounterTable *table, bool prepare);
+extern void epoch_leave_zero(void);
 
 #endif							/* CACHE_NOTIFY_COUNTER_H */

@@ -29,7 +29,6 @@
 
 #include "access/relation.h"
 #include "access/xact.h"
-#include "commands/trigger.h"
 #include "executor/executor.h"
 #include "storage/bufmgr.h"
 #include "utils/builtins.h"
@@ -38,8 +37,6 @@
 #include "counter/counter_search.h"
 #include "counter/heap_hint.h"
 #include "counter/index_place.h"
-
-PG_FUNCTION_INFO_V1(cache_notify_counter_inserted);
 
 static bool
 row_is_of(HeapTuple row, TupleDesc desc, const CounterKey *key)
@@ -352,37 +349,6 @@ new_row_id(void)
 				(errcode(ERRCODE_INTERNAL_ERROR),
 				 errmsg("could not generate a random number")));
 	return id;
-}
-
-/*
- * Trigger on version_counter: a row that somebody loads or inserts by hand gets
- * an id of its own, whatever it says.
- */
-Datum
-cache_notify_counter_inserted(PG_FUNCTION_ARGS)
-{
-	TriggerData *trigger = (TriggerData *) fcinfo->context;
-	int			columns[] = {Anum_counter_row_id, Anum_counter_moves};
-	Datum		values[2];
-	bool		nulls[2] = {false, false};
-
-	if (!CALLED_AS_TRIGGER(fcinfo))
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("counter_inserted() must be called as a trigger")));
-	if (!TRIGGER_FIRED_BEFORE(trigger->tg_event) ||
-		!TRIGGER_FIRED_FOR_ROW(trigger->tg_event) ||
-		!TRIGGER_FIRED_BY_INSERT(trigger->tg_event) ||
-		RelationGetRelid(trigger->tg_relation) !=
-		extension_relation(INTERNAL_SCHEMA, "version_counter"))
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("counter_inserted() is a trigger of _cache_notify.version_counter only")));
-	values[0] = Int64GetDatum(new_row_id());
-	values[1] = Int32GetDatum(0);
-	return PointerGetDatum(heap_modify_tuple_by_cols(trigger->tg_trigtuple,
-													 RelationGetDescr(trigger->tg_relation),
-													 2, columns, values, nulls));
 }
 
 /* Give the counter another row.  *tid is where it is. */

@@ -63,7 +63,6 @@
 #include "access/transam.h"
 #include "access/xact.h"
 #include "access/xlog.h"
-#include "commands/trigger.h"
 #include "common/hashfn.h"
 #include "storage/lmgr.h"
 #include "miscadmin.h"
@@ -76,7 +75,6 @@
 
 PG_FUNCTION_INFO_V1(cache_notify_version_origin);
 PG_FUNCTION_INFO_V1(cache_notify_new_history);
-PG_FUNCTION_INFO_V1(cache_notify_counters_edited);
 
 /* Columns of _cache_notify.history, all of fixed width and not null. */
 typedef struct HistoryForm
@@ -516,7 +514,7 @@ begin_at_commit(void)
 				 errmsg("cache_notify is not installed in this database"),
 				 errhint("Run CREATE EXTENSION cache_notify.")));
 	get_facts(table, &facts);
-	CommandCounterIncrement();	/* see the rows that fired the trigger */
+	CommandCounterIncrement();	/* see what this transaction has written */
 	read_history(rel, &facts, GetLatestSnapshot(), &reading);
 	begin_history(&reading, &facts, &row);
 	insert_history(rel, &row, &facts, 0);
@@ -535,16 +533,25 @@ cache_notify_new_history(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/* Trigger on version_counter: somebody loads a dump or edits counters. */
-Datum
-cache_notify_counters_edited(PG_FUNCTION_ARGS)
+/*
+ * Begin a new history when this transaction commits, if versions start at 0 so
+ * far.  Never fails.
+ */
+void
+epoch_leave_zero(void)
 {
-	if (!CALLED_AS_TRIGGER(fcinfo))
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("counters_edited() must be called as a trigger")));
-	begin_at_commit();
-	return PointerGetDatum(NULL);
+	CounterTable *table = counter_open(AccessShareLock);
+	int64		origin;
+
+	if (table == NULL)
+		return;
+	CommandCounterIncrement();	/* see a history that we have begun already */
+	PushActiveSnapshot(GetLatestSnapshot());
+	origin = epoch_origin(table, GetActiveSnapshot());
+	PopActiveSnapshot();
+	counter_close(table, AccessShareLock);
+	if (origin == 0)
+		begin_at_commit();
 }
 
 /* version_origin() returns bigint */

@@ -15,7 +15,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "ddl/schema_event.h"
+#include "base/cache_notify.h"
 
 #include "access/htup_details.h"
 #include "access/table.h"

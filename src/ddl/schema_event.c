@@ -25,13 +25,14 @@
  *
  * schema_effect.c knows which domains a change concerns.
  *
- * Nothing here may fail the user's command.  Only making the triggers of a
+ * Nothing here may fail the user's command (but for REFRESH of our own state).
+ * Only making the triggers of a
  * new child table runs SQL; it does so in a subtransaction, and what goes
  * wrong there becomes a warning, which v_invalidation_status repeats.
  *
  *-------------------------------------------------------------------------
  */
-#include "ddl/schema_event.h"
+#include "base/cache_notify.h"
 
 #include "access/htup_details.h"
 #include "access/table.h"
@@ -51,6 +52,8 @@
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/tuplestore.h"
+
+#include "change/schema.h"
 
 PG_FUNCTION_INFO_V1(cache_notify_schema_event);
 
@@ -315,6 +318,8 @@ trigger_created(SchemaEvent *event, Oid trigger)
 	same = watch != NULL && before != NULL && same_watch(watch, before);
 	if (before != NULL && !same && !before->is_row && !before->inherited)
 		add_former(event, before);
+	if (before == NULL)
+		restored_trigger_created();
 	if (watch != NULL && !watch->is_row && !watch->inherited &&
 		(before == NULL || !same_domain(watch, before)))
 		feeding_begins(event, watch);
@@ -369,6 +374,21 @@ table_created(SchemaEvent *event, Oid relid, CreateStmt *stmt)
 		parents_changed(event, relid);
 }
 
+/*
+ * The one command that we refuse: WITH NO DATA would empty our own state without
+ * running its query, which refuses as well.
+ */
+static void
+refuse_refresh(Node *parsetree, Oid relid)
+{
+	if (IsA(parsetree, RefreshMatViewStmt) && is_state_relation(relid))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("cannot refresh the state of extension %s", EXTENSION_NAME),
+				 errhint("It is written by the extension only. Leave out schema %s.",
+						 INTERNAL_SCHEMA)));
+}
+
 static void
 simple_command(SchemaEvent *event, ObjectAddress address, Node *parsetree)
 {
@@ -389,6 +409,7 @@ simple_command(SchemaEvent *event, ObjectAddress address, Node *parsetree)
 		case T_AlterOwnerStmt:
 		case T_AlterFunctionStmt:
 		case T_RefreshMatViewStmt:
+			refuse_refresh(parsetree, address.objectId);
 			if (address.classId == RelationRelationId)
 				tree_changed(event, address.objectId);
 			else if (address.classId == ProcedureRelationId)

@@ -538,6 +538,16 @@ ignore_database_settings(void)
 	compat_no_transaction_timeout();
 }
 
+/* pg_upgrade has lost it: see state.c. */
+static void
+hide_state_again(void)
+{
+	StartTransactionCommand();
+	if (!state_is_hidden())
+		hide_state();
+	CommitTransactionCommand();
+}
+
 void
 cache_notify_worker_main(Datum database)
 {
@@ -572,6 +582,7 @@ cache_notify_worker_main(Datum database)
 										  "cache_notify delivery",
 										  ALLOCSET_DEFAULT_SIZES);
 	my_database = waiting_worker_started(oid, MyLatch);
+	hide_state_again();
 	if (my_database != NULL)	/* else another one is there */
 		work();
 	proc_exit(0);

@@ -70,9 +70,15 @@ SELECT count(*) FROM cache_notify.v_recent_invalidations WHERE domain = 'old'
 -- 100,000 keys, and some counters in several rows, as concurrent commits leave
 -- them. The client's query goes by the index, planned once or each time.
 -- Counters written by hand begin a new history: versions start at its origin.
-INSERT INTO _cache_notify.version_counter (domain, tenant_id, n, last_modified)
-	SELECT 'domain ' || i % 20, 'tenant ' || i / 20, 1 + i % 3, '2024-01-01'::timestamptz FROM generate_series(0, 99999) AS i
-	UNION ALL SELECT 'domain ' || i % 20, NULL, 5, '2024-01-02' FROM generate_series(0, 39) AS i;
+-- Nobody writes state by SQL: for a moment it passes for a table.
+CREATE FUNCTION writable(relation regclass, yes boolean) RETURNS void LANGUAGE sql
+	SET allow_system_table_mods = on
+	AS $$UPDATE pg_class SET relkind = CASE WHEN yes THEN 'r' ELSE 'm' END::"char", relhasrules = NOT yes WHERE oid = relation$$;
+SELECT writable('_cache_notify.version_counter', true);
+INSERT INTO _cache_notify.version_counter (domain, tenant_id, n, last_modified, row_id, bucket_layout, keyed, moves)
+	SELECT 'domain ' || i % 20, 'tenant ' || i / 20, 1 + i % 3, '2024-01-01'::timestamptz, i, 0, 0, 0 FROM generate_series(0, 99999) AS i
+	UNION ALL SELECT 'domain ' || i % 20, NULL, 5, '2024-01-02', i, 0, 0, 0 FROM generate_series(0, 39) AS i;
+SELECT writable('_cache_notify.version_counter', false);
 ANALYZE _cache_notify.version_counter;
 CREATE FUNCTION uses_index(query text) RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE
@@ -104,5 +110,5 @@ SELECT cache_notify.invalidate('domain 3');
 SELECT cache_notify.version('domain 3') - cache_notify.version_origin(), count(*), min(n), max(n) FROM _cache_notify.version_counter
 	WHERE domain = 'domain 3' AND tenant_id IS NULL;
 
-DROP FUNCTION uses_index(text);
+DROP FUNCTION uses_index(text), writable(regclass, boolean);
 DROP TABLE item;
