@@ -14,6 +14,7 @@
 #   make test-upgrade      from every release, and from an older PostgreSQL
 #   make test-package      the Debian package, built and installed on fresh systems
 #   make accept            what the last make test printed is what is expected from now on
+#   make test-traces       what make demo and make test leave on a fresh system: nothing
 #   make lint              what can be said without running anything
 #   make format            lay out the C files as PostgreSQL's own are
 #   make benchmark         measure; SCENARIO=name picks what
@@ -71,7 +72,7 @@ SQL_BUILT  = $(CORE)--$(EXTVERSION).sql
 DATA       = $(wildcard sql/upgrade/$(CORE)--*--*.sql $(FRAISEQL)--*.sql)
 DATA_built = $(SQL_BUILT)
 
-EXTRA_CLEAN = $(CORE)--*.sql .build-flags src/*.d src/*/*.[do] build dist test/output test/versions \
+EXTRA_CLEAN = $(CORE)--*.sql .build-flags src/*.d src/*/*.[do] build/exports.* build/unpacked dist test/output test/versions \
 	test/interop/*/build bench/results.json bench/plots bench/build
 
 # ------------------------------------------------------------------------ flags
@@ -185,7 +186,7 @@ endif
 # By whoever runs make, on whose behalf things can be downloaded.
 prepare-examples:
 	@$(if $(filter examples,$(PARTS)),tools/install-dependencies examples && \
-	  examples/near_cache_node/prepare)
+	  tools/prepare examples)
 
 test-all-versions:
 	@tools/test-versions
@@ -199,6 +200,9 @@ test-upgrade:
 test-package:
 	@tools/test-package
 
+test-traces:
+	@tools/test-traces
+
 test-hostile:
 	@tools/install-dependencies build test hostile
 	@tools/test-hostile $(HOSTILE)
@@ -208,7 +212,7 @@ print-PARTS:
 
 test-interop:
 	@tools/install-dependencies build interop
-	@test/interop/prepare
+	@tools/prepare test/interop
 	+@tools/private-server CN_ASSERT=1 '$(strict)' tools/unprivileged --fetch test/output test/run interop
 
 # Of the tests that failed in it, or those of them that TESTS names.
@@ -228,6 +232,8 @@ format:
 demo:
 	@tools/install-dependencies build demo
 	+@tools/private-server tools/unprivileged tools/with-server demo/run
+	@[ ! -s build/installed ] || printf '\n%s\n' "To be rid of it: delete this folder; and of the packages that came for it:" \
+	  '  sudo apt-get purge $$(cat build/installed)'
 
 benchmark:
 	@tools/install-dependencies build benchmark
@@ -240,5 +246,5 @@ figures:
 
 .PHONY: check-version check-sources prepare-examples print-PARTS FORCE \
 	test test-unit test-integration test-interop test-consistency \
-	test-all-versions test-upgrade test-package test-hostile accept lint format demo benchmark figures
+	test-all-versions test-upgrade test-package test-traces test-hostile accept lint format demo benchmark figures
 FORCE:

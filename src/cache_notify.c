@@ -7,7 +7,6 @@
  */
 #include "base/cache_notify.h"
 
-#include "change/running_statement.h"
 
 PG_MODULE_MAGIC;
 

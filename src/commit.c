@@ -26,7 +26,6 @@
 #include "utils/resowner.h"
 
 #include "base/fault.h"
-#include "change/schema.h"
 
 static bool committed = false;	/* and not yet ended */
 

@@ -30,7 +30,6 @@
 #include "tcop/utility.h"
 
 #include "base/fault.h"
-#include "change/running_statement.h"
 
 /* How long to wait for a worker to go, in ms. */
 #define STOP_TIMEOUT_MS	5000

@@ -14,7 +14,6 @@
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
 
-#include "change/running_statement.h"
 
 /* False if the extension is not there any more. */
 bool

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * version.c
- *	  Versions as seen from SQL, and moving one by hand.
+ *	  Versions as seen from SQL.
  *
  *-------------------------------------------------------------------------
  */
@@ -10,14 +10,12 @@
 #include "catalog/pg_type.h"
 #include "funcapi.h"
 #include "miscadmin.h"
-#include "tcop/utility.h"
 #include "utils/builtins.h"
 #include "utils/tuplestore.h"
 #include "utils/snapmgr.h"
 
 PG_FUNCTION_INFO_V1(cache_notify_version);
 PG_FUNCTION_INFO_V1(cache_notify_counted);
-PG_FUNCTION_INFO_V1(cache_notify_invalidate);
 PG_FUNCTION_INFO_V1(cache_notify_pending_changes);
 
 /* A text argument that may be NULL. */
@@ -78,32 +76,6 @@ cache_notify_counted(PG_FUNCTION_ARGS)
 		pending_bumps(&name, ALL_TENANTS);
 	end_question(&question);
 	PG_RETURN_INT64(total);
-}
-
-/* invalidate(domain text, tenant_id text) returns void */
-Datum
-cache_notify_invalidate(PG_FUNCTION_ARGS)
-{
-	char	   *domain = text_argument(fcinfo, 0);
-	char	   *tenant = text_argument(fcinfo, 1);
-	VersionName *name;
-	ScopeChange *scope;
-
-	if (domain == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("domain must not be null")));
-	PreventCommandIfReadOnly("invalidate()");
-	PreventCommandIfParallelMode("invalidate()");
-	name = parse_name(domain);
-	scope = change_set_scope(domain_lookup(name->domain), tenant,
-							 tenant ? strlen(tenant) : 0);
-	by_hand_note(scope);
-	if (name->bucket_layout != 0)
-		change_set_bump_key(scope, name);
-	else
-		change_set_bump(scope);
-	PG_RETURN_VOID();
 }
 
 /* pending_changes() returns setof (domain, tenant_id, n) */

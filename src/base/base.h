@@ -40,6 +40,13 @@
 #define EXTENSION_SCHEMA	"cache_notify"	/* what people call and name */
 #define INTERNAL_SCHEMA		"_cache_notify" /* what only we do, and our state */
 
+/* Two strings, either of which may be NULL. */
+static inline bool
+same_string(const char *a, const char *b)
+{
+	return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
+}
+
 /* extension.c */
 extern Oid	extension_relation(const char *schema, const char *name);
 extern bool extension_has_schema(Oid schema);

@@ -65,8 +65,6 @@ scopes_equal(const ScopeChange *a, const ScopeChange *b)
 
 #include "lib/simplehash.h"
 
-#include "base/fault.h"
-
 /* More keys than this are in a hash table. */
 #define MAX_LISTED_SCOPES	8
 
@@ -110,14 +108,14 @@ typedef struct ChangeSet
 	int			marks_size;
 } ChangeSet;
 
-/* NULL while the transaction has changed nothing. */
+/*
+ * Of the transaction, in its memory; NULL while it has changed nothing.  A rollback
+ * to a savepoint empties scopes, but keeps them.
+ */
 static ChangeSet *change_set = NULL;
 
-/* Never reset, so that a statement number is used only once per backend. */
-static uint64 last_statement_no = 1;
-static uint64 statement_nos[MAX_STATEMENT_DEPTH] = {1, 1, 1, 1};
-static bool in_statement[MAX_STATEMENT_DEPTH];	/* a hook will end the
-												 * statement */
+/* Of the transaction; a rollback to a savepoint leaves it as it is. */
+int64		change_set_rows_seen = 0;
 
 /* Setting: tenants, and buckets, that one transaction tells apart. */
 static int	max_keys;
@@ -330,90 +328,6 @@ change_set_admit_bucket(void)
 	return true;
 }
 
-uint64
-current_statement_no(int i)
-{
-	return statement_nos[i];
-}
-
-/* Trigger depths begin at 1. */
-int
-depth_index(int depth)
-{
-	return Min(Max(depth - 1, 0), MAX_STATEMENT_DEPTH - 1);
-}
-
-/* The number of the current statement's statement; 0 if no hook tells statements. */
-uint64
-change_set_statement_no(int depth)
-{
-	int			i = depth_index(depth);
-
-	return in_statement[i] ? statement_nos[i] : 0;
-}
-
-/* Has the current statement at this trigger depth counted the whole key? */
-bool
-change_set_is_bumped(const ScopeChange *scope, int depth)
-{
-	int			i = depth_index(depth);
-
-	return scope->stamp[i] == statement_nos[i] && scope->keyed_stamp[i] != statement_nos[i];
-}
-
-/* Has it counted the key, and tells the keys that it touches? */
-bool
-change_set_is_keyed(const ScopeChange *scope, int depth)
-{
-	int			i = depth_index(depth);
-
-	return scope->keyed_stamp[i] == statement_nos[i];
-}
-
-/* A row changed: the current statement bumps the key, once. */
-void
-change_set_bump_once(ScopeChange *scope, int depth)
-{
-	int			i = depth_index(depth);
-
-	if (change_set_is_bumped(scope, depth))
-		return;
-	bump_scope(scope, i, false);
-	cascade_scope(scope, cascade_targets(scope->domain), i, false);
-}
-
-/* Bump a key unconditionally: invalidate(). */
-void
-change_set_bump(ScopeChange *scope)
-{
-	bump_scope(scope, NO_STATEMENT, false);
-	scope->extra.all_keys = scope->extra.events_incomplete = true;
-	cascade_scope(scope, cascade_targets(scope->domain), NO_STATEMENT, false);
-}
-
-/*
- * The server is about to fire the AFTER triggers of a statement, at this
- * trigger depth.  Returns what change_set_end_statement() wants back.
- */
-Statement
-change_set_begin_statement(int depth)
-{
-	int			i = depth_index(depth);
-	Statement	outer = {i, statement_nos[i], in_statement[i]};
-
-	statement_nos[i] = ++last_statement_no;
-	in_statement[i] = true;
-	return outer;
-}
-
-/* They have fired, or failed. */
-void
-change_set_end_statement(Statement outer)
-{
-	in_statement[outer.index] = outer.in_statement;
-	statement_nos[outer.index] = outer.in_statement ? outer.statement_no : ++last_statement_no;
-}
-
 /* All scopes that the transaction has touched. */
 List *
 change_set_scopes(void)
@@ -496,6 +410,7 @@ void
 change_set_end_transaction(void)
 {
 	change_set = NULL;
+	change_set_rows_seen = 0;
 }
 
 /*

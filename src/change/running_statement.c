@@ -25,7 +25,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "base/cache_notify.h"
+#include "change/change.h"
 
 #include "access/xact.h"
 #include "commands/trigger.h"
@@ -36,8 +36,6 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
-
-#include "change/running_statement.h"
 
 /* The innermost statement; backend's, empty when no statement runs. */
 static RunningStatement *running = NULL;

@@ -19,7 +19,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "base/cache_notify.h"
+#include "change/change.h"
 
 #include "access/xact.h"
 #include "utils/memutils.h"
@@ -30,16 +30,10 @@
 /* How far back in the list a statement looks for its event. */
 #define LOOK_BACK	8
 
-/* All memory goes with the transaction. */
+/* Of the transaction, in its memory; a rollback to a savepoint shortens it. */
 static TableEvent *events = NULL;
 static int	nevents = 0;
 static int	events_size = 0;
-
-static bool
-same_row(const char *a, const char *b)
-{
-	return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
-}
 
 /*
  * The event that this one is a part of: one of the same statement, or of the
@@ -53,7 +47,7 @@ find_event(const TableEvent *event)
 		TableEvent *e = &events[i];
 
 		if (e->table != event->table || e->of_rows != event->of_rows ||
-			!same_row(e->row, event->row))
+			!same_string(e->row, event->row))
 			continue;
 		if (event->statement_no != 0 && !e->of_rows &&
 			e->statement_no == event->statement_no && e->level == event->level)

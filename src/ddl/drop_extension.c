@@ -15,7 +15,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "base/cache_notify.h"
+#include "ddl/schema_event.h"
 
 #include "access/htup_details.h"
 #include "access/table.h"

@@ -16,7 +16,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "base/cache_notify.h"
+#include "ddl/schema_event.h"
 
 #include "access/xact.h"
 #include "miscadmin.h"

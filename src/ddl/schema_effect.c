@@ -12,7 +12,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "base/cache_notify.h"
+#include "ddl/schema_event.h"
 
 #include "access/htup_details.h"
 #include "access/table.h"
@@ -25,8 +25,6 @@
 #include "catalog/pg_type.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
-
-#include "change/schema.h"
 
 void
 add_domain(SchemaEvent *event, const char *name)

@@ -32,7 +32,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "base/cache_notify.h"
+#include "ddl/schema_event.h"
 
 #include "access/htup_details.h"
 #include "access/table.h"
@@ -52,8 +52,6 @@
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/tuplestore.h"
-
-#include "change/schema.h"
 
 PG_FUNCTION_INFO_V1(cache_notify_schema_event);
 

@@ -25,7 +25,6 @@
 #include "utils/varlena.h"
 
 #include "base/fault.h"
-#include "change/schema.h"
 
 #define LANE_COMMIT	0x01
 #define LANE_WORKER	0x02
@@ -278,7 +277,7 @@ count_changes(void)
 
 	foreach(lc, committed_scopes)
 		bumps += ((ScopeChange *) lfirst(lc))->bumps;
-	waiting_count(pinned_database, bumps, trigger_rows_seen);
+	waiting_count(pinned_database, bumps, change_set_rows_seen);
 }
 
 /* After the commit, where nothing may fail. */
@@ -313,6 +312,5 @@ delivery_end_transaction(void)
 	post_commit = false;
 	owed_at_commit = false;
 	committed_scopes = NIL;
-	trigger_rows_seen = 0;
 	route_end_transaction();
 }

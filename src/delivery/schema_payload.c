@@ -23,7 +23,6 @@
 #include "utils/snapmgr.h"
 #include "utils/tuplestore.h"
 
-#include "change/schema.h"
 #include "delivery/json_text.h"
 
 PG_FUNCTION_INFO_V1(cache_notify_schema_presets);

@@ -41,7 +41,6 @@
 #include "utils/syscache.h"
 
 #include "base/fault.h"
-#include "change/running_statement.h"
 #include "trigger/trigger_config.h"
 
 /* More than this are in a hash table, if they have buckets. */
@@ -91,6 +90,12 @@ typedef struct InlineTrigger
 
 static bool inline_triggers = true;
 static ExecutorStart_hook_type previous_start_hook = NULL;
+
+/*
+ * What stands for our condition in a trigger's copy.  The server only asks whether
+ * there is one, as the condition itself is there.
+ */
+static char inlined_qual[] = "";
 
 /* Counts what may have created or dropped the function of row triggers. */
 static InvalidationCount function_changes;
@@ -311,7 +316,7 @@ row_condition(ExprState *condition, ExprContext *econtext, bool *isnull)
 		!note_change(inlined, econtext->ecxt_innertuple,
 					 econtext->ecxt_outertuple))
 		return BoolGetDatum(true);
-	trigger_rows_seen++;
+	change_set_see_row();
 	return BoolGetDatum(false);
 }
 
@@ -333,8 +338,7 @@ make_condition(EState *estate, Relation rel, Trigger *trigger, uint64 serial)
 	inlined->noted = inlined->first_noted;
 	inlined->noted_size = lengthof(inlined->first_noted);
 
-	/* It is only asked whether there is one, as the condition is there. */
-	trigger->tgqual = "";
+	trigger->tgqual = inlined_qual;
 	return &inlined->condition;
 }
 
@@ -429,8 +433,16 @@ inline_trigger_finish(QueryDesc *query, int depth)
 		for (int i = 0; i < result->ri_TrigDesc->numtriggers; i++)
 		{
 			ExprState  *condition = result->ri_TrigWhenExprs[i];
+			bool		is_ours = condition != NULL &&
+				condition->evalfunc == row_condition;
 
-			if (condition != NULL && condition->evalfunc == row_condition)
+			/*
+			 * A version of the server that prepares conditions elsewhere, or
+			 * copies triggers once more, would lose changes here.
+			 */
+			Assert(is_ours ==
+				   (result->ri_TrigDesc->triggers[i].tgqual == inlined_qual));
+			if (is_ours)
 				bump_noted((InlineTrigger *) condition, depth);
 		}
 	}

@@ -37,8 +37,6 @@
 PG_FUNCTION_INFO_V1(cache_notify_row_change);
 PG_FUNCTION_INFO_V1(cache_notify_statement_change);
 
-int64		trigger_rows_seen = 0;
-
 /* How many triggers deep are we?  1 in a trigger of a top-level statement. */
 int
 trigger_depth(void)
@@ -378,7 +376,7 @@ cache_notify_row_change(PG_FUNCTION_ARGS)
 	TupleDesc	desc = RelationGetDescr(trigdata->tg_relation);
 	int			operation = operation_of(trigdata->tg_event);
 
-	trigger_rows_seen++;
+	change_set_see_row();
 
 	/* Too many tenants: the shared key speaks for all rows to come. */
 	if (state->overflow_scope != NULL && is_told(state, operation) &&

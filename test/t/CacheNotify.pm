@@ -24,6 +24,7 @@ use Time::HiRes qw(sleep time);
 our @EXPORT = qw(
   long_test start_server server_version session versions_ok origin
   writable pgbench_start pgbench_finish write_script wait_for configure log_count
+  answer_of build_library
 );
 
 # How long to wait for what must happen at some point.
@@ -105,6 +106,40 @@ sub wait_for
 		sleep(0.02);
 	}
 	return 1;
+}
+
+# What a program prints.
+sub answer_of
+{
+	my ($output, $errors) = run_command([@_]);
+
+	die "@_: $errors" if $errors ne '';
+	return $output;
+}
+
+# The path of a library that the server can load, made from C text. A second text is
+# compiled without the server's headers.
+sub build_library
+{
+	my ($name, $text, $without_headers) = @_;
+	my $folder = PostgreSQL::Test::Utils::tempdir;
+	my @compile = ((split ' ', answer_of($ENV{PG_CONFIG}, '--cc'))[0], '-fPIC', '-w', '-fno-builtin');
+	my @sources = (qq(#include "postgres.h"\n#include "fmgr.h"\nPG_MODULE_MAGIC;\n$text\n));
+	my @objects;
+
+	push @sources, $without_headers if defined $without_headers;
+	foreach my $source (@sources)
+	{
+		my $file = "$folder/$name" . @objects;
+
+		append_to_file("$file.c", $source);
+		push @objects, "$file.o";
+		system(@compile, '-I' . answer_of($ENV{PG_CONFIG}, '--includedir-server'),
+			'-o', "$file.o", '-c', "$file.c") == 0
+		  or die "could not compile $name";
+	}
+	system(@compile, '-shared', '-o', "$folder/$name.so", @objects) == 0 or die "could not link $name";
+	return "$folder/$name.so";
 }
 
 # How often a pattern occurs in the server's log.

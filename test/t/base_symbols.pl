@@ -9,16 +9,8 @@ use strict;
 use warnings;
 
 use CacheNotify;
-use PostgreSQL::Test::Utils;
 use Test::More;
 use WorkerLane;
-
-sub answer_of
-{
-	my ($output, $errors) = run_command([@_]);
-	die "@_: $errors" if $errors ne '';
-	return $output;
-}
 
 my $config = $ENV{PG_CONFIG};
 my $node = worker_server('main');
@@ -50,22 +42,11 @@ foreach my $line (split /\n/, answer_of('nm', '--defined-only', $library))
 delete @kinds{ '_PG_init', 'Pg_magic_func', @wanted };
 cmp_ok(scalar(keys %kinds), '>', 200, scalar(keys %kinds) . ' names are our own');
 
-my $folder = PostgreSQL::Test::Utils::tempdir;
-append_to_file("$folder/clashing.c", join("\n",
+my $clashing = build_library('clashing', '', join("\n",
 	'extern void abort(void);',
 	(map { $kinds{$_} =~ /t/i ? "void $_(void) { abort(); }" : "char $_\[64\] = { 1 };" } sort keys %kinds),
 	''));
-append_to_file("$folder/magic.c", qq(#include "postgres.h"\n#include "fmgr.h"\nPG_MODULE_MAGIC;\n));
-my ($compiler) = split ' ', answer_of($config, '--cc');
-foreach my $arguments (
-	[ '-w', '-fno-builtin', '-o', "$folder/clashing.o", '-c', "$folder/clashing.c" ],
-	[ '-I' . answer_of($config, '--includedir-server'), '-o', "$folder/magic.o", '-c', "$folder/magic.c" ],
-	[ '-shared', '-o', "$folder/clashing.so", "$folder/clashing.o", "$folder/magic.o" ])
-{
-	system($compiler, '-fPIC', @$arguments) == 0 or die "$compiler @$arguments failed";
-}
-
-$node->append_conf('postgresql.conf', "shared_preload_libraries = '$folder/clashing.so, cache_notify'");
+$node->append_conf('postgresql.conf', "shared_preload_libraries = '$clashing, cache_notify'");
 $node->restart;
 like($node->safe_psql('postgres', 'SHOW shared_preload_libraries'), qr/clashing/, 'the clashing library is loaded');
 $node->safe_psql('postgres', <<'END');

@@ -1,15 +1,15 @@
 /*-------------------------------------------------------------------------
  *
- * schema.h
- *	  What commands do to the schema: for schema*.c, and for those who carry
- *	  that to its end, commit.c and delivery.c.
+ * schema_event.h
+ *	  What commands do to the schema, as the event triggers see it.
  *
  *-------------------------------------------------------------------------
  */
-#ifndef CACHE_NOTIFY_SCHEMA_H
-#define CACHE_NOTIFY_SCHEMA_H
+#ifndef CACHE_NOTIFY_SCHEMA_EVENT_H
+#define CACHE_NOTIFY_SCHEMA_EVENT_H
 
-#include "base/cache_notify.h"
+#include "change/change.h"
+#include "delivery/delivery.h"
 
 /* What one command did. */
 typedef struct SchemaEvent
@@ -18,19 +18,6 @@ typedef struct SchemaEvent
 	List	   *domains;		/* Domain *: to be bumped, each once */
 	List	   *former;			/* Watch *: removed or replaced */
 } SchemaEvent;
-
-/* The domain that moves with the schema; see schema_change.c. */
-#define SCHEMA_DOMAIN	"schema"
-
-/* One fact about what a transaction did to the schema. */
-typedef struct SchemaChange
-{
-	int			level;			/* nest level of the transaction */
-	int			presets;		/* which of them count it, as bits */
-	const char *schema;			/* NULL: the object is in none */
-	const char *command;		/* its tag; NULL: something was dropped */
-	bool		anything;		/* and more, which is not told apart */
-} SchemaChange;
 
 /* Columns of pg_event_trigger_ddl_commands(). */
 #define Anum_ddl_tag			4
@@ -52,18 +39,6 @@ typedef void (*EventRowVisitor) (struct TupleTableSlot *slot, void *arg);
 /* schema_event.c */
 extern void visit_event_rows(Oid function, EventRowVisitor visit, void *arg);
 
-/* schema_change.c */
-extern List *schema_changes(void);
-extern void schema_changes_end_transaction(void);
-extern void schema_changes_subcommit(int level);
-extern void schema_changes_subabort(int level);
-
-/* schema_payload.c */
-extern int	schema_presets_of_command(const char *statement,
-									  const char *command);
-extern int	schema_presets_of_drop(const char *object_type);
-extern List *schema_messages(void);
-
 /* schema_effect.c */
 extern void add_domain(SchemaEvent *event, const char *name);
 extern void add_watches(SchemaEvent *event, List *watches);
@@ -76,4 +51,15 @@ extern void tree_changed(SchemaEvent *event, Oid relid);
 extern void schema_renamed(SchemaEvent *event, Oid schema);
 extern Oid	table_of_policy(Oid policy, Snapshot snapshot);
 
-#endif							/* CACHE_NOTIFY_SCHEMA_H */
+/* inheritance.c */
+extern bool inherit_triggers(Oid relid, Oid function);
+extern void make_way_for_clones(Oid parent, Oid child);
+
+/* restored.c */
+extern void restored_trigger_created(void);
+
+/* drop_extension.c */
+struct DropStmt;
+extern void extension_drop_starts(struct DropStmt *stmt);
+
+#endif							/* CACHE_NOTIFY_SCHEMA_EVENT_H */

@@ -31,6 +31,9 @@
 /* Of a small number of buckets, so many may always be touched. */
 #define MIN_LIMIT	4
 
+/* Stands for a statement where none makes the change. */
+#define NO_STATEMENT	(-1)
+
 typedef struct BucketEntry
 {
 	uint32		bucket;
@@ -109,7 +112,7 @@ unkey_statement(ScopeChange *scope, int i)
  * Count a bump of a key in this statement, which bumps it once, or (NO_STATEMENT) for
  * itself.  It is keyed if nothing in the statement is not.
  */
-void
+static void
 bump_scope(ScopeChange *scope, int i, bool keyed)
 {
 	if (i != NO_STATEMENT && scope->stamp[i] == current_statement_no(i))
@@ -136,7 +139,7 @@ bump_scope(ScopeChange *scope, int i, bool keyed)
  * stamp: it may still change in this statement.  keyed: the change is that of
  * some keys, which the rules may carry on.
  */
-void
+static void
 cascade_scope(ScopeChange *scope, List *targets, int i, bool keyed)
 {
 	ListCell   *lc;
@@ -160,6 +163,27 @@ cascade_scope(ScopeChange *scope, List *targets, int i, bool keyed)
 			reached->extra.all_keys = true;
 		reached->extra.events_incomplete = true;
 	}
+}
+
+/* A row changed: the current statement bumps the key, once. */
+void
+change_set_bump_once(ScopeChange *scope, int depth)
+{
+	int			i = depth_index(depth);
+
+	if (change_set_is_bumped(scope, depth))
+		return;
+	bump_scope(scope, i, false);
+	cascade_scope(scope, cascade_targets(scope->domain), i, false);
+}
+
+/* Bump a key unconditionally: invalidate(). */
+void
+change_set_bump(ScopeChange *scope)
+{
+	bump_scope(scope, NO_STATEMENT, false);
+	scope->extra.all_keys = scope->extra.events_incomplete = true;
+	cascade_scope(scope, cascade_targets(scope->domain), NO_STATEMENT, false);
 }
 
 static ScopeChange *
