@@ -20,6 +20,7 @@ _PG_init(void)
 	counter_init();
 	epoch_init();
 	cascade_init();
+	naming_init();
 	watched_init();
 	change_set_init();
 	running_statement_init();

@@ -553,19 +553,22 @@ search_scope(Search *search, const char *domain, const char *tenant)
 Datum
 cache_notify_changes_since_named(PG_FUNCTION_ARGS)
 {
-	char	   *tenant = tenant_argument(fcinfo, 1);
-	List	   *domains = domain_arguments(fcinfo, 2);
-	ListCell   *lc;
 	Search		search;
+	bool		begun = begin_search(fcinfo, &search);
+	List	   *names = name_arguments(fcinfo, 1, 2);
+	ListCell   *lc;
 
-	if (begin_search(fcinfo, &search))
+	if (begun)
 	{
-		foreach(lc, domains)
+		foreach(lc, names)
 		{
+			VersionName *name = lfirst(lc);
+
 			CHECK_FOR_INTERRUPTS();
-			search_scope(&search, lfirst(lc), tenant ? NULL : ALL_TENANTS);
-			if (tenant != NULL)
-				search_scope(&search, lfirst(lc), tenant);
+			search_scope(&search, name->domain,
+						 name->tenant ? NULL : ALL_TENANTS);
+			if (name->tenant != NULL)
+				search_scope(&search, name->domain, name->tenant);
 		}
 		end_search(&search);
 	}

@@ -34,16 +34,6 @@ end_question(Question *question)
 	counter_close(question->table, AccessShareLock);
 }
 
-/*
- * The tenant that a caller names, or NULL.  One that is too long has no counter
- * of its own, as its changes are shared ones, so it sees these.
- */
-char *
-tenant_argument(FunctionCallInfo fcinfo, int n)
-{
-	return PG_ARGISNULL(n) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(n));
-}
-
 static bool
 fed_by_hand(const char *domain, void *arg)
 {
@@ -66,24 +56,25 @@ name_is_known(Question *question, const VersionName *name)
  * statement that asks?
  */
 bool
-name_is_pending(const VersionName *name, const char *tenant)
+name_is_pending(const VersionName *name)
 {
 	if (running_statement_changes(name->domain))
 		return true;
 	if (!change_set_active())
 		return false;
-	if (tenant == NULL)
+	if (name->tenant == NULL)
 		return pending_bumps(name, ALL_TENANTS) > 0;
-	return pending_bumps(name, NULL) > 0 || pending_bumps(name, tenant) > 0;
+	return pending_bumps(name, NULL) > 0 ||
+		pending_bumps(name, name->tenant) > 0;
 }
 
-/* What a name's version consists of: for a tenant, or (NULL) all together. */
+/* What a name's version consists of: for its tenant, or all together. */
 int64
-name_total(Question *question, const VersionName *name, const char *tenant)
+name_total(Question *question, const VersionName *name)
 {
-	if (tenant == NULL)
+	if (name->tenant == NULL)
 		return name_sum(question->table, name, ALL_TENANTS,
 						question->snapshot);
 	return name_sum(question->table, name, NULL, question->snapshot) +
-		name_sum(question->table, name, tenant, question->snapshot);
+		name_sum(question->table, name, name->tenant, question->snapshot);
 }

@@ -22,10 +22,8 @@ typedef struct Question
 
 extern bool begin_question(Question *question);
 extern void end_question(Question *question);
-extern char *tenant_argument(FunctionCallInfo fcinfo, int n);
 extern bool name_is_known(Question *question, const VersionName *name);
-extern bool name_is_pending(const VersionName *name, const char *tenant);
-extern int64 name_total(Question *question, const VersionName *name,
-						const char *tenant);
+extern bool name_is_pending(const VersionName *name);
+extern int64 name_total(Question *question, const VersionName *name);
 
 #endif							/* CACHE_NOTIFY_QUESTION_H */

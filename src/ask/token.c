@@ -82,42 +82,81 @@ distinct_counters(List *names)
 	return distinct;
 }
 
+/* Do all domains call the tenant the same?  They do, but for strange names. */
+static bool
+have_one_tenant(List *names)
+{
+	const VersionName *first = linitial(names);
+	ListCell   *lc;
+
+	foreach(lc, names)
+	{
+		const VersionName *name = lfirst(lc);
+
+		if (first->tenant == NULL || name->tenant == NULL ?
+			first->tenant != name->tenant :
+			strcmp(first->tenant, name->tenant) != 0)
+			return false;
+	}
+	return true;
+}
+
+static void
+encode_tenant(StringInfo buf, const char *tenant)
+{
+	encode_integer(buf, tenant != NULL);
+	if (tenant != NULL)
+		encode_string(buf, tenant);
+}
+
+/* How the names of one more domain are read. */
+static uint32
+add_code(uint32 code, uint32 naming_code)
+{
+	return ((code << 1) | (code >> 31)) + naming_code;
+}
+
 /* Write a token without its checksum; false if there can be none now. */
 static bool
-write_token(StringInfo buf, Question *question, const char *tenant,
-			List *names)
+write_token(StringInfo buf, Question *question, List *names)
 {
+	bool		one_tenant = have_one_tenant(names);
+	uint32		code = 0;
 	ListCell   *lc;
 
 	names = distinct_counters(names);
 	foreach(lc, names)
 	{
-		if (name_is_pending(lfirst(lc), tenant) ||
+		if (name_is_pending(lfirst(lc)) ||
 			!name_is_known(question, lfirst(lc)))
 			return false;
 	}
 
 	encode_begin(buf, KIND_TOKEN);
 	encode_fixed64(buf, question->history.fingerprint);
-	encode_integer(buf, list_length(names) * 2 + (tenant != NULL));
-	if (tenant != NULL)
-		encode_string(buf, tenant);
+	encode_integer(buf, list_length(names) * 2 + one_tenant);
+	if (one_tenant)
+		encode_tenant(buf, ((VersionName *) linitial(names))->tenant);
 	foreach(lc, names)
 	{
 		VersionName *name = lfirst(lc);
 
 		CHECK_FOR_INTERRUPTS();
+		if (!one_tenant)
+			encode_tenant(buf, name->tenant);
 		encode_string(buf, name->domain);
 		encode_integer(buf, name->bucket_layout);
 		if (name->bucket_layout != 0)
 			encode_integer(buf, bucket_of_hash(name->bucket_layout, name->hash));
 		encode_integer(buf, name_sum(question->table, name,
-									 tenant ? NULL : ALL_TENANTS,
+									 name->tenant ? NULL : ALL_TENANTS,
 									 question->snapshot));
-		if (tenant != NULL)
-			encode_integer(buf, name_sum(question->table, name, tenant,
+		if (name->tenant != NULL)
+			encode_integer(buf, name_sum(question->table, name, name->tenant,
 										 question->snapshot));
+		code = add_code(code, name->naming_code);
 	}
+	encode_integer(buf, code);
 	return true;
 }
 
@@ -125,15 +164,13 @@ write_token(StringInfo buf, Question *question, const char *tenant,
 Datum
 cache_notify_token(PG_FUNCTION_ARGS)
 {
-	char	   *tenant = tenant_argument(fcinfo, 0);
-	List	   *names = name_arguments(fcinfo, 1);
 	Question	question;
 	StringInfoData buf;
 	bool		done;
 
 	if (!begin_question(&question))
 		PG_RETURN_NULL();
-	done = write_token(&buf, &question, tenant, names);
+	done = write_token(&buf, &question, name_arguments(fcinfo, 0, 1));
 	end_question(&question);
 	if (!done)
 		PG_RETURN_NULL();
@@ -150,11 +187,19 @@ reject_token(void)
 			 errhint("Pass what cache_notify.token() returned, unchanged.")));
 }
 
+static const char *
+decode_tenant(Decoder *decoder)
+{
+	return decode_integer(decoder) != 0 ? decode_string(decoder) : NULL;
+}
+
 /* Read which counters a token speaks of. */
 static void
-decode_name(Decoder *decoder, VersionName *name)
+decode_name(Decoder *decoder, VersionName *name, bool own_tenant,
+			const char *tenant)
 {
 	memset(name, 0, sizeof(VersionName));
+	name->tenant = own_tenant ? decode_tenant(decoder) : tenant;
 	name->domain = decode_string(decoder);
 	name->bucket_layout = decode_integer(decoder);
 	if (name->bucket_layout != 0)
@@ -177,7 +222,9 @@ token_is_current(const text *token, Question *question, SumCache *cache)
 	Decoder		decoder;
 	uint8		kind;
 	uint64		ndomains;
-	char	   *tenant = NULL;
+	bool		one_tenant;
+	const char *tenant = NULL;
+	uint32		code = 0;
 	bool		current = true;
 
 	if (!decode_begin(&decoder, token, &kind) || kind == KIND_POSITION)
@@ -186,23 +233,27 @@ token_is_current(const text *token, Question *question, SumCache *cache)
 		decode_fixed64(&decoder) != question->history.fingerprint)
 		return false;
 
+	naming_load();
 	ndomains = decode_integer(&decoder);
-	if (ndomains & 1)
-		tenant = decode_string(&decoder);
+	one_tenant = ndomains & 1;
+	if (one_tenant)
+		tenant = decode_tenant(&decoder);
 	for (ndomains >>= 1; ndomains > 0 && !decoder.failed && current; ndomains--)
 	{
 		VersionName name;
 
 		CHECK_FOR_INTERRUPTS();
 		question->names_read++;
-		decode_name(&decoder, &name);
-		current = !name_is_pending(&name, tenant) &&
+		decode_name(&decoder, &name, !one_tenant, tenant);
+		code = add_code(code, naming_code(domain_find(name.domain)));
+		current = !name_is_pending(&name) &&
 			name_is_known(question, &name) &&
 			decode_integer(&decoder) == name_sum_cached(cache, &name,
-														tenant ? NULL : ALL_TENANTS) &&
-			(tenant == NULL ||
-			 decode_integer(&decoder) == name_sum_cached(cache, &name, tenant));
+														name.tenant ? NULL : ALL_TENANTS) &&
+			(name.tenant == NULL ||
+			 decode_integer(&decoder) == name_sum_cached(cache, &name, name.tenant));
 	}
+	current = current && decode_integer(&decoder) == code;
 	if (current && !decode_end(&decoder))
 		reject_token();
 	return current;
@@ -277,7 +328,7 @@ cache_notify_stale(PG_FUNCTION_ARGS)
 
 /* The entity tag of a state, in its quotes; NULL if there can be none now. */
 static text *
-make_etag(const char *tenant, List *names)
+make_etag(FunctionCallInfo fcinfo, int tenant, int names)
 {
 	Question	question;
 	StringInfoData buf;
@@ -287,7 +338,7 @@ make_etag(const char *tenant, List *names)
 
 	if (!begin_question(&question))
 		return NULL;
-	done = write_token(&buf, &question, tenant, names);
+	done = write_token(&buf, &question, name_arguments(fcinfo, tenant, names));
 	end_question(&question);
 	if (!done)
 		return NULL;
@@ -304,8 +355,7 @@ make_etag(const char *tenant, List *names)
 Datum
 cache_notify_etag(PG_FUNCTION_ARGS)
 {
-	text	   *etag = make_etag(tenant_argument(fcinfo, 0),
-								 name_arguments(fcinfo, 1));
+	text	   *etag = make_etag(fcinfo, 0, 1);
 
 	if (etag == NULL)
 		PG_RETURN_NULL();
@@ -349,14 +399,9 @@ header_names(const char *header, const char *etag)
 Datum
 cache_notify_matches(PG_FUNCTION_ARGS)
 {
-	char	   *tenant = tenant_argument(fcinfo, 1);
-	List	   *names = name_arguments(fcinfo, 2);
-	text	   *etag;
+	text	   *etag = make_etag(fcinfo, 1, 2);	/* for its errors, too */
 
-	if (PG_ARGISNULL(0))
-		PG_RETURN_BOOL(false);
-	etag = make_etag(tenant, names);
-	PG_RETURN_BOOL(etag != NULL &&
+	PG_RETURN_BOOL(etag != NULL && !PG_ARGISNULL(0) &&
 				   header_names(text_to_cstring(PG_GETARG_TEXT_PP(0)),
 								text_to_cstring(etag)));
 }
@@ -369,35 +414,33 @@ Datum
 cache_notify_versions(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	char	   *tenant = tenant_argument(fcinfo, 0);
-	List	   *names = name_arguments(fcinfo, 1);
 	Question	question;
 	ListCell   *lc;
 
 	compat_materialize_result(fcinfo);
 	if (!begin_question(&question))
 		return (Datum) 0;
-	foreach(lc, names)
+	foreach(lc, name_arguments(fcinfo, 0, 1))
 	{
 		VersionName *name = lfirst(lc);
 		bool		known = name_is_known(&question, name);
-		bool		none = !known || name_is_pending(name, tenant);
+		bool		none = !known || name_is_pending(name);
 		Datum		values[5] = {0};
-		bool		nulls[5] = {false, none, none, false, tenant == NULL};
+		bool		nulls[5] = {false, none, none, false, name->tenant == NULL};
 
 		CHECK_FOR_INTERRUPTS();
-		values[0] = CStringGetTextDatum(name->key ? name->written : name->domain);
+		values[0] = CStringGetTextDatum(name_as_told(name));
 		if (!none)
 		{
 			values[1] = Int64GetDatum(question.history.origin +
-									  name_total(&question, name, tenant));
+									  name_total(&question, name));
 			values[2] = Int64GetDatum(question.history.origin +
 									  name_sum(question.table, name, NULL,
 											   question.snapshot));
 		}
 		values[3] = BoolGetDatum(known);
-		if (tenant != NULL)
-			values[4] = CStringGetTextDatum(tenant);
+		if (name->tenant != NULL)
+			values[4] = CStringGetTextDatum(name->tenant);
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
 	end_question(&question);

@@ -35,7 +35,6 @@ Datum
 cache_notify_version(PG_FUNCTION_ARGS)
 {
 	char	   *domain = text_argument(fcinfo, 0);
-	char	   *tenant = tenant_argument(fcinfo, 1);
 	Question	question;
 	VersionName *name;
 	bool		known;
@@ -43,18 +42,18 @@ cache_notify_version(PG_FUNCTION_ARGS)
 
 	if (domain == NULL)
 		PG_RETURN_NULL();
-	name = parse_name(domain);
 	if (!begin_question(&question))
 		PG_RETURN_NULL();
+	name = parse_name(domain, text_argument(fcinfo, 1));
 	known = name_is_known(&question, name);
 	if (known)
 	{
-		version = question.history.origin +
-			name_total(&question, name, tenant);
-		if (tenant == NULL)
+		version = question.history.origin + name_total(&question, name);
+		if (name->tenant == NULL)
 			version += pending_bumps(name, ALL_TENANTS);
 		else
-			version += pending_bumps(name, NULL) + pending_bumps(name, tenant);
+			version += pending_bumps(name, NULL) +
+				pending_bumps(name, name->tenant);
 	}
 	end_question(&question);
 	if (!known)
@@ -72,7 +71,7 @@ cache_notify_counted(PG_FUNCTION_ARGS)
 
 	if (!begin_question(&question))
 		PG_RETURN_NULL();
-	total = name_total(&question, &name, NULL) +
+	total = name_total(&question, &name) +
 		pending_bumps(&name, ALL_TENANTS);
 	end_question(&question);
 	PG_RETURN_INT64(total);

@@ -69,6 +69,7 @@ typedef struct InvalidationCount
 {
 	uint64		count;			/* starts at 1, so that 0 is never current */
 	Oid			relid;			/* of this relation; InvalidOid: of any */
+	bool		(*concerns) (Oid relid);	/* of these only; NULL: of all */
 	struct InvalidationCount *next; /* invalidation.c */
 } InvalidationCount;
 

@@ -8,6 +8,12 @@
  */
 #include "postgres.h"
 
+#if PG_VERSION_NUM >= 160000
+#include "nodes/miscnodes.h"
+#endif
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+
 #include "base/compat.h"
 
 /*
@@ -328,6 +334,56 @@ compat_check_execute(Oid function)
 
 	if (result != ACLCHECK_OK)
 		aclcheck_error(result, OBJECT_FUNCTION, get_func_name(function));
+}
+
+/*
+ * Let an input function of a built-in type read a string.  False if it is no
+ * value of the type.
+ *
+ * From 16 on these report that without an error.  Before, the error is caught.
+ * No subtransaction is needed for that, as they change nothing, take no locks
+ * and call no user's function; what they hold of caches is given back with a
+ * resource owner of their own.  Other errors than of the data go on.
+ */
+bool
+compat_input(FmgrInfo *function, char *string, Oid param, Datum *value)
+{
+#if PG_VERSION_NUM >= 160000
+	ErrorSaveContext errors = {T_ErrorSaveContext};
+
+	return InputFunctionCallSafe(function, string, param, -1,
+								 (Node *) &errors, value);
+#else
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner outer = CurrentResourceOwner;
+	ResourceOwner inner = ResourceOwnerCreate(outer, "cache_notify input");
+	volatile bool done = false;
+
+	PG_TRY();
+	{
+		CurrentResourceOwner = inner;
+		*value = InputFunctionCall(function, string, param, -1);
+		done = true;
+	}
+	PG_CATCH();
+	{
+		int			category = ERRCODE_TO_CATEGORY(geterrcode());
+
+		CurrentResourceOwner = outer;
+		MemoryContextSwitchTo(context);
+		if (category != ERRCODE_DATA_EXCEPTION &&
+			category != ERRCODE_PROGRAM_LIMIT_EXCEEDED)
+			PG_RE_THROW();
+		FlushErrorState();
+	}
+	PG_END_TRY();
+	CurrentResourceOwner = outer;
+	ResourceOwnerRelease(inner, RESOURCE_RELEASE_BEFORE_LOCKS, done, false);
+	ResourceOwnerRelease(inner, RESOURCE_RELEASE_LOCKS, done, false);
+	ResourceOwnerRelease(inner, RESOURCE_RELEASE_AFTER_LOCKS, done, false);
+	ResourceOwnerDelete(inner);
+	return done;
+#endif
 }
 
 /* 17: transactions can time out. */

@@ -138,6 +138,7 @@ extern Bitmapset *compat_selected_columns(Query *query, RangeTblEntry *rte);
 extern bool compat_owns_relation(Oid relid);
 extern bool compat_owns_database(void);
 extern void compat_check_execute(Oid function);
+extern bool compat_input(FmgrInfo *function, char *string, Oid param, Datum *value);
 extern void compat_no_transaction_timeout(void);
 extern uint64 compat_notify_queue_bytes(void);
 

@@ -23,7 +23,9 @@ static void
 relation_invalidated(Datum arg, Oid relid)
 {
 	for (InvalidationCount *c = relation_counts; c != NULL; c = c->next)
-		if (!OidIsValid(relid) || !OidIsValid(c->relid) || c->relid == relid)
+		if (!OidIsValid(relid) ||
+			((!OidIsValid(c->relid) || c->relid == relid) &&
+			 (c->concerns == NULL || c->concerns(relid))))
 			c->count++;
 }
 

@@ -27,9 +27,9 @@ cache_notify_invalidate(PG_FUNCTION_ARGS)
 				 errmsg("domain must not be null")));
 	PreventCommandIfReadOnly("invalidate()");
 	PreventCommandIfParallelMode("invalidate()");
-	name = parse_name(text_to_cstring(PG_GETARG_TEXT_PP(0)));
-	scope = change_set_scope(domain_lookup(name->domain), tenant,
-							 tenant ? strlen(tenant) : 0);
+	name = parse_name(text_to_cstring(PG_GETARG_TEXT_PP(0)), tenant);
+	scope = change_set_scope(domain_lookup(name->domain), name->tenant,
+							 name->tenant ? strlen(name->tenant) : 0);
 	by_hand_note(scope);
 	if (name->bucket_layout != 0)
 		change_set_bump_key(scope, name);

@@ -157,6 +157,7 @@ forget_rules_of(Domain *domain)
 	domain->watched = false;
 	domain->targets_generation = 0;
 	domain->bucket_layout = 0;
+	domain->naming = NULL;
 	domain->since = InvalidTransactionId;
 	known_forget_watches(domain);
 }

@@ -5,6 +5,8 @@
  *
  *	  cascade.c			the domains that this backend knows, and the rules
  *	  key.c				keys of a domain: their names and buckets
+ *	  canonical.c		the one text of each value that may name something
+ *	  naming.c			the same from what a caller writes
  *	  watched.c			what a relation is watched with
  *	  watch_before.c	what this transaction has removed or replaced of that
  *	  watch_load.c		what all relations are watched with
@@ -64,6 +66,9 @@ typedef struct Domain
 	bool		watched;		/* something feeds it */
 	int64		bucket_layout;	/* of its keys, see key.c; 0: has none */
 
+	/* naming.c */
+	struct Naming *naming;		/* NULL: names are texts that nothing reads */
+
 	/*
 	 * Delivery's own, in cascade_context(); NULL when the rules are read
 	 * anew.
@@ -78,15 +83,24 @@ typedef struct CascadeTarget
 	bool		same_key;		/* a key reaches only the same key there */
 } CascadeTarget;
 
+/* How the values of a type are told apart by texts; see canonical.c. */
+typedef struct CanonicalType
+{
+	uint8		kind;			/* 0: not at all */
+	uint8		element;		/* of an array's elements */
+	Oid			type;			/* below its domains; of an array the elements' */
+} CanonicalType;
+
 /*
  * What a name such as 'contract/123' stands for: the bucket that the key falls
  * into, or the whole domain.  See key.c.
  */
 typedef struct VersionName
 {
-	const char *written;		/* as a caller may write it */
 	const char *domain;
 	const char *key;			/* escaped as it is in payloads; NULL: none */
+	const char *tenant;			/* NULL: none, or none that could be told */
+	uint32		naming_code;	/* see naming.c */
 	uint32		hash;			/* of the key */
 	int64		bucket_layout;	/* 0: the version is the domain's */
 	const char *bucket;			/* name of the bucket's counter, if not */
@@ -142,15 +156,28 @@ extern int64 domain_bucket_layout(Domain *domain);
 extern uint32 bucket_of_hash(int64 bucket_layout, uint32 hash);
 extern const char *bucket_name(const char *domain, int64 bucket_layout,
 							   uint32 bucket);
-extern uint32 hash_key_bytes(char *bytes, int len);
+extern uint32 hash_key_bytes(const char *bytes, int len);
 extern void append_escaped_bytes(StringInfo buf, const char *bytes, int len);
 extern int64 name_sum_cached(SumCache *cache, const VersionName *name,
 							 const char *tenant);
 extern int64 name_sum(CounterTable *table, const VersionName *name,
 					  const char *tenant, Snapshot snapshot);
-extern VersionName *parse_name(const char *written);
-extern List *name_arguments(FunctionCallInfo fcinfo, int n);
-extern List *domain_arguments(FunctionCallInfo fcinfo, int n);
+extern VersionName *parse_name(const char *written, const char *tenant);
+extern List *name_arguments(FunctionCallInfo fcinfo, int tenant, int n);
+extern char *name_as_told(const VersionName *name);
+
+/* canonical.c */
+extern CanonicalType canonical_type(Oid type, Oid collation);
+extern const char *canonical_text(const CanonicalType *type, Datum value,
+								  int *len);
+extern bool canonical_append(StringInfo buf, const CanonicalType *type,
+							 Datum value);
+
+/* naming.c */
+extern void naming_init(void);
+extern void naming_load(void);
+extern uint32 naming_code(const Domain *domain);
+extern const char *naming_tenant(const Domain *domain, const char *written);
 
 /* watched.c */
 extern void watched_init(void);

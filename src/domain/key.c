@@ -29,16 +29,17 @@
  * of the old bucket layout is at most the domain's sum, which the first of the new one
  * begins with.
  *
- * A name for which there is no bucket layout has the version of its domain.
+ * A name for which there is no bucket layout has the version of its domain, and
+ * so has one of which naming.c cannot tell which key it is.
  *
  * In names, a domain and each column's text have %2F for a slash and %25 for a
  * per cent sign; any other per cent sign stands for itself.  Slashes stand
- * between columns.  Letter case makes no difference to a bucket, so that a UUID
- * may be written either way, nor do zeros at the end of a number's fraction.
+ * between columns.  What the columns' texts are, and which other texts callers may
+ * write for them, is in canonical.c and naming.c.
  *
  *-------------------------------------------------------------------------
  */
-#include "domain/domain.h"
+#include "domain/canonical.h"
 
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
@@ -128,72 +129,13 @@ name_sum_cached(SumCache *cache, const VersionName *name, const char *tenant)
 }
 
 /*
- * Equal numbers may be written differently, 1 and 1.00 or 0 and -0: write one
- * of these in place.  Returns its length; that of any other text is len.
- */
-static int
-canonical_number(char *digits, int len)
-{
-	int			i = len > 0 && digits[0] == '-';
-	int			integer = i;
-
-	while (i < len && digits[i] >= '0' && digits[i] <= '9')
-		i++;
-	if (i == integer)
-		return len;
-	if (i < len && digits[i] == '.')
-	{
-		do
-			i++;
-		while (i < len && digits[i] >= '0' && digits[i] <= '9');
-		if (i < len)
-			return len;
-		while (digits[len - 1] == '0')
-			len--;
-		if (digits[len - 1] == '.')
-			len--;
-	}
-	else if (i < len)
-		return len;
-	if (len == 2 && digits[0] == '-' && digits[1] == '0')
-		digits[--len - 1] = '0';
-	return len;
-}
-
-/* The same for each column of a key; returns the length of all. */
-static int
-canonical_numbers(char *bytes, int len)
-{
-	char	   *to = bytes;
-
-	for (char *from = bytes, *next; from <= bytes + len; from = next + 1)
-	{
-		int			n;
-
-		next = memchr(from, KEY_SEPARATOR, bytes + len - from);
-		if (next == NULL)
-			next = bytes + len;
-		n = canonical_number(from, next - from);
-		memmove(to, from, n);
-		to += n;
-		if (next < bytes + len)
-			*to++ = KEY_SEPARATOR;
-	}
-	return to - bytes;
-}
-
-/*
- * The hash of a key: of the texts of its columns, with KEY_SEPARATOR between
- * them.  The bytes are changed.
+ * The hash of a key: of the canonical texts of its columns, with KEY_SEPARATOR
+ * between them.
  */
 uint32
-hash_key_bytes(char *bytes, int len)
+hash_key_bytes(const char *bytes, int len)
 {
-	len = canonical_numbers(bytes, len);
-	for (int i = 0; i < len; i++)
-		if (bytes[i] >= 'A' && bytes[i] <= 'Z')
-			bytes[i] += 'a' - 'A';
-	return hash_bytes((unsigned char *) bytes, len);
+	return hash_bytes((const unsigned char *) bytes, len);
 }
 
 /* --------------------------------------------------------------- names */
@@ -281,62 +223,87 @@ is_domain(const char *name)
 	return exists;
 }
 
+/* Find out which key of its domain a name stands for: bytes, as unescaped. */
+static void
+read_key(VersionName *name, const Domain *domain, const char *bytes, int len)
+{
+	StringInfoData key;
+
+	initStringInfo(&key);
+	if (!naming_key(domain, bytes, len, &key))
+		return;
+	name->key = escape_key(key.data, key.len);
+	name->hash = hash_key_bytes(key.data, key.len);
+	name->bucket_layout = domain->bucket_layout;
+	name->bucket = bucket_name(name->domain, name->bucket_layout,
+							   bucket_of_hash(name->bucket_layout, name->hash));
+}
+
 /*
- * What a name stands for, palloc'd.  Error if it cannot be a name, or is that
- * of a domain with a slash that is not written as one.
+ * What a name stands for to a tenant (or NULL), palloc'd.  Error if it cannot
+ * be a name, or is that of a domain with a slash that is not written as one.
  */
 VersionName *
-parse_name(const char *written)
+parse_name(const char *written, const char *tenant)
 {
 	VersionName *name = palloc0(sizeof(VersionName));
-	char	   *domain = pstrdup(written);
-	char	   *slash = is_internal_domain(written) ? NULL : strchr(domain, '/');
-	Domain	   *known;
+	char	   *name_of_domain = pstrdup(written);
+	char	   *slash = NULL;
+	Domain	   *domain;
 
-	if (slash != NULL)
+	if (!is_internal_domain(written))
 	{
-		char	   *key = pstrdup(slash + 1);
+		slash = strchr(name_of_domain, '/');
+		if (slash != NULL)
+			*slash = '\0';
+		unescape(name_of_domain);
+	}
+	check_domain_name(name_of_domain);
+	name->domain = name_of_domain;
+
+	naming_load();
+	domain = domain_find(name_of_domain);
+	name->naming_code = naming_code(domain);
+	name->tenant = tenant ? naming_tenant(domain, tenant) : NULL;
+	if (slash == NULL)
+		return name;
+	if (domain != NULL && domain->bucket_layout != 0)
+	{
+		char	   *key = pstrdup(written + (slash - name_of_domain) + 1);
 		int			len = unescape(key);
 
-		*slash = '\0';
-		name->key = escape_key(key, len);
-		name->hash = hash_key_bytes(key, len);
+		read_key(name, domain, key, len);
 	}
-	if (!is_internal_domain(written))
-		unescape(domain);
-	check_domain_name(domain);
-	name->written = written;
-	name->domain = domain;
-	if (name->key == NULL)
-		return name;
-
-	(void) watch_load();
-	known = domain_find(domain);
-	name->bucket_layout = known ? known->bucket_layout : 0;
-	if (name->bucket_layout != 0)
-		name->bucket = bucket_name(domain, name->bucket_layout,
-								   bucket_of_hash(name->bucket_layout, name->hash));
 	else if (is_domain(written))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_NAME),
 				 errmsg("\"%s\" could be a domain or a key of domain \"%s\"",
-						written, domain),
+						written, name_of_domain),
 				 errhint("Write a slash in a domain as %%2F, or use %s.key_name().",
 						 EXTENSION_SCHEMA)));
 	return name;
 }
 
 static int
-compare_written(const ListCell *a, const ListCell *b)
+compare_names(const ListCell *a, const ListCell *b)
 {
-	return strcmp(((VersionName *) lfirst(a))->written,
-				  ((VersionName *) lfirst(b))->written);
+	const VersionName *x = lfirst(a);
+	const VersionName *y = lfirst(b);
+	int			result = strcmp(x->domain, y->domain);
+
+	return result != 0 ? result :
+		strcmp(x->key ? x->key : "", y->key ? y->key : "");
 }
 
-/* The names that a caller gives, sorted, each once. */
+/*
+ * The names that a caller gives, sorted by what they stand for, each of that
+ * once.  Which arguments the tenant and the names are.
+ */
 List *
-name_arguments(FunctionCallInfo fcinfo, int n)
+name_arguments(FunctionCallInfo fcinfo, int tenant, int n)
 {
+	char	   *tenant_id = PG_ARGISNULL(tenant) ? NULL :
+		text_to_cstring(PG_GETARG_TEXT_PP(tenant));
 	List	   *names = NIL;
 	List	   *unique = NIL;
 	Datum	   *elements;
@@ -365,42 +332,31 @@ name_arguments(FunctionCallInfo fcinfo, int n)
 			ereport(ERROR,
 					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 					 errmsg("domain must not be null")));
-		names = lappend(names, parse_name(TextDatumGetCString(elements[i])));
+		names = lappend(names, parse_name(TextDatumGetCString(elements[i]),
+										  tenant_id));
 	}
-	list_sort(names, compare_written);
+	list_sort(names, compare_names);
 	foreach(lc, names)
 	{
-		if (unique == NIL ||
-			strcmp(((VersionName *) llast(unique))->written,
-				   ((VersionName *) lfirst(lc))->written) != 0)
+		if (unique == NIL || compare_names(list_tail(unique), lc) != 0)
 			unique = lappend(unique, lfirst(lc));
 	}
 	return unique;
 }
 
-static int
-compare_strings(const ListCell *a, const ListCell *b)
+/* The name as functions tell it, and callers may write it; palloc'd. */
+char *
+name_as_told(const VersionName *name)
 {
-	return strcmp(lfirst(a), lfirst(b));
-}
+	StringInfoData buf;
 
-/* The domains of the names that a caller gives, sorted, each once. */
-List *
-domain_arguments(FunctionCallInfo fcinfo, int n)
-{
-	List	   *domains = NIL;
-	List	   *unique = NIL;
-	ListCell   *lc;
-
-	foreach(lc, name_arguments(fcinfo, n))
-		domains = lappend(domains, (char *) ((VersionName *) lfirst(lc))->domain);
-	list_sort(domains, compare_strings);
-	foreach(lc, domains)
-	{
-		if (unique == NIL || strcmp(llast(unique), lfirst(lc)) != 0)
-			unique = lappend(unique, lfirst(lc));
-	}
-	return unique;
+	if (name->key == NULL)
+		return pstrdup(name->domain);
+	initStringInfo(&buf);
+	append_escaped_bytes(&buf, name->domain, strlen(name->domain));
+	appendStringInfoChar(&buf, '/');
+	appendStringInfoString(&buf, name->key);
+	return buf.data;
 }
 
 /* key_name(domain text, VARIADIC key text[]) returns text */

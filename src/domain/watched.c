@@ -440,7 +440,10 @@ watches_rename_column(Oid relid, const char *old, const char *new)
 		counted = replace_value(watch, "column", old, new);
 		keyed = replace_value(watch, "key", old, new);
 		if (tenant || counted || keyed)
+		{
 			write_arguments(watch);
+			announce_configuration();
+		}
 	}
 }
 

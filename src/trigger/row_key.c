@@ -13,43 +13,12 @@
 #include "base/cache_notify.h"
 
 #include "access/htup_details.h"
-#include "catalog/pg_type.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/json.h"
 #include "utils/uuid.h"
 
 #include "trigger/trigger_config.h"
-
-static void
-append_uuid(StringInfo buf, const pg_uuid_t *uuid)
-{
-	static const char digits[] = "0123456789abcdef";
-
-	for (int i = 0; i < UUID_LEN; i++)
-	{
-		if (i == 4 || i == 6 || i == 8 || i == 10)
-			appendStringInfoChar(buf, '-');
-		appendStringInfoChar(buf, digits[uuid->data[i] >> 4]);
-		appendStringInfoChar(buf, digits[uuid->data[i] & 15]);
-	}
-}
-
-static void
-append_integer(StringInfo buf, int64 value)
-{
-	enlargeStringInfo(buf, MAXINT8LEN + 1);
-	buf->len += pg_lltoa(value, buf->data + buf->len);
-}
-
-static bool
-is_ascii(const char *string, int len)
-{
-	for (int i = 0; i < len; i++)
-		if (IS_HIGHBIT_SET(string[i]))
-			return false;
-	return true;
-}
 
 /*
  * Add the text of a value, as it is or as it is written in names.  False if it
@@ -61,23 +30,10 @@ append_value(StringInfo buf, ColumnText *column, Datum value, bool escaped)
 	const char *string;
 	int			len;
 
-	switch (column->type)
-	{
-		case INT2OID:
-			append_integer(buf, DatumGetInt16(value));
-			return true;
-		case INT4OID:
-			append_integer(buf, DatumGetInt32(value));
-			return true;
-		case INT8OID:
-			append_integer(buf, DatumGetInt64(value));
-			return true;
-		case UUIDOID:
-			append_uuid(buf, DatumGetUUIDP(value));
-			return true;
-	}
+	if (canonical_append(buf, &column->type, value))
+		return true;
 	string = column_text(column, value, &len);
-	if (string == NULL || (column->loose_letters && !is_ascii(string, len)))
+	if (string == NULL)
 		return false;
 	if (escaped)
 		append_escaped_bytes(buf, string, len);

@@ -128,10 +128,11 @@ remember_tenant(TriggerState *state, ScopeChange *scope, Datum value)
 /*
  * The tenant in a setting, NULL if there is none.  Whoever may create triggers
  * on a table names the setting, and the tenant is told to listeners: a setting
- * that not everybody may read holds no tenant.
+ * that not everybody may read holds no tenant.  It is read as a tenant that a
+ * caller writes is, by what other tables of the domain have.
  */
 static const char *
-tenant_in_setting(const char *name)
+tenant_in_setting(const Domain *domain, const char *name)
 {
 	const char *tenant;
 
@@ -144,7 +145,10 @@ tenant_in_setting(const char *name)
 		return NULL;
 
 	/* What comes with a connection request is not checked by the server. */
-	return pg_verifymbstr(tenant, strlen(tenant), true) ? tenant : NULL;
+	if (!pg_verifymbstr(tenant, strlen(tenant), true))
+		return NULL;
+	naming_load();
+	return naming_tenant(domain, tenant);
 }
 
 /* A shared change, or one whose tenant is in a setting: one key for all rows. */
@@ -154,7 +158,8 @@ scope_of_statement(TriggerState *state)
 	if (state->last_scope == NULL)
 	{
 		const char *tenant = state->config->tenant_setting ?
-			tenant_in_setting(state->config->tenant_setting) : NULL;
+			tenant_in_setting(state->config->domain,
+							  state->config->tenant_setting) : NULL;
 
 		state->last_scope = change_set_scope(state->config->domain, tenant,
 											 tenant ? strlen(tenant) : 0);

@@ -21,8 +21,8 @@
  * a change coarser, never an error.
  *
  * What follows from the arguments and the table's columns is prepared once per
- * backend and dropped by a relcache invalidation of the table, or when any cast
- * changes: the callback only marks it, as a statement may be using it.
+ * backend and dropped by a relcache invalidation of the table: the callback
+ * only marks it, as a statement may be using it.
  *
  *-------------------------------------------------------------------------
  */
@@ -74,22 +74,34 @@ relcache_callback(Datum arg, Oid relid)
 			config->valid = false;
 }
 
-static void
-cast_callback(Datum arg, int cacheid, uint32 hashvalue)
-{
-	relcache_callback(arg, InvalidOid);
-}
-
 void
 trigger_init(void)
 {
 	CacheRegisterRelcacheCallback(relcache_callback, (Datum) 0);
-	CacheRegisterSyscacheCallback(CASTSOURCETARGET, cast_callback, (Datum) 0);
+}
+
+/* Those of the key, where keys cannot be told, and a row has one nevertheless. */
+static void
+add_key_columns(TriggerConfig *config, Relation rel, Trigger *trigger)
+{
+	const size_t len = strlen("key=");
+
+	for (int i = 0; i < trigger->tgnargs; i++)
+	{
+		AttrNumber	attnum;
+
+		if (strncmp(trigger->tgargs[i], "key=", len) != 0)
+			continue;
+		attnum = SPI_fnumber(RelationGetDescr(rel), trigger->tgargs[i] + len);
+		if (attnum > 0)
+			config->columns[config->ncolumns++] = attnum;
+	}
 }
 
 /*
- * The columns that there are, those that count, and with them the tenant's: two tenants may have one
- * key, if there are too many, or if they are too long.
+ * The columns that there are, those that count, and with them the tenant's: two
+ * tenants may have one scope, if there are too many, if they are too long, or
+ * cannot be told.
  */
 static void
 prepare_columns(TriggerConfig *config, Relation rel, Trigger *trigger)
@@ -114,14 +126,18 @@ prepare_columns(TriggerConfig *config, Relation rel, Trigger *trigger)
 		}
 		config->columns[config->ncolumns++] = attnum;
 	}
-	if (config->ncolumns > 0 && config->has_tenant_column)
+	if (config->ncolumns == 0)
+		return;
+	if (config->tenant.attnum > 0)
 		config->columns[config->ncolumns++] = config->tenant.attnum;
+	if (config->bucket_layout == 0)
+		add_key_columns(config, rel, trigger);
 }
 
 /*
  * The columns of a row's key, each with an argument of its own.  Without one
- * of them (gone or renamed), or if a query for one key finds rows whose text is
- * another, keys cannot be told.
+ * of them (gone or renamed), or if its type cannot name anything, keys cannot
+ * be told.
  */
 static void
 prepare_key_texts(TriggerConfig *config, Relation rel, Trigger *trigger)
@@ -136,15 +152,12 @@ prepare_key_texts(TriggerConfig *config, Relation rel, Trigger *trigger)
 		if (strncmp(trigger->tgargs[i], "key=", len) != 0)
 			continue;
 		if (config->nkey_texts == INDEX_MAX_KEYS ||
-			!column_text_prepare(column, rel, trigger->tgargs[i] + len,
-								 config->context) ||
-			column->loose)
+			!column_text_prepare(column, rel, trigger->tgargs[i] + len) ||
+			!column_text_names(column))
 		{
 			config->bucket_layout = 0;
 			return;
 		}
-		if (!column->lasting)
-			config->valid = false;
 		config->nkey_texts++;
 	}
 	if (config->nkey_texts == 0)
@@ -216,17 +229,17 @@ create_config(Relation rel, Trigger *trigger)
 		config->tenant_setting = pstrdup(tenant_setting);
 	else if (tenant_column != NULL)
 	{
-		/* If it is gone or renamed, changes are shared. */
+		/* If it is gone or renamed, or cannot be told, changes are shared. */
 		config->has_tenant_column =
-			column_text_prepare(&config->tenant, rel, tenant_column, context);
-		if (config->has_tenant_column && !config->tenant.lasting)
-			config->valid = false;
+			column_text_prepare(&config->tenant, rel, tenant_column) &&
+			column_text_names(&config->tenant);
 	}
 	prepare_key_texts(config, rel, trigger);
 	prepare_columns(config, rel, trigger);
 	config->fields = route_fields(args, nargs) &
 		(FIELD_OPERATIONS | FIELD_KEYS);
-	if ((config->fields & FIELD_KEYS) && config->bucket_layout == 0)
+	if ((config->fields & FIELD_KEYS) &&
+		trigger_argument(args, nargs, "key") == NULL)
 		prepare_pk_columns(config, rel);
 	prepare_events(config, rel, trigger_argument(args, nargs, "payload"));
 	if (invalidations != invalidations_before)

@@ -19,16 +19,9 @@
 typedef struct ColumnText
 {
 	AttrNumber	attnum;
-	Oid			type;			/* below its domains */
 	bool		byval;
 	int16		len;
-	bool		is_text;		/* can be taken for text */
-	bool		cast;			/* has a cast function to text */
-	FmgrInfo	function;		/* that one, or else its output function */
-	bool		needs_settings; /* the text depends on settings */
-	bool		lasting;		/* false: look again next time */
-	bool		loose;			/* equal values may have different texts */
-	bool		loose_letters;	/* only if they have other than ASCII letters */
+	CanonicalType type;
 } ColumnText;
 
 /* What a trigger is to do. */
@@ -45,7 +38,7 @@ typedef struct TriggerConfig
 
 	/* where the tenant comes from; without either, changes are shared */
 	const char *tenant_setting;
-	bool		has_tenant_column;
+	bool		has_tenant_column;	/* of a type that can name tenants */
 	ColumnText	tenant;
 
 	/* where the key comes from */
@@ -103,8 +96,10 @@ extern bool same_content(TriggerState *state, HeapTuple old, HeapTuple new,
 
 /* column_text.c */
 extern bool column_text_prepare(ColumnText *column, Relation rel,
-								const char *name, MemoryContext context);
-extern const char *column_text(ColumnText *column, Datum value, int *len);
+								const char *name);
+extern bool column_text_names(const ColumnText *column);
+extern const char *column_text(const ColumnText *column, Datum value,
+							   int *len);
 extern bool value_too_long(const ColumnText *column, Datum value);
 
 /* row_key.c */
