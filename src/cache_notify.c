@@ -5,7 +5,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "base/cache_notify.h"
+#include "roof.h"
 
 
 PG_MODULE_MAGIC;

@@ -18,14 +18,12 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "base/cache_notify.h"
+#include "roof.h"
 
 #include "access/xact.h"
 #include "storage/proc.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
-
-#include "base/fault.h"
 
 static bool committed = false;	/* and not yet ended */
 

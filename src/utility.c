@@ -19,7 +19,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "base/cache_notify.h"
+#include "roof.h"
 
 #include "catalog/pg_database.h"
 #include "commands/dbcommands.h"
@@ -28,8 +28,6 @@
 #include "pgstat.h"
 #include "storage/latch.h"
 #include "tcop/utility.h"
-
-#include "base/fault.h"
 
 /* How long to wait for a worker to go, in ms. */
 #define STOP_TIMEOUT_MS	5000
@@ -132,14 +130,14 @@ run_alone(Oid database, PlannedStmt *pstmt, const char *query,
 	}
 	PG_CATCH();
 	{
-		waiting_resume_worker(database, worker_register);
+		waiting_resume_worker(database);
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
 	if (IsA(pstmt->utilityStmt, DropdbStmt))
 		waiting_forget_database(database);
 	else
-		waiting_resume_worker(database, worker_register);
+		waiting_resume_worker(database);
 }
 
 static void

@@ -14,7 +14,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "base/cache_notify.h"
+#include "ask/dependency.h"
 
 #include "catalog/pg_proc.h"
 #include "catalog/pg_ts_config.h"
@@ -23,8 +23,6 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/tuplestore.h"
-
-#include "ask/dependency.h"
 
 PG_FUNCTION_INFO_V1(cache_notify_builtin_functions);
 

@@ -21,7 +21,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "base/cache_notify.h"
+#include "ask/dependency.h"
 
 #include "access/sysattr.h"
 #include "access/table.h"
@@ -42,8 +42,6 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/tuplestore.h"
-
-#include "ask/dependency.h"
 
 PG_FUNCTION_INFO_V1(cache_notify_query_dependencies);
 PG_FUNCTION_INFO_V1(cache_notify_definition_domain);

@@ -8,7 +8,7 @@
 #ifndef CACHE_NOTIFY_DEPENDENCY_H
 #define CACHE_NOTIFY_DEPENDENCY_H
 
-#include "base/cache_notify.h"
+#include "domain/domain.h"
 
 #include "nodes/execnodes.h"
 #include "nodes/parsenodes.h"

@@ -16,7 +16,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "base/cache_notify.h"
+#include "base/base.h"
 
 #include "common/hashfn.h"
 #include "port/pg_bswap.h"

@@ -11,7 +11,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "base/cache_notify.h"
+#include "ask/dependency.h"
 
 #include "access/htup_details.h"
 #include "access/transam.h"
@@ -31,8 +31,6 @@
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
-
-#include "ask/dependency.h"
 
 /* A function, and all that decides what it means. */
 typedef struct FunctionLook

@@ -9,7 +9,7 @@
 #ifndef CACHE_NOTIFY_QUESTION_H
 #define CACHE_NOTIFY_QUESTION_H
 
-#include "base/cache_notify.h"
+#include "change/change.h"
 
 /* What a function works with while it runs. */
 typedef struct Question

@@ -28,7 +28,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "base/cache_notify.h"
+#include "base/base.h"
 
 #include "access/htup_details.h"
 #include "access/relation.h"

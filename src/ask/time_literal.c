@@ -11,11 +11,9 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "base/cache_notify.h"
+#include "ask/dependency.h"
 
 #include "nodes/nodeFuncs.h"
-
-#include "ask/dependency.h"
 
 static bool
 collect_literal(Node *node, void *context)

@@ -12,7 +12,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "base/cache_notify.h"
+#include "ask/dependency.h"
 
 #include "access/htup_details.h"
 #include "access/transam.h"
@@ -25,8 +25,6 @@
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 #include "utils/typcache.h"
-
-#include "ask/dependency.h"
 
 #define is_builtin(oid) ((oid) < FirstNormalObjectId)
 

@@ -54,7 +54,6 @@ typedef struct ExtraFields
 	bool		all_keys;		/* some are unknown, or they are too long */
 	uint8		operations;
 	uint16		keys_len;
-	uint64		xid;			/* of the last transaction, 0 if unknown */
 	char		keys[MAX_KEYS_LEN]; /* JSON values separated by commas */
 } ExtraFields;
 
@@ -88,10 +87,6 @@ typedef struct ScopeChange
 
 	/* Not undone by a savepoint rollback: it may say too much. */
 	ExtraFields extra;
-
-
-	/* Deliver it where this one did; NULL: where the domain goes. */
-	const struct Watch *former;
 } ScopeChange;
 
 /* What happened to a table; see table_event.c. */

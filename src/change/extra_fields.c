@@ -85,7 +85,6 @@ extra_merge(ExtraFields *into, const ExtraFields *from)
 	into->events_incomplete |= from->events_incomplete;
 	into->all_keys |= from->all_keys || from->keys_len == 0;
 	into->operations |= from->operations;
-	into->xid = Max(into->xid, from->xid);
 	for (const char *p = from->keys; p < end && !into->all_keys;)
 	{
 		const char *next = end_of_value(p, end);

@@ -18,7 +18,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "base/cache_notify.h"
+#include "ddl/schema_event.h"
 
 #include "catalog/objectaddress.h"
 #include "catalog/pg_attrdef.h"
@@ -37,8 +37,6 @@
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
-
-#include "ddl/schema_event.h"
 
 PG_FUNCTION_INFO_V1(cache_notify_schema_change);
 

@@ -17,14 +17,16 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "base/cache_notify.h"
+#include "delivery/delivery.h"
 
 #include "access/xact.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/varlena.h"
 
-#include "base/fault.h"
+#include "delivery/message.h"
+#include "delivery/notify.h"
+#include "delivery/owed.h"
 
 #define LANE_COMMIT	0x01
 #define LANE_WORKER	0x02
@@ -36,7 +38,7 @@ static int	delivery_lanes;
 /* What this transaction does once it has committed. */
 static bool post_commit = false;
 static WaitingDatabase *pinned_database = NULL;
-static List *committed_scopes = NIL;
+static List *committed_requests = NIL;
 static bool owed_at_commit = false; /* the worker, or we, are to look for it */
 
 /* The transaction whose events the worker has already, if it commits. */
@@ -120,13 +122,19 @@ delivery_by_worker(void)
 	return (delivery_lanes & LANE_WORKER) != 0;
 }
 
-/* A worker to leave the keys to, if it is to deliver them and can be had. */
+/* A worker to leave the scopes to, if it is to deliver them and can be had. */
 static void
 pin_worker(void)
 {
+	bool		refused = false;
+
 	Assert(pinned_database == NULL);
 	if (delivery_by_worker())
-		pinned_database = worker_begin_commit();
+		pinned_database = waiting_begin_commit(&refused);
+	if (refused)
+		ereport(LOG,
+				(errmsg("could not start the cache_notify worker, transactions deliver by themselves"),
+				 errhint("Increase max_worker_processes.")));
 }
 
 static bool
@@ -138,17 +146,17 @@ commit_lane_needed(void)
 
 /* The tables' events are not told: their domains' change stands for them. */
 static void
-mark_events_incomplete(List *scopes)
+mark_events_incomplete(List *requests)
 {
 	ListCell   *lc;
 
-	foreach(lc, scopes)
-		((ScopeChange *) lfirst(lc))->extra.events_incomplete = true;
+	foreach(lc, requests)
+		((DeliveryRequest *) lfirst(lc))->extra->events_incomplete = true;
 }
 
 /* Before the commit: leave the tables' events to the worker. */
 static void
-leave_events(List *scopes)
+leave_events(List *requests)
 {
 	List	   *events = table_events();
 	TransactionId xid = GetTopTransactionIdIfAny();
@@ -158,7 +166,7 @@ leave_events(List *scopes)
 	if (waiting_add_events(pinned_database, events, xid))
 		added_events = xid;
 	else
-		mark_events_incomplete(scopes);
+		mark_events_incomplete(requests);
 }
 
 /* The same for messages, which the worker finds in a table. */
@@ -171,39 +179,51 @@ leave_messages(List *messages)
 	owed_at_commit = true;
 }
 
-/* The keys that anybody is told of. */
+/* The requests for what these ScopeChanges changed and anybody is told of. */
 static List *
-public_scopes(List *scopes)
+requests_of(List *changes)
 {
+	DeliveryRequest *request = palloc(list_length(changes) *
+									  sizeof(DeliveryRequest));
+	List	   *requests = NIL;
 	ListCell   *lc;
 
-	foreach(lc, scopes)
+	foreach(lc, changes)
 	{
-		if (is_internal_domain(((ScopeChange *) lfirst(lc))->domain->name))
-			scopes = foreach_delete_current(scopes, lc);
+		ScopeChange *change = lfirst(lc);
+
+		if (is_internal_domain(change->domain->name))
+			continue;
+		request->domain = change->domain;
+		request->counter = change->counter;
+		request->bumps = change->bumps;
+		request->xid = 0;
+		request->extra = &change->extra;
+		request->former = NULL;
+		requests = lappend(requests, request++);
 	}
-	return scopes;
+	return requests;
 }
 
 /* Keys for the channels that this transaction takes away. */
 static List *
-former_scopes(void)
+former_requests(void)
 {
 	return delivery_lanes & (LANE_COMMIT | LANE_WORKER) ?
-		route_former_scopes() : NIL;
+		route_former_requests() : NIL;
 }
 
 /*
  * Before the commit: deliver what the transaction changed; its counters are
- * written.  keys is what change_set_pending() returned, and is modified.
+ * written.  changes is what change_set_pending() returned.
  */
 void
-delivery_pre_commit(CounterTable *table, List *scopes)
+delivery_pre_commit(CounterTable *table, List *changes)
 {
-	List	   *former = former_scopes();
+	List	   *former = former_requests();
 	List	   *messages = schema_messages();
+	List	   *requests = requests_of(changes);
 
-	scopes = public_scopes(scopes);
 	pin_worker();
 	if (former != NIL)
 	{
@@ -214,21 +234,21 @@ delivery_pre_commit(CounterTable *table, List *scopes)
 	FAULT_POINT("pinned");
 	if (commit_lane_needed())
 	{
-		if (scopes != NIL || messages != NIL || owed_at_commit)
-			notify_at_commit(table, table_events(), scopes, messages);
+		if (requests != NIL || messages != NIL || owed_at_commit)
+			notify_at_commit(table, table_events(), requests, messages);
 	}
 	else if (pinned_database != NULL)
 	{
-		leave_events(scopes);
+		leave_events(requests);
 		leave_messages(messages);
 	}
 	if (delivery_lanes & LANE_WAL)
 	{
-		if (scopes != NIL)
-			wal_write_scopes(table, scopes);
+		if (requests != NIL)
+			wal_write_requests(table, requests);
 		wal_write_messages(messages);
 	}
-	committed_scopes = scopes;
+	committed_requests = requests;
 	post_commit = true;
 }
 
@@ -237,19 +257,19 @@ delivery_pre_commit(CounterTable *table, List *scopes)
  * PREPARED this backend may be gone: owe it.  A WAL message can be prepared.
  */
 void
-delivery_pre_prepare(CounterTable *table, List *scopes)
+delivery_pre_prepare(CounterTable *table, List *changes)
 {
 	List	   *messages = schema_messages();
+	List	   *requests = requests_of(changes);
 
-	scopes = public_scopes(scopes);
 	if (delivery_lanes & (LANE_COMMIT | LANE_WORKER))
 	{
-		owed_add(list_concat_copy(scopes, former_scopes()));
+		owed_add(list_concat_copy(requests, former_requests()));
 		owed_add_messages(messages);
 	}
 	if (delivery_lanes & LANE_WAL)
 	{
-		wal_write_scopes(table, scopes);
+		wal_write_requests(table, requests);
 		wal_write_messages(messages);
 	}
 }
@@ -275,8 +295,8 @@ count_changes(void)
 	int64		bumps = 0;
 	ListCell   *lc;
 
-	foreach(lc, committed_scopes)
-		bumps += ((ScopeChange *) lfirst(lc))->bumps;
+	foreach(lc, committed_requests)
+		bumps += ((DeliveryRequest *) lfirst(lc))->bumps;
 	waiting_count(pinned_database, bumps, change_set_rows_seen);
 }
 
@@ -289,7 +309,7 @@ delivery_post_commit(void)
 	if (post_commit && waiting_available())
 	{
 		if (delivery_lanes & (LANE_COMMIT | LANE_WORKER))
-			waiting_add_scopes(pinned_database, committed_scopes,
+			waiting_add_scopes(pinned_database, committed_requests,
 							   U64FromFullTransactionId(GetTopFullTransactionIdIfAny()));
 		if (owed_at_commit && pinned_database != NULL)
 			waiting_add_owed(pinned_database);
@@ -311,6 +331,6 @@ delivery_end_transaction(void)
 	pinned_database = NULL;
 	post_commit = false;
 	owed_at_commit = false;
-	committed_scopes = NIL;
+	committed_requests = NIL;
 	route_end_transaction();
 }

@@ -17,7 +17,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "base/cache_notify.h"
+#include "base/base.h"
 
 #include "catalog/pg_conversion.h"
 #include "catalog/pg_namespace.h"

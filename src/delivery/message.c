@@ -19,7 +19,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "base/cache_notify.h"
+#include "delivery/message.h"
 
 #include "common/md5.h"
 #include "common/string.h"
@@ -270,12 +270,12 @@ without_repetitions(List *messages)
 
 /* The one that a key's domain no longer takes, but is to take once more. */
 static Route *
-former_route(const ScopeChange *scope)
+former_route(const DeliveryRequest *request)
 {
 	Route	   *route = palloc(sizeof(Route));
 
-	*route = route_of_watch(scope->former);
-	route->domain = scope->domain->name;	/* the watch may name none */
+	*route = route_of_watch(request->former);
+	route->domain = request->domain->name;	/* the watch may name none */
 	return route;
 }
 
@@ -284,31 +284,31 @@ former_route(const ScopeChange *scope)
  * none of its own, or a former one.
  */
 static List *
-routes_of(const ScopeChange *scope)
+routes_of(const DeliveryRequest *request)
 {
 	static Route default_route = {0};
-	List	   *routes = routes_of_domain(scope->domain);
+	List	   *routes = routes_of_domain(request->domain);
 
-	if (scope->former != NULL)
-		return list_make1(former_route(scope));
+	if (request->former != NULL)
+		return list_make1(former_route(request));
 	default_route.format = payload_format(NULL);
 	return routes != NIL ? routes : list_make1(&default_route);
 }
 
 /* One message for each route of the domain that a key has changed in. */
 static List *
-add_scope(List *messages, const ScopeChange *scope, const Delivery *delivery)
+add_request(List *messages, const DeliveryRequest *request, const Delivery *delivery)
 {
 	ListCell   *lc;
 
-	foreach(lc, routes_of(scope))
+	foreach(lc, routes_of(request))
 	{
 		const Route *route = lfirst(lc);
 		StringInfoData buf;
 
 		if (tells_of_table(route))
 		{
-			if (scope->extra.events_incomplete)
+			if (request->extra->events_incomplete)
 				messages = add_event(messages, route, OPERATION_TRUNCATE, NULL);
 			continue;
 		}
@@ -328,38 +328,39 @@ add_scope(List *messages, const ScopeChange *scope, const Delivery *delivery)
  * domain have its shared counter in common, which is read once.
  */
 static List *
-scope_messages(List *messages, CounterTable *table, List *scopes, uint64 lsn)
+request_messages(List *messages, CounterTable *table, List *requests, uint64 lsn)
 {
 	Snapshot	snapshot = GetActiveSnapshot();
 	SumCache   *shared = sum_cache_create(table, snapshot);
 	int64		origin = epoch_origin(table, snapshot);
 	ListCell   *lc;
 
-	foreach(lc, scopes)
+	foreach(lc, requests)
 	{
-		ScopeChange *scope = lfirst(lc);
+		DeliveryRequest *request = lfirst(lc);
 		Delivery	delivery = {
-			.domain = scope->domain->name,
-			.tenant = scope->counter.tenant,
-			.version = origin + sum_cache_read(shared, scope->domain->name, NULL),
+			.domain = request->domain->name,
+			.tenant = request->counter.tenant,
+			.version = origin + sum_cache_read(shared, request->domain->name, NULL),
 			.lsn = lsn,
-			.extra = &scope->extra
+			.xid = request->xid,
+			.extra = request->extra
 		};
 
-		if (scope->counter.tenant != NULL)
-			delivery.version += counter_sum(table, &scope->counter, snapshot);
-		messages = add_scope(messages, scope, &delivery);
+		if (request->counter.tenant != NULL)
+			delivery.version += counter_sum(table, &request->counter, snapshot);
+		messages = add_request(messages, request, &delivery);
 	}
 	return messages;
 }
 
 /* What the active snapshot says about these TableEvents and ChangeKeys. */
 List *
-messages_of(CounterTable *table, List *events, List *scopes, uint64 lsn)
+messages_of(CounterTable *table, List *events, List *requests, uint64 lsn)
 {
 	List	   *messages = event_messages(NIL, events);
 
-	messages = scope_messages(messages, table, scopes, lsn);
+	messages = request_messages(messages, table, requests, lsn);
 	return events != NIL ? without_repetitions(messages) : messages;
 }
 
@@ -381,7 +382,7 @@ add_reset(List *messages, const Route *route)
  * channel as well.  Former channels are those of the keys.
  */
 List *
-reset_messages(CounterTable *table, List *scopes)
+reset_messages(CounterTable *table, List *requests)
 {
 	List	   *messages;
 	ListCell   *lc;
@@ -389,9 +390,9 @@ reset_messages(CounterTable *table, List *scopes)
 	messages = list_make1(reset_message(channel_name(NULL, "*", NULL), NULL));
 	foreach(lc, route_all())
 		messages = add_reset(messages, lfirst(lc));
-	foreach(lc, scopes)
+	foreach(lc, requests)
 	{
-		if (((ScopeChange *) lfirst(lc))->former != NULL)
+		if (((DeliveryRequest *) lfirst(lc))->former != NULL)
 			messages = add_reset(messages, former_route(lfirst(lc)));
 	}
 	if (strchr(default_channel, '{') != NULL)

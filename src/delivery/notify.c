@@ -19,7 +19,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "base/cache_notify.h"
+#include "delivery/notify.h"
 
 #include "access/xact.h"
 #include "access/xlog.h"
@@ -30,7 +30,8 @@
 #include "utils/fmgrprotos.h"
 #include "utils/snapmgr.h"
 
-#include "base/fault.h"
+#include "delivery/message.h"
+#include "delivery/owed.h"
 #include "delivery/json_text.h"
 
 /* Bytes of queue that one notification takes beside channel and payload. */
@@ -168,30 +169,30 @@ send_messages(List *messages)
  * transaction's own counters.
  */
 static List *
-current_messages(CounterTable *table, List *events, List *scopes, bool reset,
+current_messages(CounterTable *table, List *events, List *requests, bool reset,
 				 XLogRecPtr lsn)
 {
 	List	   *messages;
 
 	if (reset)
-		return sendable(reset_messages(table, scopes));
+		return sendable(reset_messages(table, requests));
 	CommandCounterIncrement();
 	PushActiveSnapshot(GetLatestSnapshot());
-	messages = messages_of(table, events, scopes, lsn);
+	messages = messages_of(table, events, requests, lsn);
 	PopActiveSnapshot();
 	return sendable(messages);
 }
 
 /* Those of the keys that go to a channel that their domain has left. */
 static List *
-former_scopes(List *scopes)
+former_requests(List *requests)
 {
 	List	   *result = NIL;
 	ListCell   *lc;
 
-	foreach(lc, scopes)
+	foreach(lc, requests)
 	{
-		if (((ScopeChange *) lfirst(lc))->former != NULL)
+		if (((DeliveryRequest *) lfirst(lc))->former != NULL)
 			result = lappend(result, lfirst(lc));
 	}
 	return result;
@@ -205,38 +206,38 @@ former_scopes(List *scopes)
  * waiting for ours.  So the routes are read before, and used as they are.
  */
 void
-notify_at_commit(CounterTable *table, List *events, List *scopes, List *ready)
+notify_at_commit(CounterTable *table, List *events, List *requests, List *ready)
 {
 	Owed		owed;
 	List	   *messages;
 	ListCell   *lc;
 
 	/* Just for what others owe, nobody waits: the next one will see to it. */
-	if (scopes == NIL && ready == NIL && !lock_queue(false))
+	if (requests == NIL && ready == NIL && !lock_queue(false))
 		return;
-	foreach(lc, scopes)
+	foreach(lc, requests)
 	{
-		((ScopeChange *) lfirst(lc))->extra.xid =
+		((DeliveryRequest *) lfirst(lc))->xid =
 			U64FromFullTransactionId(GetTopFullTransactionIdIfAny());
 	}
 	owed = owed_take();
-	scopes = list_concat_copy(scopes, owed.scopes);
+	requests = list_concat_copy(requests, owed.requests);
 	ready = list_concat_copy(ready, owed.messages);
 	route_load();
 	(void) lock_queue(true);
 	FAULT_POINT("queue_locked");
 
 	ready = sendable(ready);
-	messages = list_concat(current_messages(table, events, scopes, owed.reset, 0),
+	messages = list_concat(current_messages(table, events, requests, owed.reset, 0),
 						   ready);
 	if (!queue_has_room(messages))
 	{
-		messages = list_concat(sendable(reset_messages(table, scopes)), ready);
+		messages = list_concat(sendable(reset_messages(table, requests)), ready);
 		if (!queue_has_room(messages))
 		{
 			messages = NIL;
 			owed_add_reset();
-			owed_add(former_scopes(scopes));
+			owed_add(former_requests(requests));
 			owed_add_messages(ready);
 		}
 	}
@@ -246,11 +247,11 @@ notify_at_commit(CounterTable *table, List *events, List *scopes, List *ready)
 
 /*
  * The worker: queue the notifications of what others have committed, or a
- * reset, and with take_owed of what they owe.  False if the queue is full:
- * then nothing was queued, and the transaction must be aborted.
+ * reset, and with take_owed of what they owe.  NOTIFY_NO_ROOM
+ * if the queue is full: then the transaction must be aborted.
  */
-bool
-notify_committed(CounterTable *table, List *events, List *scopes, bool reset,
+NotifyResult
+notify_committed(CounterTable *table, List *events, List *requests, bool reset,
 				 bool take_owed)
 {
 	Owed		owed = {0};
@@ -258,9 +259,10 @@ notify_committed(CounterTable *table, List *events, List *scopes, bool reset,
 
 	if (take_owed)
 		owed = owed_take();
-	scopes = list_concat_copy(scopes, owed.scopes);
+	requests = list_concat_copy(requests, owed.requests);
 	route_load();
-	messages = current_messages(table, events, scopes, reset || owed.reset,
+	reset |= owed.reset;
+	messages = current_messages(table, events, requests, reset,
 								GetXLogInsertRecPtr());
 	owed.messages = sendable(owed.messages);
 	messages = list_concat(messages, owed.messages);
@@ -269,18 +271,19 @@ notify_committed(CounterTable *table, List *events, List *scopes, bool reset,
 	{
 		/* Do not wait for room that there may never be. */
 		if (queue_share(messages) < MAX_QUEUE_SHARE)
-			return false;
-		messages = list_concat(sendable(reset_messages(table, scopes)),
+			return NOTIFY_NO_ROOM;
+		reset = true;
+		messages = list_concat(sendable(reset_messages(table, requests)),
 							   owed.messages);
 		if (!queue_has_room(messages))
-			return false;
+			return NOTIFY_NO_ROOM;
 	}
 	send_messages(messages);
-	return true;
+	return reset ? NOTIFY_RESET : NOTIFY_DONE;
 }
 
 /* Queue a reset on the default channel, whatever the tables say. */
-bool
+NotifyResult
 notify_default_reset(void)
 {
 	Message		message = {.channel = default_channel,.payload = RESET_PAYLOAD};
@@ -288,21 +291,21 @@ notify_default_reset(void)
 
 	(void) lock_queue(true);
 	if (!queue_has_room(messages))
-		return false;
+		return NOTIFY_NO_ROOM;
 	send_messages(messages);
-	return true;
+	return NOTIFY_RESET;
 }
 
 /* What the version of a scope is to this snapshot. */
 static int64
-version_of(CounterTable *table, const ScopeChange *scope, Snapshot snapshot)
+version_of(CounterTable *table, const DeliveryRequest *request, Snapshot snapshot)
 {
-	CounterKey	shared = counter_key(scope->domain->name, NULL);
+	CounterKey	shared = counter_key(request->domain->name, NULL);
 	int64		version = epoch_origin(table, snapshot);
 
 	version += counter_sum(table, &shared, snapshot);
-	if (scope->counter.tenant != NULL)
-		version += counter_sum(table, &scope->counter, snapshot);
+	if (request->counter.tenant != NULL)
+		version += counter_sum(table, &request->counter, snapshot);
 	return version;
 }
 
@@ -315,7 +318,7 @@ version_of(CounterTable *table, const ScopeChange *scope, Snapshot snapshot)
  * up the bumps in the order of arrival has the exact version.
  */
 void
-wal_write_scopes(CounterTable *table, List *scopes)
+wal_write_requests(CounterTable *table, List *requests)
 {
 	Snapshot	snapshot;
 	ListCell   *lc;
@@ -325,19 +328,19 @@ wal_write_scopes(CounterTable *table, List *scopes)
 	CommandCounterIncrement();
 	snapshot = GetLatestSnapshot();
 	PushActiveSnapshot(snapshot);
-	foreach(lc, scopes)
+	foreach(lc, requests)
 	{
-		ScopeChange *scope = lfirst(lc);
+		DeliveryRequest *request = lfirst(lc);
 		Delivery	delivery = {
-			.domain = scope->domain->name,
-			.tenant = scope->counter.tenant,
-			.version = version_of(table, scope, snapshot),
-			.bumps = scope->bumps,
-			.extra = &scope->extra
+			.domain = request->domain->name,
+			.tenant = request->counter.tenant,
+			.version = version_of(table, request, snapshot),
+			.bumps = request->bumps,
+			.xid = xid,
+			.extra = request->extra
 		};
 		StringInfoData buf;
 
-		scope->extra.xid = xid;
 		initStringInfo(&buf);
 		payload_format(NULL)->write(&buf, &delivery, FIELD_XID);
 		compat_log_message(WAL_PREFIX, buf.data, buf.len);

@@ -21,7 +21,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "base/cache_notify.h"
+#include "delivery/owed.h"
 
 #include "access/htup_details.h"
 #include "access/relation.h"
@@ -31,7 +31,7 @@
 #include "utils/inval.h"
 #include "utils/snapmgr.h"
 
-#include "base/fault.h"
+#include "delivery/message.h"
 
 /* Columns of _cache_notify.owed_delivery. */
 #define Anum_owed_domain	1
@@ -42,7 +42,7 @@
 #define Natts_owed			5
 
 /* A prepared transaction with more keys than this owes a reset instead. */
-#define MAX_OWED_SCOPES		1000
+#define MAX_OWED_REQUESTS		1000
 
 static Relation
 open_owed(void)
@@ -71,12 +71,12 @@ insert_owed(Relation rel, const char *row[Natts_owed])
 }
 
 static void
-insert_scope(Relation rel, const ScopeChange *scope)
+insert_request(Relation rel, const DeliveryRequest *request)
 {
 	const char *row[Natts_owed] = {
-		[Anum_owed_domain - 1] = scope->domain->name,
-		[Anum_owed_tenant_id - 1] = scope->counter.tenant,
-		[Anum_owed_former - 1] = scope->former ? watch_as_text(scope->former) : NULL
+		[Anum_owed_domain - 1] = request->domain->name,
+		[Anum_owed_tenant_id - 1] = request->counter.tenant,
+		[Anum_owed_former - 1] = request->former ? watch_as_text(request->former) : NULL
 	};
 
 	insert_owed(rel, row);
@@ -92,22 +92,22 @@ insert_reset(Relation rel)
 
 /* This transaction owes the delivery of these ChangeKeys. */
 void
-owed_add(List *scopes)
+owed_add(List *requests)
 {
 	Relation	rel = open_owed();
 	ListCell   *lc;
 
 	if (rel == NULL)
 		return;
-	if (list_length(scopes) > MAX_OWED_SCOPES)
+	if (list_length(requests) > MAX_OWED_REQUESTS)
 		insert_reset(rel);
-	foreach(lc, scopes)
+	foreach(lc, requests)
 	{
-		ScopeChange *scope = lfirst(lc);
+		DeliveryRequest *request = lfirst(lc);
 
 		/* The reset will not reach a former channel. */
-		if (list_length(scopes) <= MAX_OWED_SCOPES || scope->former != NULL)
-			insert_scope(rel, scope);
+		if (list_length(requests) <= MAX_OWED_REQUESTS || request->former != NULL)
+			insert_request(rel, request);
 		FAULT_POINT("owed");
 	}
 	relation_close(rel, NoLock);
@@ -214,13 +214,14 @@ read_owed(HeapTuple tuple, TupleDesc desc, Owed *owed)
 		owed->reset = true;
 	else if (domain != NULL)
 	{
-		ScopeChange *scope = palloc0(sizeof(ScopeChange));
+		DeliveryRequest *request = palloc0(sizeof(DeliveryRequest));
 
-		scope->domain = domain_lookup(domain);
-		scope->counter = counter_key(scope->domain->name, tenant);
-		scope->extra.events_incomplete = true;	/* its events are not kept */
-		scope->former = former != NULL ? watch_from_text(former) : NULL;
-		owed->scopes = lappend(owed->scopes, scope);
+		request->domain = domain_lookup(domain);
+		request->counter = counter_key(request->domain->name, tenant);
+		request->extra = palloc0(sizeof(ExtraFields));
+		request->extra->events_incomplete = true;	/* its events are not kept */
+		request->former = former != NULL ? watch_from_text(former) : NULL;
+		owed->requests = lappend(owed->requests, request);
 	}
 	else if (channel != NULL)
 	{

@@ -7,7 +7,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "base/cache_notify.h"
+#include "delivery/message.h"
 
 #include "access/htup_details.h"
 #include "access/xlogdefs.h"
@@ -60,8 +60,8 @@ write_fields(StringInfo buf, const Delivery *delivery, int fields)
 	}
 	if (fields & FIELD_XID)
 	{
-		if (extra->xid != 0)
-			appendStringInfo(buf, ", \"xid\": " UINT64_FORMAT, extra->xid);
+		if (delivery->xid != 0)
+			appendStringInfo(buf, ", \"xid\": " UINT64_FORMAT, delivery->xid);
 		else
 			appendStringInfoString(buf, ", \"xid\": null");
 	}

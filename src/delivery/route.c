@@ -21,14 +21,12 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "base/cache_notify.h"
+#include "delivery/message.h"
 
 #include "utils/builtins.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
-
-#include "base/fault.h"
 #include "delivery/json_text.h"
 
 
@@ -280,16 +278,16 @@ goes_there(const Domain *domain, const Route *route)
 }
 
 static bool
-has_former(List *scopes, const Domain *domain, const Route *route)
+has_former(List *requests, const Domain *domain, const Route *route)
 {
 	ListCell   *lc;
 
-	foreach(lc, scopes)
+	foreach(lc, requests)
 	{
-		ScopeChange *scope = lfirst(lc);
-		Route		other = route_of_watch(scope->former);
+		DeliveryRequest *request = lfirst(lc);
+		Route		other = route_of_watch(request->former);
 
-		if (scope->domain == domain &&
+		if (request->domain == domain &&
 			same_destination(&other, route))
 			return true;
 	}
@@ -297,14 +295,14 @@ has_former(List *scopes, const Domain *domain, const Route *route)
 }
 
 /*
- * Before the commit: a shared ScopeChange for each channel that a domain no
+ * Before the commit: a shared DeliveryRequest for each channel that a domain no
  * longer goes to because of this transaction.  Its shared change concerns
  * whatever the channel's listeners hold of the domain, so that one will do.
  */
 List *
-route_former_scopes(void)
+route_former_requests(void)
 {
-	List	   *scopes = NIL;
+	List	   *requests = NIL;
 	ListCell   *lc;
 
 	if (former_watches != NIL)
@@ -314,17 +312,18 @@ route_former_scopes(void)
 		const Watch *watch = lfirst(lc);
 		Domain	   *domain = domain_lookup(watch->domain);
 		Route		route = route_of_watch(watch);
-		ScopeChange *scope;
+		DeliveryRequest *request;
 
-		if (goes_there(domain, &route) || has_former(scopes, domain, &route))
+		if (goes_there(domain, &route) || has_former(requests, domain, &route))
 			continue;
-		scope = palloc0(sizeof(ScopeChange));
-		scope->domain = domain;
-		scope->counter = counter_key(domain->name, NULL);
-		scope->former = watch;
-		scopes = lappend(scopes, scope);
+		request = palloc0(sizeof(DeliveryRequest));
+		request->domain = domain;
+		request->extra = palloc0(sizeof(ExtraFields));
+		request->counter = counter_key(domain->name, NULL);
+		request->former = watch;
+		requests = lappend(requests, request);
 	}
-	return scopes;
+	return requests;
 }
 
 void

@@ -15,7 +15,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "base/cache_notify.h"
+#include "delivery/message.h"
 
 #include "access/relation.h"
 #include "access/xact.h"

@@ -5,13 +5,12 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "base/cache_notify.h"
+#include "trigger/trigger_config.h"
 
 #include "access/detoast.h"
 #include "executor/spi.h"
 #include "utils/rel.h"
 
-#include "trigger/trigger_config.h"
 
 /*
  * A value of more bytes names no tenant or key: writing it could take more

@@ -26,7 +26,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "base/cache_notify.h"
+#include "trigger/trigger_config.h"
 
 #include "catalog/namespace.h"
 #include "catalog/pg_language.h"
@@ -40,8 +40,6 @@
 #include "utils/rel.h"
 #include "utils/syscache.h"
 
-#include "base/fault.h"
-#include "trigger/trigger_config.h"
 
 /* More than this are in a hash table, if they have buckets. */
 #define MAX_LISTED			8

@@ -15,14 +15,13 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "base/cache_notify.h"
+#include "trigger/trigger_config.h"
 
 #include "access/detoast.h"
 #include "access/heaptoast.h"
 #include "access/htup_details.h"
 #include "utils/datum.h"
 
-#include "trigger/trigger_config.h"
 
 /* Are the columns that count the same in both rows? */
 static bool

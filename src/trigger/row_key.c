@@ -10,7 +10,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "base/cache_notify.h"
+#include "trigger/trigger_config.h"
 
 #include "access/htup_details.h"
 #include "utils/builtins.h"
@@ -18,7 +18,6 @@
 #include "utils/json.h"
 #include "utils/uuid.h"
 
-#include "trigger/trigger_config.h"
 
 /*
  * Add the text of a value, as it is or as it is written in names.  False if it

@@ -17,7 +17,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "base/cache_notify.h"
+#include "trigger/trigger_config.h"
 
 #include "access/htup_details.h"
 #include "access/xact.h"
@@ -31,8 +31,6 @@
 #include "utils/json.h"
 #include "utils/rel.h"
 
-#include "base/fault.h"
-#include "trigger/trigger_config.h"
 
 PG_FUNCTION_INFO_V1(cache_notify_row_change);
 PG_FUNCTION_INFO_V1(cache_notify_statement_change);

@@ -26,7 +26,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "base/cache_notify.h"
+#include "trigger/trigger_config.h"
 
 #include "access/htup_details.h"
 #include "access/xact.h"
@@ -38,7 +38,6 @@
 #include "utils/rel.h"
 #include "utils/syscache.h"
 
-#include "trigger/trigger_config.h"
 
 typedef struct ConfigEntry
 {

@@ -9,7 +9,8 @@
 #ifndef CACHE_NOTIFY_TRIGGER_CONFIG_H
 #define CACHE_NOTIFY_TRIGGER_CONFIG_H
 
-#include "base/cache_notify.h"
+#include "trigger/trigger.h"
+#include "delivery/delivery.h"
 
 #include "access/attnum.h"
 #include "commands/trigger.h"

@@ -35,7 +35,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "base/cache_notify.h"
+#include "worker/worker.h"
 
 #include "access/xact.h"
 #include "access/xlog.h"
@@ -54,8 +54,7 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
-#include "base/fault.h"
-#include "worker/waiting.h"
+#include "delivery/delivery.h"
 
 /* Least time between the beginnings of two cycles, in ms. */
 #define MIN_CYCLE_MS	4
@@ -102,23 +101,10 @@ static WaitingDatabase *my_database = NULL;
 static MemoryContext cycle_context;
 static TimestampTz last_begin = 0;	/* of a cycle */
 static TimestampTz last_end = 0;
-static int	load_cycles = 0;	/* in a row with hardly a gap */
-
-void
-worker_init(void)
-{
-	DefineCustomIntVariable("cache_notify.coalesce",
-							"How long the worker waits for further changes of the same scopes.",
-							"Fewer notifications, each as much later.",
-							&coalesce_ms,
-							0, 0, 60000,
-							PGC_SIGHUP, GUC_UNIT_MS,
-							NULL, NULL, NULL);
-}
-
-/* False if there is no free slot.  Raises no errors, and may hold our lock. */
-bool
-worker_register(Oid database)
+static int	load_cycles = 0;	/* False if there is no free slot.  Raises no
+								 * errors; the lock of what waits may be held. */
+static bool
+register_worker(Oid database)
 {
 	BackgroundWorker worker = {0};
 
@@ -134,21 +120,19 @@ worker_register(Oid database)
 	return RegisterDynamicBackgroundWorker(&worker, NULL);
 }
 
-/*
- * Before a commit: see that the worker is there or on its way.  Returns the
- * pinned database, or NULL if this transaction must deliver by itself.
- */
-WaitingDatabase *
-worker_begin_commit(void)
-{
-	bool		refused;
-	WaitingDatabase *db = waiting_begin_commit(worker_register, &refused);
+/* in a row with hardly a gap */
 
-	if (refused)
-		ereport(LOG,
-				(errmsg("could not start the cache_notify worker, transactions deliver by themselves"),
-				 errhint("Increase max_worker_processes.")));
-	return db;
+void
+worker_init(void)
+{
+	DefineCustomIntVariable("cache_notify.coalesce",
+							"How long the worker waits for further changes of the same scopes.",
+							"Fewer notifications, each as much later.",
+							&coalesce_ms,
+							0, 0, 60000,
+							PGC_SIGHUP, GUC_UNIT_MS,
+							NULL, NULL, NULL);
+	waiting_start_with(register_worker);
 }
 
 /*
@@ -193,57 +177,10 @@ wait_until(TimestampTz time)
 		long		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
 														   time);
 
-		if (left <= 0 || (my_database != NULL && my_database->stop))
+		if (left <= 0 || (my_database != NULL && waiting_stop_wanted(my_database)))
 			return;
 		wait_ms(left);
 	}
-}
-
-/* A taken key in the form that notify.c reads. */
-static ScopeChange *
-change_of_waiting_scope(WaitingScope *k)
-{
-	ScopeChange *scope = palloc0(sizeof(ScopeChange));
-
-	scope->domain = domain_lookup(k->domain);
-	scope->counter.name = scope->domain->name;
-	scope->counter.tenant = k->shared ? NULL : k->tenant;
-	scope->counter.tenant_len = k->tenant_len;
-	scope->counter.hash = k->hash;
-	scope->bumps = 1;
-	scope->extra = k->taken_extra;
-	scope->counter.index_place = k->taken_index_place;
-	return scope;
-}
-
-/*
- * The table events that can be delivered, in the form that message.c reads.
- * Their transactions are committed, but one may not have told us yet that a
- * table has a new name: it does before it gives up the lock on its ID, so
- * waiting for that lock is short, and what reads the catalogs next knows.
- */
-static List *
-take_events(void)
-{
-	List	   *events = NIL;
-	TransactionId ended = InvalidTransactionId;
-	ListCell   *lc;
-
-	foreach(lc, waiting_take_events(my_database, GetLatestSnapshot()))
-	{
-		WaitingEvent *e = lfirst(lc);
-		TableEvent *event = palloc0(sizeof(TableEvent));
-
-		if (e->xid != ended)
-			XactLockTableWait(e->xid, NULL, NULL, XLTW_None);
-		ended = e->xid;
-		event->table = e->table;
-		event->operations = e->operations;
-		event->of_rows = e->of_rows;
-		event->row = e->has_row ? e->row : NULL;
-		events = lappend(events, event);
-	}
-	return events;
 }
 
 /*
@@ -279,27 +216,22 @@ log_full_queue(void)
 			 errhint("End its transaction, or terminate it; its cache must then validate what it holds.")));
 }
 
-/* Queue what was taken.  False if the notification queue is full. */
-static bool
-send_taken(List *waiting_scopes, bool reset, bool owed)
+/* Queue what was taken. */
+static NotifyResult
+send_taken(const WaitingTaken *taken)
 {
-	List	   *scopes = NIL;
-	List	   *events;
-	ListCell   *lc;
-	CounterTable *table;
-	bool		sent;
+	List	   *events = waiting_take_events(my_database, GetLatestSnapshot());
+	CounterTable *table = counter_open(AccessShareLock);
+	NotifyResult result;
 
-	foreach(lc, waiting_scopes)
-		scopes = lappend(scopes, change_of_waiting_scope(lfirst(lc)));
-	events = take_events();
-	table = counter_open(AccessShareLock);
 	if (table == NULL)
-		return true;
+		return NOTIFY_DONE;
 	FAULT_POINT("worker_taken");
 	counter_tell_many_rows(table, compact_remember);
-	sent = notify_committed(table, events, scopes, reset, owed);
+	result = notify_committed(table, events, taken->requests, taken->reset,
+							  taken->owed);
 	counter_close(table, NoLock);
-	return sent;
+	return result;
 }
 
 /*
@@ -307,16 +239,16 @@ send_taken(List *waiting_scopes, bool reset, bool owed)
  * of: it is not looked at.  What is owed is deleted unread, but for the last
  * resort, where no table of ours is touched.
  */
-static bool
+static NotifyResult
 send_reset(bool owed)
 {
-	bool		last_resort = my_database->failures >= 2 * MAX_DELIVERY_FAILURES;
+	bool		last_resort = waiting_failures(my_database) >= 2 * MAX_DELIVERY_FAILURES;
 	CounterTable *table;
-	bool		sent = true;
+	NotifyResult result = NOTIFY_RESET;
 
 	ereport(LOG,
 			(errmsg("gave up deliveries that ended %d cache_notify workers in a row",
-					my_database->failures),
+					waiting_failures(my_database)),
 			 errdetail("Listeners are told to drop everything."),
 			 errhint("The errors before this message say why.")));
 	(void) waiting_take_events(my_database, GetLatestSnapshot());
@@ -327,37 +259,37 @@ send_reset(bool owed)
 	table = counter_open(AccessShareLock);
 	if (table != NULL)
 	{
-		sent = notify_committed(table, NIL, NIL, true, false);
+		result = notify_committed(table, NIL, NIL, true, false);
 		counter_close(table, NoLock);
 	}
-	return sent;
+	return result;
 }
 
-/* Deliver once.  False if the notification queue is full. */
-static bool
-deliver(List *waiting_scopes, bool reset, bool owed, bool log_full)
+/* Deliver once. */
+static NotifyResult
+deliver(const WaitingTaken *taken, bool log_full)
 {
-	bool		sent;
+	NotifyResult result;
 
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	pgstat_report_activity(STATE_RUNNING, "delivering notifications");
 	MemoryContextSwitchTo(cycle_context);
-	if (my_database->failures < MAX_DELIVERY_FAILURES)
-		sent = send_taken(waiting_scopes, reset, owed);
+	if (waiting_failures(my_database) < MAX_DELIVERY_FAILURES)
+		result = send_taken(taken);
 	else
-		sent = send_reset(owed);
+		result = send_reset(taken->owed);
 	FAULT_POINT("worker_queued");
-	if (!sent && log_full)
+	if (result == NOTIFY_NO_ROOM && log_full)
 	{
 		PushActiveSnapshot(GetTransactionSnapshot());
 		log_full_queue();
 		PopActiveSnapshot();
 	}
 
-	if (sent && load_cycles < LOAD_CYCLES)
+	if (result != NOTIFY_NO_ROOM && load_cycles < LOAD_CYCLES)
 		ForceSyncCommit();
-	if (sent)
+	if (result != NOTIFY_NO_ROOM)
 		CommitTransactionCommand();
 	else
 		AbortCurrentTransaction();
@@ -365,33 +297,7 @@ deliver(List *waiting_scopes, bool reset, bool owed, bool log_full)
 	cascade_end_transaction();
 	pgstat_report_stat(false);
 	pgstat_report_activity(STATE_IDLE, NULL);
-	return sent;
-}
-
-/* When the first of these WaitingScopes was committed. */
-static TimestampTz
-oldest_change(List *scopes)
-{
-	TimestampTz oldest = GetCurrentTimestamp();
-	ListCell   *lc;
-
-	foreach(lc, scopes)
-	{
-		WaitingScope *k = lfirst(lc);
-
-		oldest = Min(oldest, k->taken_since);
-	}
-	return oldest;
-}
-
-static void
-count_delivered(int nkeys, uint64 lag_us)
-{
-	pg_atomic_fetch_add_u64(&my_database->stats[STAT_DELIVERED], nkeys);
-	pg_atomic_fetch_add_u64(&my_database->stats[STAT_CYCLES], 1);
-	pg_atomic_write_u64(&my_database->stats[STAT_LAST_LAG_US], lag_us);
-	if (lag_us > pg_atomic_read_u64(&my_database->stats[STAT_MAX_LAG_US]))
-		pg_atomic_write_u64(&my_database->stats[STAT_MAX_LAG_US], lag_us);
+	return result;
 }
 
 /* Take what is pending and deliver it.  False if there was nothing. */
@@ -399,30 +305,31 @@ static bool
 run_cycle(void)
 {
 	static TimestampTz last_log = 0;
-	List	   *scopes;
-	int			nkeys;
+	WaitingTaken taken;
+	NotifyResult result;
+	int			nscopes;
 	uint64		lag_us;
-	bool		reset,
-				owed,
-				log_full;
+	bool		log_full;
 	MemoryContext old = MemoryContextSwitchTo(cycle_context);
 
-	scopes = waiting_take(my_database, &reset, &owed);
+	taken = waiting_take(my_database);
 	MemoryContextSwitchTo(old);
-	if (scopes == NIL && !reset && !owed)
+	if (taken.requests == NIL && !taken.reset && !taken.owed)
 		return false;
 
 	log_full = TimestampDifferenceExceeds(last_log, GetCurrentTimestamp(),
 										  QUEUE_FULL_LOG_MS);
-	nkeys = list_length(scopes);
-	lag_us = GetCurrentTimestamp() - oldest_change(scopes);
-	if (deliver(scopes, reset, owed, log_full))
+	nscopes = list_length(taken.requests);
+	lag_us = GetCurrentTimestamp() - taken.since;
+	result = deliver(&taken, log_full);
+	if (result != NOTIFY_NO_ROOM)
 	{
 		FAULT_POINT("worker_sent");
 		waiting_finish(my_database, false);
 		waiting_events_delivered(my_database);
-		if (nkeys > 0)
-			count_delivered(nkeys, lag_us);
+		if (nscopes > 0)
+			waiting_count_delivered(my_database,
+									result == NOTIFY_RESET ? 0 : nscopes, lag_us);
 	}
 	else
 	{
@@ -476,7 +383,7 @@ work(void)
 	for (;;)
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (my_database->stop)
+		if (waiting_stop_wanted(my_database))
 		{
 			/* A command waits.  What is left now is the next worker's. */
 			(void) run_cycle();
@@ -512,7 +419,7 @@ work(void)
 		if (run_cycle())
 			idle_since = GetCurrentTimestamp();
 		last_end = GetCurrentTimestamp();
-		my_database->failures = 0;
+		waiting_worker_succeeded(my_database);
 	}
 }
 

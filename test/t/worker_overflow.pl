@@ -52,6 +52,7 @@ for my $table ('plain', 'own', 'template')
 	is(stat_of($node, 'waiting'), 0, 'nothing is left waiting');
 }
 is(stat_of($node, 'overflows'), 3, 'stats: one overflow each');
+is(stat_of($node, 'delivered'), 1, 'what a reset stood for was not delivered');
 
 # The same in many small transactions, while the worker is at work.
 my $script = write_script($node, 'many', <<'END');

@@ -1,116 +1,41 @@
 /*-------------------------------------------------------------------------
  *
- * waiting.c
- *	  Shared memory: which databases have a worker, or need one.
+ * waiting_worker.c
+ *	  Which databases have a worker, or need one.
  *
- * Memory is fixed when the server starts: a few databases, the set of keys
- * that wait for their workers (waiting_scope.c), and the table events that do
- * (waiting_event.c).
+ * A worker is
  *
- * Locking: one LWLock for everything here and in those two.  It is held
- * for no longer than it takes to go over one transaction's keys.  Functions
- * that run after a commit raise no errors: that would be a PANIC.
+ *	  none		-> starting: a transaction is about to commit and wants one
+ *	  starting	-> running: it has connected
+ *				-> none: it cannot connect, and is given up
+ *	  running	-> starting: it died, and the postmaster starts it again
+ *				-> none: it is idle, or asked to go, and no transaction relies on it
+ *
+ * Functions that run after a commit raise no errors: that would be a PANIC.
  *
  *-------------------------------------------------------------------------
  */
-#include "base/cache_notify.h"
+#include "waiting/waiting_memory.h"
 
 #include "miscadmin.h"
-#include "storage/ipc.h"
-#include "storage/lwlock.h"
-#include "storage/shmem.h"
-#include "utils/memutils.h"
 
-#include "worker/waiting.h"
+/* A worker that has not come up after this many ms is not waited for. */
+#define WORKER_START_TIMEOUT 10000
 
-#define DEFAULT_WAITING_SCOPES 8192
-#define MIN_WAITING_SCOPES		16
-#define MAX_WAITING_SCOPES		1048576
-#define MEMORY_NAME			"cache_notify"
+/* When no worker could be started, try again after this many ms. */
+#define WORKER_RETRY_MS	1000
 
-static int	waiting_scopes = DEFAULT_WAITING_SCOPES;
+/*
+ * Registers a worker for a database; false if there is no free slot.  Of the
+ * process, set once by the worker's room.
+ */
+static bool (*start_function) (Oid database) = NULL;
 
-WaitingState *waiting_state = NULL; /* for those who include waiting.h */
-
-/* This backend's place in waiting_state->databases, or -1 if it has to be found. */
-static int	my_slot = -1;
-
-static Size
-waiting_size(void)
-{
-	Size		size = offsetof(WaitingState, scopes);
-
-	size = add_size(size, mul_size(waiting_scopes, sizeof(WaitingScope)));
-	size = add_size(size, mul_size(waiting_scopes, sizeof(WaitingEvent)));
-	size = add_size(size, mul_size(waiting_scopes, sizeof(int)));
-	return MAXALIGN(size);
-}
-
-static void
-initialize_state(void *address)
-{
-	memset(waiting_state, 0, waiting_size());
-	waiting_state->lock = shared_memory_lock(MEMORY_NAME);
-	waiting_state->nscopes = waiting_scopes;
-	for (int i = 0; i < waiting_scopes; i++)
-	{
-		waiting_state->scopes[i].next = i + 1 < waiting_scopes ? i + 1 : NO_SLOT;
-		pg_atomic_init_u64(&waiting_state->scopes[i].last_xid, 0);
-		waiting_events(waiting_state)[i].next = i + 1 < waiting_scopes ? i + 1 : NO_SLOT;
-		waiting_buckets(waiting_state)[i] = NO_SLOT;
-	}
-	waiting_state->first_free = waiting_state->first_free_event = 0;
-	waiting_state->free_events = waiting_scopes;
-	for (int i = 0; i < MAX_DATABASES; i++)
-	{
-		WaitingDatabase *db = &waiting_state->databases[i];
-
-		db->first_pending = db->first_taken = NO_SLOT;
-		db->first_event = db->last_event = NO_SLOT;
-		pg_atomic_init_u32(&db->sleeping, 0);
-		pg_atomic_init_u32(&db->committing, 0);
-		for (int n = 0; n < NUM_STATS; n++)
-			pg_atomic_init_u64(&db->stats[n], 0);
-	}
-}
-
-/* Called from _PG_init(); without preloading there is no set and no worker. */
 void
-waiting_init(void)
+waiting_start_with(bool (*start) (Oid database))
 {
-	static SharedPiece piece = {
-		.name = MEMORY_NAME,
-		.size = waiting_size,
-		.initialize = initialize_state,
-		.address = (void **) &waiting_state,
-		.has_lock = true
-	};
-
-	if (!process_shared_preload_libraries_in_progress)
-		return;
-	DefineCustomIntVariable("cache_notify.waiting_scopes",
-							"Keys, and as many table events, that can wait for the workers at the same time, in all databases.",
-							"When they do not fit, listeners are told to drop everything.",
-							&waiting_scopes,
-							DEFAULT_WAITING_SCOPES, MIN_WAITING_SCOPES, MAX_WAITING_SCOPES,
-							PGC_POSTMASTER, 0,
-							NULL, NULL, NULL);
-	shared_memory_add(&piece);
+	start_function = start;
 }
-
-bool
-waiting_available(void)
-{
-	return waiting_state != NULL;
-}
-
-LWLock *
-waiting_lock(void)
-{
-	return waiting_state->lock;
-}
-
-/* ------------------------------------------------------------- databases */
 
 static bool
 slot_is_unused(WaitingDatabase *db)
@@ -119,22 +44,6 @@ slot_is_unused(WaitingDatabase *db)
 		db->first_pending == NO_SLOT && db->first_taken == NO_SLOT &&
 		db->first_event == NO_SLOT &&
 		!db->reset && pg_atomic_read_u32(&db->committing) == 0;
-}
-
-/* Find a database's slot; the lock is held, in whatever mode. */
-WaitingDatabase *
-waiting_find_database(Oid database)
-{
-	if (my_slot >= 0 && waiting_state->databases[my_slot].oid == database)
-		return &waiting_state->databases[my_slot];
-	for (int i = 0; i < MAX_DATABASES; i++)
-		if (waiting_state->databases[i].oid == database)
-		{
-			if (database == MyDatabaseId)
-				my_slot = i;
-			return &waiting_state->databases[i];
-		}
-	return NULL;
 }
 
 /* Find or make a slot; the lock is held exclusively.  NULL: none is free. */
@@ -162,20 +71,6 @@ make_database(Oid database)
 	return db;
 }
 
-/* The slot of this database if it has one.  Its address never changes. */
-WaitingDatabase *
-waiting_database(Oid database)
-{
-	WaitingDatabase *db;
-
-	if (waiting_state == NULL)
-		return NULL;
-	LWLockAcquire(waiting_state->lock, LW_SHARED);
-	db = waiting_find_database(database);
-	LWLockRelease(waiting_state->lock);
-	return db;
-}
-
 /* Is the worker there, or on its way and not overdue?  The lock is held. */
 static bool
 worker_is_expected(WaitingDatabase *db)
@@ -192,14 +87,14 @@ worker_is_expected(WaitingDatabase *db)
  * is held exclusively.
  */
 static void
-start_worker(WaitingDatabase *db, bool (*start) (Oid))
+start_worker(WaitingDatabase *db)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
 	if (db->worker != WORKER_NONE ||
 		!TimestampDifferenceExceeds(db->refused_at, now, WORKER_RETRY_MS))
 		return;
-	if (start(db->oid))
+	if (start_function(db->oid))
 	{
 		db->worker = WORKER_STARTING;
 		db->starting_since = now;
@@ -215,7 +110,7 @@ start_worker(WaitingDatabase *db, bool (*start) (Oid))
  * there is no worker to be had; *refused says whether that is news to tell.
  */
 WaitingDatabase *
-waiting_begin_commit(bool (*start) (Oid), bool *refused)
+waiting_begin_commit(bool *refused)
 {
 	WaitingDatabase *db;
 
@@ -243,7 +138,7 @@ waiting_begin_commit(bool (*start) (Oid), bool *refused)
 	db = make_database(MyDatabaseId);
 	if (db != NULL)
 	{
-		start_worker(db, start);
+		start_worker(db);
 		if (worker_is_expected(db))
 			pg_atomic_fetch_add_u32(&db->committing, 1);
 		else
@@ -401,7 +296,7 @@ waiting_stop_worker(Oid database)
  * meanwhile, or could not be delivered, needs a worker again.
  */
 void
-waiting_resume_worker(Oid database, bool (*start) (Oid))
+waiting_resume_worker(Oid database)
 {
 	WaitingDatabase *db;
 
@@ -413,7 +308,7 @@ waiting_resume_worker(Oid database, bool (*start) (Oid))
 	{
 		db->stop = false;
 		if (db->first_pending != NO_SLOT || db->reset)
-			start_worker(db, start);
+			start_worker(db);
 	}
 	LWLockRelease(waiting_state->lock);
 }
@@ -437,4 +332,25 @@ waiting_forget_database(Oid database)
 		db->oid = InvalidOid;
 	}
 	LWLockRelease(waiting_state->lock);
+}
+
+/* Has somebody asked the worker to go? */
+bool
+waiting_stop_wanted(WaitingDatabase *db)
+{
+	return db->stop;
+}
+
+/* How many workers have died in a row. */
+int
+waiting_failures(WaitingDatabase *db)
+{
+	return db->failures;
+}
+
+/* The worker has delivered: what its predecessors died of is over. */
+void
+waiting_worker_succeeded(WaitingDatabase *db)
+{
+	db->failures = 0;
 }

@@ -1,12 +1,14 @@
 /*-------------------------------------------------------------------------
  *
- * waiting.h
- *	  What lies in shared memory: for waiting*.c, worker.c and stats.c only.
+ * waiting_memory.h
+ *	  What waits for the workers, as it lies in shared memory.
  *
  *-------------------------------------------------------------------------
  */
-#ifndef CACHE_NOTIFY_WAITING_H
-#define CACHE_NOTIFY_WAITING_H
+#ifndef CACHE_NOTIFY_WAITING_MEMORY_H
+#define CACHE_NOTIFY_WAITING_MEMORY_H
+
+#include "waiting/waiting.h"
 
 #include "port/atomics.h"
 #include "storage/latch.h"
@@ -15,14 +17,24 @@
 /* Databases that can have a worker at the same time. */
 #define MAX_DATABASES	64
 
-/* A worker that has not come up after this many ms is not waited for. */
-#define WORKER_START_TIMEOUT 10000
-
-/* When no worker could be started, try again after this many ms. */
-#define WORKER_RETRY_MS	1000
-
 /* The end of a list of keys or events. */
 #define NO_SLOT			(-1)
+
+/* What is counted, for each database: the columns of statistics(), in order. */
+typedef enum Statistic
+{
+	STAT_BUMPS,
+	STAT_ROWS,
+	STAT_DELIVERED,
+	STAT_COALESCED,
+	STAT_CYCLES,
+	STAT_OVERFLOWS,
+	STAT_WORKER_RESTARTS,
+	STAT_LAST_LAG_US,
+	STAT_MAX_LAG_US,
+	STAT_CLEARED_AT,
+	NUM_STATS
+} Statistic;
 
 typedef enum WorkerState
 {
@@ -46,8 +58,9 @@ typedef struct WaitingScope
 	TimestampTz pending_since;	/* commit of the first that waits */
 	TimestampTz taken_since;	/* the same when it was taken */
 	pg_atomic_uint64 last_xid;	/* of the last that waits */
-	ExtraFields extra;			/* but for xid */
+	ExtraFields extra;
 	ExtraFields taken_extra;
+	uint64		taken_xid;
 	KnownIndexPlace index_place;
 	KnownIndexPlace taken_index_place;
 	char		domain[NAMEDATALEN];
@@ -108,27 +121,16 @@ typedef struct WaitingState
 #define waiting_events(state) ((WaitingEvent *) &(state)->scopes[(state)->nscopes])
 #define waiting_buckets(state) ((int *) &waiting_events(state)[(state)->nscopes])
 
-/* waiting.c */
+/* waiting_memory.c */
 extern WaitingState *waiting_state;
-extern LWLock *waiting_lock(void);
 extern WaitingDatabase *waiting_find_database(Oid database);
-extern WaitingDatabase *waiting_worker_started(Oid database, Latch *latch);
-extern bool waiting_worker_may_exit(WaitingDatabase *db);
-extern void waiting_worker_died(Oid database, bool started);
-extern bool waiting_worker_awaited(Oid database, int *failures);
-extern void waiting_give_up(Oid database);
 
 /* waiting_scope.c */
 extern bool waiting_has_work(WaitingDatabase *db);
-extern bool waiting_lie_down(WaitingDatabase *db);
-extern List *waiting_take(WaitingDatabase *db, bool *reset, bool *owed);
-extern void waiting_finish(WaitingDatabase *db, bool put_back);
 extern void waiting_free_pending(WaitingDatabase *db);
 extern int	waiting_pending(WaitingDatabase *db);
 
 /* waiting_event.c */
-extern List *waiting_take_events(WaitingDatabase *db, Snapshot snapshot);
-extern void waiting_events_delivered(WaitingDatabase *db);
 extern void waiting_free_events(WaitingDatabase *db);
 
-#endif							/* CACHE_NOTIFY_WAITING_H */
+#endif							/* CACHE_NOTIFY_WAITING_MEMORY_H */

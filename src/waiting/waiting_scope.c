@@ -20,16 +20,14 @@
  * If the worker dies between taking and delivering, its exit callback puts
  * what was taken back.
  *
- * Locking: the LWLock of waiting.c.  Committing transactions whose keys are all
+ * Locking: the LWLock of waiting_state.  Committing transactions whose keys are all
  * pending, the common case for a hot key, only take it in shared mode.
  *
  *-------------------------------------------------------------------------
  */
-#include "base/cache_notify.h"
+#include "waiting/waiting_memory.h"
 
 #include "miscadmin.h"
-
-#include "worker/waiting.h"
 
 /* Then a transaction queues for the lock like any other. */
 #define MAX_ADD_TRIES	3
@@ -41,27 +39,29 @@ bucket_of(uint32 hash)
 }
 
 static WaitingScope *
-find_scope(Oid database, const ScopeChange *scope)
+find_scope(Oid database, const DeliveryRequest *request)
 {
-	for (int i = *bucket_of(scope->counter.hash); i != NO_SLOT; i = waiting_state->scopes[i].next)
+	const CounterKey *key = &request->counter;
+
+	for (int i = *bucket_of(key->hash); i != NO_SLOT; i = waiting_state->scopes[i].next)
 	{
 		WaitingScope *k = &waiting_state->scopes[i];
 
-		if (k->hash == scope->counter.hash && k->database == database &&
-			k->shared == (scope->counter.tenant == NULL) &&
-			k->tenant_len == scope->counter.tenant_len &&
-			memcmp(k->tenant, scope->counter.tenant ? scope->counter.tenant : "", scope->counter.tenant_len) == 0 &&
-			strcmp(k->domain, scope->domain->name) == 0)
+		if (k->hash == key->hash && k->database == database &&
+			k->shared == (key->tenant == NULL) &&
+			k->tenant_len == key->tenant_len &&
+			memcmp(k->tenant, key->tenant ? key->tenant : "", key->tenant_len) == 0 &&
+			strcmp(k->domain, request->domain->name) == 0)
 			return k;
 	}
 	return NULL;
 }
 
 static WaitingScope *
-new_scope(Oid database, const ScopeChange *scope)
+new_scope(Oid database, const DeliveryRequest *request)
 {
 	int			index = waiting_state->first_free;
-	int		   *bucket = bucket_of(scope->counter.hash);
+	int		   *bucket = bucket_of(request->counter.hash);
 	WaitingScope *k;
 
 	if (index == NO_SLOT)
@@ -72,14 +72,14 @@ new_scope(Oid database, const ScopeChange *scope)
 	*bucket = index;
 
 	k->database = database;
-	k->hash = scope->counter.hash;
+	k->hash = request->counter.hash;
 	k->pending = k->taken = false;
-	k->shared = scope->counter.tenant == NULL;
-	k->tenant_len = scope->counter.tenant_len;
-	if (scope->counter.tenant != NULL)
-		memcpy(k->tenant, scope->counter.tenant, scope->counter.tenant_len);
+	k->shared = request->counter.tenant == NULL;
+	k->tenant_len = request->counter.tenant_len;
+	if (request->counter.tenant != NULL)
+		memcpy(k->tenant, request->counter.tenant, request->counter.tenant_len);
 	k->tenant[k->tenant_len] = '\0';
-	strlcpy(k->domain, scope->domain->name, NAMEDATALEN);
+	strlcpy(k->domain, request->domain->name, NAMEDATALEN);
 	return k;
 }
 
@@ -112,20 +112,18 @@ make_pending(WaitingDatabase *db, WaitingScope *k)
  * changed it last?
  */
 static bool
-all_pending(Oid database, List *scopes, uint64 xid)
+all_pending(Oid database, List *requests, uint64 xid)
 {
 	ListCell   *lc;
 
-	foreach(lc, scopes)
+	foreach(lc, requests)
 	{
-		ScopeChange *scope = lfirst(lc);
+		DeliveryRequest *request = lfirst(lc);
 		WaitingScope *k;
 
-		if (!scope_is_pending(scope))
-			continue;
-		k = find_scope(database, scope);
-		if (k == NULL || !k->pending || scope->extra.wanted ||
-			(scope->extra.events_incomplete && !k->extra.events_incomplete) ||
+		k = find_scope(database, request);
+		if (k == NULL || !k->pending || request->extra->wanted ||
+			(request->extra->events_incomplete && !k->extra.events_incomplete) ||
 			(k->extra.wanted && !k->extra.all_keys))
 			return false;
 		pg_atomic_write_u64(&k->last_xid, xid);
@@ -134,12 +132,12 @@ all_pending(Oid database, List *scopes, uint64 xid)
 }
 
 static void
-add_scope(WaitingDatabase *db, const ScopeChange *scope, uint64 xid)
+add_scope(WaitingDatabase *db, const DeliveryRequest *request, uint64 xid)
 {
-	WaitingScope *k = find_scope(db->oid, scope);
+	WaitingScope *k = find_scope(db->oid, request);
 
 	if (k == NULL)
-		k = new_scope(db->oid, scope);
+		k = new_scope(db->oid, request);
 	if (k == NULL)
 	{
 		if (!db->reset)
@@ -151,9 +149,9 @@ add_scope(WaitingDatabase *db, const ScopeChange *scope, uint64 xid)
 		pg_atomic_fetch_add_u64(&db->stats[STAT_COALESCED], 1);
 	else
 		make_pending(db, k);
-	extra_merge(&k->extra, &scope->extra);
-	if (scope->counter.index_place.lsn != InvalidXLogRecPtr)
-		k->index_place = scope->counter.index_place;
+	extra_merge(&k->extra, request->extra);
+	if (request->counter.index_place.lsn != InvalidXLogRecPtr)
+		k->index_place = request->counter.index_place;
 	pg_atomic_write_u64(&k->last_xid, xid);
 }
 
@@ -185,16 +183,16 @@ database_with_worker(void)
 
 /* Is there nothing to add for these keys?  See waiting_add_scopes(). */
 static bool
-nothing_to_add(WaitingDatabase *db, List *scopes, uint64 xid)
+nothing_to_add(WaitingDatabase *db, List *requests, uint64 xid)
 {
 	bool		nothing;
 
 	LWLockAcquire(waiting_state->lock, LW_SHARED);
 	if (db == NULL)
 		db = database_with_worker();
-	nothing = db == NULL || all_pending(db->oid, scopes, xid);
+	nothing = db == NULL || all_pending(db->oid, requests, xid);
 	if (nothing && db != NULL)
-		pg_atomic_fetch_add_u64(&db->stats[STAT_COALESCED], list_length(scopes));
+		pg_atomic_fetch_add_u64(&db->stats[STAT_COALESCED], list_length(requests));
 	LWLockRelease(waiting_state->lock);
 	return nothing;
 }
@@ -211,7 +209,7 @@ nothing_to_add(WaitingDatabase *db, List *scopes, uint64 xid)
  * has most likely added the key.
  */
 void
-waiting_add_scopes(WaitingDatabase *db, List *scopes, uint64 xid)
+waiting_add_scopes(WaitingDatabase *db, List *requests, uint64 xid)
 {
 	bool		pinned = db != NULL;
 	ListCell   *lc;
@@ -220,7 +218,7 @@ waiting_add_scopes(WaitingDatabase *db, List *scopes, uint64 xid)
 		return;
 	for (int tries = 0;; tries++)
 	{
-		if (nothing_to_add(db, scopes, xid))
+		if (nothing_to_add(db, requests, xid))
 			return;
 		if (tries == MAX_ADD_TRIES)
 			LWLockAcquire(waiting_state->lock, LW_EXCLUSIVE);
@@ -231,29 +229,14 @@ waiting_add_scopes(WaitingDatabase *db, List *scopes, uint64 xid)
 
 	if (!pinned)
 		db = database_with_worker();	/* the slot may have changed hands */
-	foreach(lc, scopes)
+	foreach(lc, requests)
 	{
-		ScopeChange *scope = lfirst(lc);
-
-		if (db != NULL && scope_is_pending(scope))
-			add_scope(db, scope, xid);
+		if (db != NULL)
+			add_scope(db, lfirst(lc), xid);
 	}
 	LWLockRelease(waiting_state->lock);
 	if (db != NULL)
 		wake_worker(db);
-}
-
-/* Count what a committed transaction did. */
-void
-waiting_count(WaitingDatabase *db, int64 bumps, int64 rows)
-{
-	if (db == NULL)
-		db = waiting_database(MyDatabaseId);
-	if (db == NULL)
-		return;
-	pg_atomic_fetch_add_u64(&db->stats[STAT_BUMPS], bumps);
-	if (rows > 0)
-		pg_atomic_fetch_add_u64(&db->stats[STAT_ROWS], rows);
 }
 
 /* A prepared transaction was committed: the worker must look at owed.c. */
@@ -301,19 +284,37 @@ waiting_lie_down(WaitingDatabase *db)
 	return idle;
 }
 
-/*
- * Take everything that is pending.  Returns the keys as WaitingScopes, which the
- * worker may read without a lock until waiting_finish().
- */
-List *
-waiting_take(WaitingDatabase *db, bool *reset, bool *owed)
+/* A taken scope as delivery wants it.  It need not be locked until it is finished. */
+static DeliveryRequest *
+request_of(WaitingScope *k)
 {
-	List	   *scopes = NIL;
+	DeliveryRequest *request = palloc0(sizeof(DeliveryRequest));
+
+	request->domain = domain_lookup(k->domain);
+	request->counter.name = request->domain->name;
+	request->counter.tenant = k->shared ? NULL : k->tenant;
+	request->counter.tenant_len = k->tenant_len;
+	request->counter.hash = k->hash;
+	request->counter.index_place = k->taken_index_place;
+	request->bumps = 1;
+	request->xid = k->taken_xid;
+	request->extra = &k->taken_extra;
+	return request;
+}
+
+/*
+ * Take everything that is pending.  The worker may read it without a lock until
+ * waiting_finish().
+ */
+WaitingTaken
+waiting_take(WaitingDatabase *db)
+{
+	WaitingTaken taken = {0};
 
 	Assert(db->first_taken == NO_SLOT);
 	LWLockAcquire(waiting_state->lock, LW_EXCLUSIVE);
-	*reset = db->reset;
-	*owed = db->owed;
+	taken.reset = db->reset;
+	taken.owed = db->owed;
 	db->reset_taken = db->reset;
 	db->owed_taken = db->owed;
 	db->reset = db->owed = false;
@@ -328,15 +329,21 @@ waiting_take(WaitingDatabase *db, bool *reset, bool *owed)
 		k->taken_since = k->pending_since;
 		k->taken_extra = k->extra;
 		k->taken_index_place = k->index_place;
-		k->taken_extra.xid = pg_atomic_read_u64(&k->last_xid);
+		k->taken_xid = pg_atomic_read_u64(&k->last_xid);
 		k->next_taken = k->next_pending;
 	}
 	LWLockRelease(waiting_state->lock);
 
 	/* The list is ours now: no lock, so that running out of memory is safe. */
+	taken.since = GetCurrentTimestamp();
 	for (int i = db->first_taken; i != NO_SLOT; i = waiting_state->scopes[i].next_taken)
-		scopes = lcons(&waiting_state->scopes[i], scopes);
-	return scopes;
+	{
+		WaitingScope *k = &waiting_state->scopes[i];
+
+		taken.requests = lcons(request_of(k), taken.requests);
+		taken.since = Min(taken.since, k->taken_since);
+	}
+	return taken;
 }
 
 /* What was taken is delivered, or (put_back) is not and goes back. */
@@ -357,7 +364,7 @@ waiting_finish(WaitingDatabase *db, bool put_back)
 			if (!k->pending)
 			{
 				make_pending(db, k);
-				pg_atomic_write_u64(&k->last_xid, k->taken_extra.xid);
+				pg_atomic_write_u64(&k->last_xid, k->taken_xid);
 			}
 			k->pending_since = k->taken_since;
 			extra_merge(&k->extra, &k->taken_extra);

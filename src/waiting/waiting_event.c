@@ -24,18 +24,17 @@
  * When the memory is full, nothing is put there, and the domains' change is
  * told instead (ExtraFields.events_incomplete).
  *
- * Locking: the LWLock of waiting.c.  Only the worker takes committed events off
+ * Locking: the LWLock of waiting_state.  Only the worker takes committed events off
  * the list, so it may read them without a lock.
  *
  *-------------------------------------------------------------------------
  */
-#include "base/cache_notify.h"
+#include "waiting/waiting_memory.h"
 
 #include "access/transam.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/snapmgr.h"
-
-#include "worker/waiting.h"
 
 static WaitingEvent *
 event_at(int index)
@@ -142,15 +141,33 @@ copy_list(WaitingDatabase *db, int *slots, TransactionId *xids)
 	return n;
 }
 
+/* A taken event as message.c wants it. */
+static TableEvent *
+table_event_of(const WaitingEvent *e)
+{
+	TableEvent *event = palloc0(sizeof(TableEvent));
+
+	event->table = e->table;
+	event->operations = e->operations;
+	event->of_rows = e->of_rows;
+	event->row = e->has_row ? e->row : NULL;
+	return event;
+}
+
 /*
- * The worker: the events of transactions that the snapshot sees, as
- * WaitingEvents.  They stay on the list until waiting_events_delivered().
+ * The worker: the events of transactions that the snapshot sees, as TableEvents.
+ * They stay on the list until waiting_events_delivered().
+ *
+ * Their transactions are committed, but one may not have told us yet that a
+ * table has a new name: it does before it gives up the lock on its ID, so
+ * waiting for that lock is short, and what reads the catalogs next knows.
  */
 List *
 waiting_take_events(WaitingDatabase *db, Snapshot snapshot)
 {
 	int		   *slots;
 	TransactionId *xids;
+	TransactionId ended = InvalidTransactionId;
 	int			n;
 	List	   *events = NIL;
 
@@ -165,7 +182,10 @@ waiting_take_events(WaitingDatabase *db, Snapshot snapshot)
 			WaitingEvent *e = event_at(slots[i]);
 
 			e->taken = true;
-			events = lappend(events, e);
+			if (e->xid != ended)
+				XactLockTableWait(e->xid, NULL, NULL, XLTW_None);
+			ended = e->xid;
+			events = lappend(events, table_event_of(e));
 		}
 	pfree(slots);
 	pfree(xids);

@@ -5,7 +5,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "base/cache_notify.h"
+#include "waiting/waiting_memory.h"
 
 #include "catalog/pg_type.h"
 #include "funcapi.h"
@@ -13,13 +13,49 @@
 #include "utils/builtins.h"
 #include "utils/tuplestore.h"
 
-#include "worker/waiting.h"
-
 PG_FUNCTION_INFO_V1(cache_notify_statistics);
 PG_FUNCTION_INFO_V1(cache_notify_clear_statistics);
 
 /* Columns of statistics(): one for each Statistic, the worker, what waits. */
 #define NUM_COLUMNS (NUM_STATS + 2)
+
+/* What is counted for this database, or NULL. */
+static WaitingDatabase *
+my_database(void)
+{
+	WaitingDatabase *db;
+
+	if (waiting_state == NULL)
+		return NULL;
+	LWLockAcquire(waiting_state->lock, LW_SHARED);
+	db = waiting_find_database(MyDatabaseId);
+	LWLockRelease(waiting_state->lock);
+	return db;
+}
+
+/* Count what a committed transaction did; db may be NULL. */
+void
+waiting_count(WaitingDatabase *db, int64 bumps, int64 rows)
+{
+	if (db == NULL)
+		db = my_database();
+	if (db == NULL)
+		return;
+	pg_atomic_fetch_add_u64(&db->stats[STAT_BUMPS], bumps);
+	if (rows > 0)
+		pg_atomic_fetch_add_u64(&db->stats[STAT_ROWS], rows);
+}
+
+/* The worker has told listeners of so many scopes. */
+void
+waiting_count_delivered(WaitingDatabase *db, int nscopes, uint64 lag_us)
+{
+	pg_atomic_fetch_add_u64(&db->stats[STAT_DELIVERED], nscopes);
+	pg_atomic_fetch_add_u64(&db->stats[STAT_CYCLES], 1);
+	pg_atomic_write_u64(&db->stats[STAT_LAST_LAG_US], lag_us);
+	if (lag_us > pg_atomic_read_u64(&db->stats[STAT_MAX_LAG_US]))
+		pg_atomic_write_u64(&db->stats[STAT_MAX_LAG_US], lag_us);
+}
 
 /*
  * statistics() returns setof record: one row, for this database; none if the
@@ -29,7 +65,7 @@ Datum
 cache_notify_statistics(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	WaitingDatabase *db = waiting_database(MyDatabaseId);
+	WaitingDatabase *db = my_database();
 	Datum		values[NUM_COLUMNS] = {0};
 	bool		nulls[NUM_COLUMNS] = {0};
 	int			pid;
@@ -40,9 +76,9 @@ cache_notify_statistics(PG_FUNCTION_ARGS)
 	for (int n = 0; n < NUM_STATS; n++)
 		values[n] = Int64GetDatum(pg_atomic_read_u64(&db->stats[n]));
 
-	LWLockAcquire(waiting_lock(), LW_SHARED);
+	LWLockAcquire(waiting_state->lock, LW_SHARED);
 	pid = db->worker == WORKER_RUNNING ? db->worker_pid : 0;
-	LWLockRelease(waiting_lock());
+	LWLockRelease(waiting_state->lock);
 	values[NUM_STATS] = Int32GetDatum(pid);
 	nulls[NUM_STATS] = pid == 0;
 	values[NUM_STATS + 1] = Int64GetDatum(waiting_pending(db));
@@ -54,7 +90,7 @@ cache_notify_statistics(PG_FUNCTION_ARGS)
 Datum
 cache_notify_clear_statistics(PG_FUNCTION_ARGS)
 {
-	WaitingDatabase *db = waiting_database(MyDatabaseId);
+	WaitingDatabase *db = my_database();
 
 	if (db != NULL)
 	{
