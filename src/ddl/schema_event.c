@@ -25,7 +25,8 @@
  *
  * schema_effect.c knows which domains a change concerns.
  *
- * Nothing here may fail the user's command (but for REFRESH of our own state).
+ * Nothing here may fail the user's command (but for REFRESH of our own state,
+ * and for a new name of what is ours: own_object.c).
  * Only making the triggers of a
  * new child table runs SQL; it does so in a subtransaction, and what goes
  * wrong there becomes a warning, which v_invalidation_status repeats.
@@ -401,9 +402,12 @@ simple_command(SchemaEvent *event, ObjectAddress address, Node *parsetree)
 			table_created(event, address.objectId, (CreateStmt *) parsetree);
 			break;
 		case T_RenameStmt:
+			refuse_to_move_own(&address, parsetree);
 			rename_object(event, address, (RenameStmt *) parsetree);
 			break;
 		case T_AlterObjectSchemaStmt:
+			refuse_to_move_own(&address, parsetree);
+			/* FALLTHROUGH */
 		case T_AlterOwnerStmt:
 		case T_AlterFunctionStmt:
 		case T_RefreshMatViewStmt:
@@ -570,6 +574,9 @@ cache_notify_schema_event(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_E_R_I_E_EVENT_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("schema_event() must be called as an event trigger")));
 	event.function = fcinfo->flinfo->fn_oid;
+	if (trigdata->tag == CMDTAG_ALTER_INDEX &&
+		!IsA(trigdata->parsetree, RenameStmt))
+		PG_RETURN_NULL();		/* only the names of our own concern us */
 	if (strcmp(trigdata->event, "ddl_command_start") == 0)
 		command_starts(&event, trigdata->parsetree);
 	else if (strcmp(trigdata->event, "sql_drop") == 0)

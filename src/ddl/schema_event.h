@@ -62,4 +62,7 @@ extern void restored_trigger_created(void);
 struct DropStmt;
 extern void extension_drop_starts(struct DropStmt *stmt);
 
+/* own_object.c */
+extern void refuse_to_move_own(const ObjectAddress *object, Node *parsetree);
+
 #endif							/* CACHE_NOTIFY_SCHEMA_EVENT_H */

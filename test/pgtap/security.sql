@@ -163,6 +163,26 @@ SELECT is(array_agg(c.oid::regclass::text), NULL, 'no table is writable by PUBLI
 	FROM pg_class c JOIN our_schema n ON n.oid = c.relnamespace
 	WHERE has_table_privilege('cn_reader', c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE, TRIGGER, REFERENCES');
 
+-- ------------------------------------------- what is ours keeps its name
+
+-- Nobody would count anything if it had another. A superuser is told so.
+SELECT throws_ok(statement, '55000', 'cannot rename or move what belongs to extension "cache_notify"', 'refused: ' || statement)
+	FROM (SELECT format('ALTER SCHEMA %I RENAME TO mine', nspname) AS statement FROM our_schema WHERE extname = 'cache_notify'
+		UNION SELECT format('ALTER %s %s %s', CASE c.relkind WHEN 'v' THEN 'VIEW' WHEN 'm' THEN 'MATERIALIZED VIEW' ELSE 'TABLE' END, c.oid::regclass, act)
+			FROM pg_class c JOIN ours o ON o.objid = c.oid AND o.classid = 'pg_class'::regclass AND o.extname = 'cache_notify',
+			unnest(ARRAY['RENAME TO mine', 'SET SCHEMA shop']) AS act WHERE c.relkind IN ('r', 'v', 'm')
+		UNION SELECT format('ALTER FUNCTION %s RENAME TO mine', oid::regprocedure)
+			FROM our_function WHERE proname IN ('row_change', 'statement_change', 'schema_event')) AS s;
+SELECT throws_ok(format('ALTER INDEX %s RENAME TO mine', i.indexrelid::regclass), '55000', NULL, 'refused: an index')
+	FROM pg_index i JOIN ours o ON o.objid = i.indrelid AND o.classid = 'pg_class'::regclass AND o.extname = 'cache_notify';
+SELECT throws_ok(format('ALTER TABLE %s RENAME CONSTRAINT %I TO mine', c.conrelid::regclass, c.conname), '55000', NULL, 'refused: a constraint')
+	FROM pg_constraint c JOIN ours o ON o.objid = c.conrelid AND o.classid = 'pg_class'::regclass AND o.extname = 'cache_notify'
+	WHERE c.contype IN ('p', 'u');
+SELECT lives_ok('CREATE SCHEMA theirs', 'a schema of somebody else');
+SELECT lives_ok('ALTER SCHEMA theirs RENAME TO theirs_too', 'may have any name');
+CREATE INDEX shop_index ON shop.item (n);
+SELECT lives_ok('ALTER INDEX shop.shop_index RENAME TO other_index', 'and an index of theirs');
+
 -- -------------------------------------------------- names that are traps
 
 -- (Names that are code: test/sql/domain_setup_quoting.sql.)
