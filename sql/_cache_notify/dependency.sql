@@ -39,7 +39,7 @@ BEGIN
 	SELECT w.domain,
 		w.enabled AND w.problem IS NULL AND gap.problem IS NULL AND unseen.reason IS NULL,
 		coalesce(w.problem, gap.problem, unseen.reason),
-		(w.tenant_column IS NOT NULL OR w.tenant_setting IS NOT NULL)
+		w.per_tenant
 	FROM _cache_notify.watched_relation w
 	LEFT JOIN LATERAL (
 		WITH RECURSIVE family (relid) AS (
@@ -238,7 +238,6 @@ COMMENT ON FUNCTION _cache_notify.try_domains_of(text, text) IS
 'domains_of() with an error as a row (certainty error).';
 
 -- Would a change of the parent's key be told as the same key of the child?
--- Types by whose equality two values may differ as text are left out.
 CREATE FUNCTION _cache_notify.reference_keeps_key(
 		reference oid, parent_keys text[], child_keys text[]) RETURNS boolean
 	LANGUAGE sql STABLE
@@ -250,13 +249,9 @@ BEGIN ATOMIC
 		JOIN pg_attribute p ON p.attrelid = r.confrelid AND p.attnum = pair.parent
 		JOIN pg_attribute c ON c.attrelid = r.conrelid AND c.attnum = pair.child
 		WHERE r.oid = reference AND p.attname::text = k.parent AND c.attname::text = k.child
-		AND (p.atttypid = ANY ('{int2,int4,int8}'::regtype[]) AND c.atttypid = ANY ('{int2,int4,int8}'::regtype[])
-			OR p.atttypid = ANY ('{text,varchar}'::regtype[]) AND c.atttypid = ANY ('{text,varchar}'::regtype[])
-			OR p.atttypid = c.atttypid AND (p.atttypid = ANY ('{uuid,date,bool,oid,name}'::regtype[])
-				OR EXISTS (SELECT FROM pg_type t WHERE t.oid = p.atttypid AND t.typtype = 'e')))
-		AND NOT EXISTS (SELECT FROM pg_collation l
-			WHERE l.oid IN (p.attcollation, c.attcollation) AND NOT l.collisdeterministic)))
+		AND _cache_notify.naming_type(p.atttypid, p.attcollation)
+			= _cache_notify.naming_type(c.atttypid, c.attcollation)))
 	FROM unnest(parent_keys, child_keys) AS k (parent, child);
 END;
 COMMENT ON FUNCTION _cache_notify.reference_keeps_key(oid, text[], text[]) IS
-'Whether a foreign key (its OID in pg_constraint) makes the key columns of the referenced table and those of the referencing one read the same: each pair of them belongs to it, in this order, and has types whose equal values have equal texts. NULL if one of them has no key.';
+'Whether a foreign key (its OID in pg_constraint) makes the key columns of the referenced table and those of the referencing one read the same: each pair of them belongs to it, in this order, and has types whose equal values have equal names. NULL if one of them has no key.';

@@ -101,3 +101,43 @@ END
 $$;
 COMMENT ON FUNCTION _cache_notify.key_arguments(regclass, text, text, text[], int, text[]) IS
 'Checks the options of setup_table_invalidation() that concern keys and returns the trigger arguments that stand for them.';
+
+CREATE FUNCTION _cache_notify.naming_type(type oid, collation_oid oid) RETURNS oid
+	AS 'MODULE_PATHNAME', 'cache_notify_naming_type'
+	LANGUAGE C STABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION _cache_notify.naming_type(oid, oid) IS
+'The type by which the names of tenants or keys are read that are values of this type, with this collation (0: none). Two columns for which it is the same call equal values the same. NULL if values of the type cannot name anything, because equal ones may read differently, or NULL is passed.';
+
+CREATE FUNCTION _cache_notify.naming_type_of(table_name oid, column_name text) RETURNS oid
+	LANGUAGE sql STABLE
+	SET search_path = pg_catalog, pg_temp
+	RETURN (SELECT _cache_notify.naming_type(a.atttypid, a.attcollation) FROM pg_attribute a
+			WHERE a.attrelid = table_name AND a.attname = column_name AND a.attnum > 0 AND NOT a.attisdropped);
+COMMENT ON FUNCTION _cache_notify.naming_type_of(oid, text) IS
+'naming_type() of a column. NULL also if there is no such column.';
+
+CREATE FUNCTION _cache_notify.notice_vague_names(table_name regclass, arguments text[]) RETURNS void
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	named record;
+BEGIN
+	FOR named IN
+		SELECT split_part(u.a, '=', 1) AS kind, c.attname, format_type(c.atttypid, c.atttypmod) AS type
+		FROM unnest(arguments) AS u (a)
+		JOIN pg_attribute c ON c.attrelid = table_name AND c.attname = substr(u.a, position('=' IN u.a) + 1)
+		WHERE split_part(u.a, '=', 1) IN ('tenant_column', 'key') AND NOT c.attisdropped
+		AND _cache_notify.naming_type(c.atttypid, c.attcollation) IS NULL
+	LOOP
+		RAISE NOTICE USING
+			MESSAGE = CASE named.kind
+				WHEN 'key' THEN format('changes of table %s reach every key', table_name)
+				ELSE format('changes of table %s concern all tenants', table_name) END,
+			DETAIL = format('Equal values of column %I, of type %s, may have different texts.', named.attname, named.type),
+			HINT = 'Use a column of a type such as integer, uuid or text.';
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION _cache_notify.notice_vague_names(regclass, text[]) IS
+'A NOTICE for each column among a trigger''s arguments whose values cannot name tenants or keys.';

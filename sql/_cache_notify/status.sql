@@ -77,6 +77,13 @@ CREATE VIEW _cache_notify.watched_relation AS
 			WHEN relkind = 'f' THEN 'changes that the remote server makes by itself are not seen'
 			WHEN relpersistence = 'u' THEN 'unlogged: that a crash emptied it is not seen'
 			END AS problem,
+			-- What makes it coarser than asked for is no reason not to trust it.
+			CASE
+			WHEN tenant_column IS NOT NULL AND _cache_notify.naming_type_of(tgrelid, tenant_column) IS NULL
+			THEN format('equal values of tenant column %I may have different texts: every change concerns all tenants', tenant_column)
+			WHEN EXISTS (SELECT FROM unnest(keys) AS u (c) WHERE _cache_notify.naming_type_of(tgrelid, c) IS NULL)
+			THEN 'equal values of a key column may have different texts: every change reaches all keys'
+			END AS coarser,
 			coalesce(row_enabled IS DISTINCT FROM 'D' AND row_enabled IS DISTINCT FROM 'R'
 				AND statement_enabled NOT IN ('D', 'R')
 				AND (granularity <> 'row' OR row_enabled IS NOT NULL), false) AS enabled
@@ -86,7 +93,9 @@ CREATE VIEW _cache_notify.watched_relation AS
 		tenant_column, tenant_setting, granularity, columns, channel, payload,
 		coalesce(granularity IN ('row', 'statement')
 			AND coalesce(row_enabled, statement_enabled) IN ('A', 'R'), false) AS fire_on_replica,
-		enabled, problem, fields, payload_suffix, keys, buckets
+		enabled, problem, fields, payload_suffix, keys, buckets, coarser,
+		tenant_setting IS NOT NULL
+			OR _cache_notify.naming_type_of(tgrelid, tenant_column) IS NOT NULL AS per_tenant
 	FROM checked;
 COMMENT ON VIEW _cache_notify.watched_relation IS
 'What v_invalidation_status is made of, with every partition and child table.';

@@ -7,7 +7,7 @@ CREATE VIEW cache_notify.v_invalidation_status AS
 		coalesce(channel, (_cache_notify.payload_format(payload)).channel,
 			current_setting('cache_notify.channel', true)) AS channel,
 		coalesce(payload, (cache_notify.payload_formats())[1]) AS payload,
-		enabled, problem,
+		enabled, coalesce(problem, coarser) AS problem,
 		nullif(fields, '{}') AS fields, fire_on_replica, payload_suffix,
 		nullif(keys, '{}') AS keys, buckets
 	FROM _cache_notify.watched_relation

@@ -126,6 +126,8 @@ BEGIN
 	arguments := arguments || _cache_notify.key_arguments(
 		table_name, domain_name, granularity, keys, buckets, fields);
 
+	PERFORM _cache_notify.notice_vague_names(table_name, arguments);
+
 	-- A row trigger that is not to be there, and what partitions have of their own.
 	FOR doomed IN
 		SELECT w.tgrelid::regclass AS relation, w.tgname

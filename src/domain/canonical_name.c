@@ -36,6 +36,8 @@
 #include "utils/syscache.h"
 #include "utils/uuid.h"
 
+PG_FUNCTION_INFO_V1(cache_notify_naming_type);
+
 /* A longer text is not read: reading it could take more memory than it has. */
 #define MAX_NAME_LEN	65536
 
@@ -357,4 +359,20 @@ canonical_name(const CanonicalType *type, const char *string,
 	}
 	return *len > MAX_NAME_LEN ? NAME_UNKNOWN :
 		rewrite_value(type, string, result, len);
+}
+
+/*
+ * naming_type(type oid, collation oid) returns oid, strict: the type that names
+ * of such values are read by, or NULL
+ */
+Datum
+cache_notify_naming_type(PG_FUNCTION_ARGS)
+{
+	CanonicalType type = canonical_reader(canonical_type(PG_GETARG_OID(0),
+														 PG_GETARG_OID(1)));
+
+	if (type.kind == CANONICAL_NONE)
+		PG_RETURN_NULL();
+	PG_RETURN_OID(type.kind == CANONICAL_ARRAY ? get_array_type(type.type) :
+				  type.type);
 }
