@@ -23,6 +23,24 @@ CREATE TRIGGER rules_changed
 COMMENT ON TRIGGER rules_changed ON _cache_notify.schema_listener IS
 'Makes every session know whether the domain schema is fed.';
 
+CREATE TRIGGER rules_changed
+	AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON _cache_notify.watched_name
+	FOR EACH STATEMENT EXECUTE FUNCTION _cache_notify.rules_changed();
+COMMENT ON TRIGGER rules_changed ON _cache_notify.watched_name IS
+'Makes every session read the names again.';
+
+CREATE FUNCTION _cache_notify.note_name(relation regclass, domain text, follow boolean) RETURNS void
+	AS 'MODULE_PATHNAME', 'cache_notify_note_name'
+	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION _cache_notify.note_name(regclass, text, boolean) IS
+'Notes the name by which a relation was set up to feed a domain, and how, if it was. follow: whatever takes the name over is to be watched in the same way.';
+
+CREATE FUNCTION _cache_notify.forget_name(relation regclass, domain text) RETURNS boolean
+	AS 'MODULE_PATHNAME', 'cache_notify_forget_name'
+	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION _cache_notify.forget_name(regclass, text) IS
+'Says that a relation which does not feed a domain (any more) need not, although one of its name was set up to. False if none was. Needs ownership of the relation.';
+
 CREATE FUNCTION _cache_notify.counted(domain text) RETURNS bigint
 	AS 'MODULE_PATHNAME', 'cache_notify_counted'
 	LANGUAGE C STABLE STRICT PARALLEL RESTRICTED;

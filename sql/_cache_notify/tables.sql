@@ -86,6 +86,26 @@ COMMENT ON COLUMN _cache_notify.schema_listener.preset IS 'which changes count a
 COMMENT ON COLUMN _cache_notify.schema_listener.payload IS 'what to say; NULL: what the preset says';
 COMMENT ON COLUMN _cache_notify.schema_listener.payload_suffix IS 'added to the end of each payload';
 
+-- watched_name.c knows the columns by their order.
+CREATE TABLE _cache_notify.watched_name (
+	domain text COLLATE "C" NOT NULL,
+	schema_name name NOT NULL,
+	relation_name name NOT NULL,
+	arguments text[] NOT NULL,
+	enabled "char" NOT NULL,
+	follow boolean NOT NULL DEFAULT false,
+	PRIMARY KEY (domain, schema_name, relation_name)
+) USING heap;
+
+COMMENT ON TABLE _cache_notify.watched_name IS
+'By which names relations were set up to feed a domain. While a relation that does not feed it has such a name (after a swap, created anew, restored without its triggers), the domain has no tokens.';
+COMMENT ON COLUMN _cache_notify.watched_name.domain IS 'the domain that was fed';
+COMMENT ON COLUMN _cache_notify.watched_name.schema_name IS 'the schema of the relation when it was set up';
+COMMENT ON COLUMN _cache_notify.watched_name.relation_name IS 'its name then';
+COMMENT ON COLUMN _cache_notify.watched_name.arguments IS 'how it was set up, as trigger arguments';
+COMMENT ON COLUMN _cache_notify.watched_name.enabled IS 'when its triggers fired, as in pg_trigger.tgenabled';
+COMMENT ON COLUMN _cache_notify.watched_name.follow IS 'watch in the same way whatever takes the name over';
+
 -- epoch.c knows the columns by their order, all of fixed width.
 CREATE MATERIALIZED VIEW _cache_notify.history
 USING heap AS SELECT
@@ -117,6 +137,7 @@ COMMENT ON TABLE _cache_notify.running IS
 COMMENT ON COLUMN _cache_notify.running.running IS 'always true';
 
 SELECT pg_catalog.pg_extension_config_dump('_cache_notify.schema_listener', '');
+SELECT pg_catalog.pg_extension_config_dump('_cache_notify.watched_name', '');
 
 CREATE FUNCTION _cache_notify.hide_state() RETURNS void
 	AS 'MODULE_PATHNAME', 'cache_notify_hide_state'

@@ -115,6 +115,7 @@ BEGIN
 		arguments := array_remove(_cache_notify.watch_arguments(table_name, domain_name, NULL,
 			channel, payload, granularity, tenant_setting, columns, fields, payload_suffix), 'tenant_column=tenant_id');
 		PERFORM _cache_notify.watch_materialized_view(table_name, domain_name, arguments);
+		PERFORM _cache_notify.note_name(table_name, domain_name, false);
 		RETURN domain_name;
 	END IF;
 	arguments := _cache_notify.watch_arguments(table_name, domain_name, tenant_column,
@@ -149,6 +150,7 @@ BEGIN
 	END LOOP;
 	-- A statement fires the statement triggers of the table that it names only.
 	PERFORM cache_notify.inherit_triggers(table_name);
+	PERFORM _cache_notify.note_name(table_name, domain_name, false);
 	PERFORM _cache_notify.configuration_changed();
 	RETURN domain_name;
 END
@@ -171,29 +173,34 @@ fire_on_replica: count what logical replication applies, too, and other sessions
 Calling it again for the same table and domain replaces what was there, and moves the domain''s shared version if that differs, also on a channel that it leaves; another domain is added. A domain that has versions already moves its shared one when a table begins to feed it. Partitions and child tables that come later are watched by themselves. Needs the right to create triggers on the table, and its ownership for granularity ''statement'' in place of ''row'', for fire_on_replica and for a materialized view. Error if the table cannot be watched, a column does not exist, options contradict each other, or another table feeds the domain with another number of buckets.';
 
 CREATE FUNCTION cache_notify.remove_table_invalidation(
-	table_name regclass, domain_name text DEFAULT NULL)
+	table_name regclass, domain_name text DEFAULT NULL,
+	if_exists boolean DEFAULT false, all_domains boolean DEFAULT false)
 	RETURNS void
 	LANGUAGE plpgsql VOLATILE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
+	domains text[];
 	doomed record;
 	found_any boolean := false;
 BEGIN
 	IF table_name IS NULL THEN
 		RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed',
 			MESSAGE = 'table_name must not be null';
+	ELSIF all_domains AND domain_name IS NOT NULL THEN
+		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+			MESSAGE = 'domain_name and all_domains exclude each other';
 	END IF;
-	IF domain_name IS NOT NULL THEN
-		PERFORM _cache_notify.check_not_watched_through(table_name, domain_name);
-	END IF;
+	domains := CASE WHEN all_domains THEN ARRAY(
+			SELECT w.domain FROM _cache_notify.watching_trigger w WHERE w.tgrelid = table_name AND NOT w.inherited AND w.tgparentid = 0
+			UNION SELECT l.domain FROM _cache_notify.watching_label l WHERE l.relation = table_name AND l.relkind = 'm')
+		ELSE ARRAY[coalesce(domain_name, _cache_notify.default_domain(table_name))] END;
+	PERFORM _cache_notify.check_not_watched_through(table_name, d) FROM unnest(domains) AS u (d);
 	FOR doomed IN
 		SELECT w.tgname FROM _cache_notify.watching_trigger w
 		WHERE w.tgrelid = table_name
 		-- What a parent is watched with stays.
-		AND w.tgparentid = 0 AND NOT w.inherited
-		AND (remove_table_invalidation.domain_name IS NULL
-			 OR w.domain = remove_table_invalidation.domain_name)
+		AND w.tgparentid = 0 AND NOT w.inherited AND w.domain = ANY (domains)
 		-- A row trigger that goes first leaves a gap.
 		ORDER BY w.function DESC
 	LOOP
@@ -202,26 +209,38 @@ BEGIN
 		found_any := true;
 	END LOOP;
 	IF EXISTS (SELECT FROM _cache_notify.watching_label l
-			   WHERE l.relation = table_name AND l.relkind = 'm'
-			   AND (remove_table_invalidation.domain_name IS NULL
-					OR l.domain = remove_table_invalidation.domain_name)) THEN
+			   WHERE l.relation = table_name AND l.relkind = 'm' AND l.domain = ANY (domains)) THEN
 		PERFORM _cache_notify.label_relation(table_name, NULL);
 		found_any := true;
 	END IF;
-	IF NOT found_any THEN
+	FOREACH domain_name IN ARRAY domains LOOP
+		IF _cache_notify.forget_name(table_name, domain_name) THEN
+			found_any := true;
+		END IF;
+	END LOOP;
+	IF NOT found_any AND NOT if_exists THEN
 		RAISE EXCEPTION USING ERRCODE = 'undefined_object',
-			MESSAGE = CASE WHEN domain_name IS NULL
-				THEN format('table %s is not watched', table_name)
-				ELSE format('table %s is not watched for domain "%s"', table_name, domain_name) END,
-			HINT = CASE WHEN EXISTS (
-					SELECT FROM _cache_notify.watching_trigger w WHERE w.tgrelid = table_name
-					AND w.domain = coalesce(remove_table_invalidation.domain_name, w.domain))
-				THEN 'It is watched because a table that it is a part of is: remove that one.'
-				ELSE 'See cache_notify.v_invalidation_status.' END;
+			MESSAGE = CASE WHEN all_domains THEN format('table %s is not watched', table_name)
+				ELSE format('table %s is not watched for domain "%s"', table_name, domains[1]) END,
+			HINT = coalesce((
+				SELECT CASE WHEN bool_and(w.inherited OR w.tgparentid <> 0)
+					THEN 'It is watched because a table that it is a part of is: remove that one.'
+					ELSE 'It is watched for ' || string_agg(DISTINCT quote_literal(w.domain), ', ') FILTER (WHERE NOT w.inherited AND w.tgparentid = 0)
+						|| ': name the domain, or say all_domains => true.' END
+				FROM (SELECT t.domain, t.inherited, t.tgparentid FROM _cache_notify.watching_trigger t WHERE t.tgrelid = table_name
+					  UNION ALL
+					  SELECT l.domain, false, 0 FROM _cache_notify.watching_label l
+					  WHERE l.relation = table_name AND l.relkind = 'm') AS w
+				HAVING count(*) > 0),
+				'See cache_notify.v_invalidation_status.');
 	END IF;
 	PERFORM cache_notify.inherit_triggers(table_name);
 	PERFORM _cache_notify.configuration_changed();
 END
 $$;
-COMMENT ON FUNCTION cache_notify.remove_table_invalidation(regclass, text) IS
-'Ceases to watch a table or materialized view, for one domain or for all (domain_name NULL). Moves the shared version of each, because later changes will not be seen. Needs ownership of the table. Error if the table is not watched.';
+COMMENT ON FUNCTION cache_notify.remove_table_invalidation(regclass, text, boolean, boolean) IS
+'Ceases to watch a table or materialized view for a domain. Moves its shared version, because later changes will not be seen; unless something else feeds the domain, it has no tokens any more. Needs ownership of the table. Error if the table is not watched for the domain.
+domain_name: NULL: the one that setup_table_invalidation() takes by default, the table''s name without a leading tv_, tb_ or v_.
+if_exists: no error if the table is not watched for the domain.
+all_domains: every domain that the table was set up for.
+A relation that took over the name of a watched table, and need not be watched, is named here as well.';

@@ -11,6 +11,7 @@
  *	  watch_before.c	what this transaction has removed or replaced of that
  *	  watch_load.c		what all relations are watched with
  *	  known.c			which domains something feeds
+ *	  watched_name.c	by which names relations were set up
  *	  family.c			what partitions and child tables inherit
  *
  * Promise: within a transaction a name has one Domain, whose address does not
@@ -22,7 +23,8 @@
  * read.  "May read the catalogs" is said where it may happen: then what depends on
  * the rules, cascade_targets() above all, may be made again.
  *
- * What may not happen here: anything that writes, but for watches_rename_column().
+ * What may not happen here: anything that writes, but for watches_rename_column()
+ * and forget_name().
  *
  *-------------------------------------------------------------------------
  */
@@ -53,12 +55,14 @@ typedef struct Domain
 	/* known.c */
 	List	   *sources;		/* Domain *, whose rules bump this one */
 	List	   *watching;		/* OIDs of the relations watched for it */
+	List	   *names;			/* WatchedName *, that they were set up by */
 	int			nrow_triggers;	/* of these */
 	int			nrow_wanted;	/* how many there should be */
 	bool		incomplete;		/* one of its triggers does not fire */
 	bool		has_listener;	/* of the schema */
 	TransactionId since;		/* the newest that set up what feeds it */
-	bool		found_known;	/* until the configuration changes */
+	bool		found_known;	/* until the configuration changes ... */
+	uint64		names_checked;	/* or this watched_name_changes() */
 	uint64		walk;			/* both used while that is worked out */
 	bool		fed;
 
@@ -216,6 +220,13 @@ extern void known_add_watch(const Watch *watch);
 extern bool domain_is_watched(const char *name);
 extern bool domain_is_known(const char *name, Snapshot snapshot,
 							FedByHand by_hand, void *arg);
+
+/* watched_name.c */
+extern void watched_name_init(void);
+extern void watched_name_load(void);
+extern uint64 watched_name_changes(void);
+extern bool watched_name_taken_over(const Domain *domain);
+extern bool watched_name_to_follow(void);
 
 /* family.c */
 extern List *parents_of(Oid relid);

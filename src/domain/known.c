@@ -11,7 +11,9 @@
  * would whoever trusts its target.  Rules that only notify feed nothing.
  *
  * A watch of which something is missing (a disabled trigger, a row trigger
- * that was dropped) lets changes through, so it makes its domain unknown.
+ * that was dropped) lets changes through, so it makes its domain unknown.  So
+ * does a relation that has taken over the name of a watched one
+ * (watched_name.c).
  *
  * What feeds a domain is read with the watches, from the catalogs as they are
  * now, and kept current by the same invalidations.  The question is asked for
@@ -55,7 +57,7 @@ by_hand_name(const char *domain)
 void
 known_forget_watches(Domain *domain)
 {
-	domain->watching = NIL;
+	domain->watching = domain->names = NIL;
 	domain->nrow_triggers = domain->nrow_wanted = 0;
 	domain->incomplete = domain->has_listener = false;
 	domain->found_known = false;
@@ -129,7 +131,8 @@ static bool
 lets_changes_through(const Domain *domain)
 {
 	return domain->incomplete ||
-		domain->nrow_triggers < domain->nrow_wanted;
+		domain->nrow_triggers < domain->nrow_wanted ||
+		watched_name_taken_over(domain);
 }
 
 /* The domain, and all whose changes the rules carry on to it. */
@@ -201,6 +204,7 @@ all_are_fed(List *all)
 static bool
 work_out(Domain *domain, FedByHand by_hand, void *arg)
 {
+	uint64		names = watched_name_changes();
 	List	   *all = with_sources(domain);
 	bool		lasting = true;
 	bool		known = true;
@@ -222,6 +226,7 @@ work_out(Domain *domain, FedByHand by_hand, void *arg)
 	known = known && all_are_fed(all);
 	list_free(all);
 	domain->found_known = known && lasting;
+	domain->names_checked = names;
 	return known;
 }
 
@@ -263,8 +268,13 @@ domain_is_known(const char *name, Snapshot snapshot, FedByHand by_hand,
 	domain = domain_find(name);
 	if (domain == NULL)
 		return by_hand(name, arg);
-	return (domain->found_known || work_out(domain, by_hand, arg)) &&
-		is_seen(domain, snapshot);
+	if (!domain->found_known ||
+		domain->names_checked != watched_name_changes())
+	{
+		if (!work_out(domain, by_hand, arg))
+			return false;
+	}
+	return is_seen(domain, snapshot);
 }
 
 /*

@@ -76,6 +76,7 @@ watch_load(void)
 	foreach(lc, watches_by_trigger(true))
 		known_add_watch(lfirst(lc));
 	known_read_listeners();
+	watched_name_load();
 	loaded_generation = reading;
 	return reading;
 }

@@ -474,4 +474,5 @@ void
 watched_init(void)
 {
 	register_label_provider(LABEL_PROVIDER, check_label);
+	watched_name_init();
 }

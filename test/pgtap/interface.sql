@@ -8,8 +8,8 @@ SELECT has_extension('cache_notify');
 SELECT has_schema('cache_notify');
 SELECT has_function('cache_notify'::name, 'setup_table_invalidation'::name);
 SELECT is(pg_get_function_result('cache_notify.setup_table_invalidation'::regproc), 'text', 'it returns the domain');
-SELECT has_function('cache_notify', 'remove_table_invalidation', ARRAY['regclass', 'text']);
-SELECT function_returns('cache_notify', 'remove_table_invalidation', ARRAY['regclass', 'text'], 'void');
+SELECT has_function('cache_notify', 'remove_table_invalidation', ARRAY['regclass', 'text', 'boolean', 'boolean']);
+SELECT function_returns('cache_notify', 'remove_table_invalidation', ARRAY['regclass', 'text', 'boolean', 'boolean'], 'void');
 SELECT has_function('cache_notify', 'invalidate', ARRAY['text', 'text']);
 SELECT function_returns('cache_notify', 'invalidate', ARRAY['text', 'text'], 'void');
 SELECT volatility_is('cache_notify', 'invalidate', ARRAY['text', 'text'], 'volatile');
@@ -23,7 +23,7 @@ SELECT is((pronargs - pronargdefaults)::int, 1, 'setup_table_invalidation needs 
 -- The first three are called by position. There may be more options than these.
 SELECT is(proargnames[1:8], '{table_name,domain_name,tenant_column,channel,payload,granularity,tenant_setting,columns}',
 	'names of its arguments') FROM pg_proc WHERE oid = 'cache_notify.setup_table_invalidation'::regproc;
-SELECT is(proargnames, '{table_name,domain_name}', 'names of remove_table_invalidation''s arguments')
+SELECT is(proargnames, '{table_name,domain_name,if_exists,all_domains}', 'names of remove_table_invalidation''s arguments')
 	FROM pg_proc WHERE oid = 'cache_notify.remove_table_invalidation'::regproc;
 SELECT is(proargnames, '{domain,tenant_id}', 'names of ' || proname || '''s arguments')
 	FROM pg_proc WHERE oid IN ('cache_notify.version'::regproc, 'cache_notify.invalidate'::regproc)

@@ -46,8 +46,8 @@ COMMIT;
 SELECT cache_notify.setup_table_invalidation('a', 'both');
 WITH x AS (UPDATE a SET v = v + 1) UPDATE b SET v = v + 1;
 :moved
-SELECT cache_notify.remove_table_invalidation('a');
-SELECT cache_notify.remove_table_invalidation('b');
+SELECT cache_notify.remove_table_invalidation('a', all_domains => true);
+SELECT cache_notify.remove_table_invalidation('b', all_domains => true);
 
 -- Two domains that cascade to the same third one, and one to the other.
 SELECT cache_notify.setup_table_invalidation('a', 'one_a');
@@ -65,8 +65,8 @@ INSERT INTO a VALUES (1, 't', 1), (2, 't', 2);
 WITH x AS (UPDATE a SET v = v + 1 RETURNING id) INSERT INTO b SELECT id, 't', 0 FROM x;
 :moved
 DELETE FROM cache_notify.cascade_rules;
-SELECT cache_notify.remove_table_invalidation('a');
-SELECT cache_notify.remove_table_invalidation('b');
+SELECT cache_notify.remove_table_invalidation('a', all_domains => true);
+SELECT cache_notify.remove_table_invalidation('b', all_domains => true);
 
 -- A foreign key between two tables of one domain: still one statement.
 CREATE TABLE child (id int PRIMARY KEY, a int REFERENCES a ON DELETE CASCADE ON UPDATE CASCADE, tenant_id text);

@@ -68,11 +68,11 @@ SELECT bumps('INSERT INTO log4 VALUES (4)');
 ALTER TABLE log ATTACH PARTITION log4 FOR VALUES FROM (4) TO (5);
 -- A partition cannot leave by itself; a new configuration goes to all, and
 -- replaces what partitions had for this domain.
-SELECT cache_notify.remove_table_invalidation('log_1');
+SELECT cache_notify.remove_table_invalidation('log_1', all_domains => true);
 SELECT cache_notify.setup_table_invalidation('log', channel => 'other', granularity => 'statement', fire_on_replica => true);
 SELECT * FROM family;
 SELECT bumps('INSERT INTO log4 VALUES (4)');
-SELECT cache_notify.remove_table_invalidation('log');
+SELECT cache_notify.remove_table_invalidation('log', all_domains => true);
 SELECT * FROM family;
 DROP TABLE log, log2, log4;
 
@@ -108,7 +108,7 @@ SELECT c, bumps(c) FROM unnest(ARRAY[
 SELECT * FROM family;
 INSERT INTO child1 VALUES (1, 'o');
 SELECT cache_notify.version('log', 'o') - cache_notify.version('log', 'never was') AS o;
-SELECT cache_notify.remove_table_invalidation('base');
+SELECT cache_notify.remove_table_invalidation('base', all_domains => true);
 SELECT * FROM family;
 
 -- Whoever makes a table a child need have no rights on cache_notify's side,

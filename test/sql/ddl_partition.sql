@@ -94,7 +94,7 @@ UPDATE sale SET region = 'us-e', id = 101 WHERE region = 'us-w' AND id = 12;
 :moved
 WITH x AS (UPDATE sale_us_e SET n = n + 1) UPDATE sale_us_w SET n = n + 1;
 :moved
-SELECT cache_notify.remove_table_invalidation('sale');
+SELECT cache_notify.remove_table_invalidation('sale', all_domains => true);
 :triggers
 
 -- A partition that is watched by itself, for a domain of its own, keeps that.
@@ -107,24 +107,24 @@ UPDATE sale_us_e SET n = n + 1;
 :moved
 SELECT table_name, domain, granularity, enabled, problem FROM cache_notify.v_invalidation_status
 	ORDER BY table_name::text COLLATE "C", domain;
-SELECT cache_notify.remove_table_invalidation('sale');
+SELECT cache_notify.remove_table_invalidation('sale', all_domains => true);
 :triggers
-SELECT cache_notify.remove_table_invalidation('sale_us');
-SELECT cache_notify.remove_table_invalidation('sale_us_e');
+SELECT cache_notify.remove_table_invalidation('sale_us', all_domains => true);
+SELECT cache_notify.remove_table_invalidation('sale_us_e', all_domains => true);
 
 -- Watching the whole for the domain that a partition already has replaces that.
 SELECT cache_notify.setup_table_invalidation('sale_us_e', 'sale', granularity => 'statement');
 SELECT cache_notify.setup_table_invalidation('sale', 'sale');
 UPDATE sale_us_e SET n = n + 1;
 :moved
-SELECT cache_notify.remove_table_invalidation('sale');
+SELECT cache_notify.remove_table_invalidation('sale', all_domains => true);
 :triggers
 SELECT cache_notify.setup_table_invalidation('sale_us_e', 'sale');
 SELECT cache_notify.setup_table_invalidation('sale', 'sale', granularity => 'statement');
 :triggers
 UPDATE sale_us_e SET n = n + 1;
 :moved
-SELECT cache_notify.remove_table_invalidation('sale');
+SELECT cache_notify.remove_table_invalidation('sale', all_domains => true);
 :triggers
 
 -- What is watched as part of the whole is not changed at a partition.

@@ -80,7 +80,7 @@ UPDATE roles SET name = upper(name);
 
 -- It is transactional, and takes effect at once.
 BEGIN;
-SELECT cache_notify.remove_table_invalidation('permissions');
+SELECT cache_notify.remove_table_invalidation('permissions', all_domains => true);
 INSERT INTO permissions VALUES (2, 'write');
 :moved
 ROLLBACK;
@@ -100,7 +100,7 @@ CREATE FOREIGN TABLE remote_item (id int, tenant_id int) SERVER setup_server;
 SELECT cache_notify.setup_table_invalidation('remote_item');
 SELECT tgname, arguments FROM _cache_notify.watching_trigger
 	WHERE tgrelid = 'remote_item'::regclass ORDER BY tgname COLLATE "C";
-SELECT cache_notify.remove_table_invalidation('remote_item');
+SELECT cache_notify.remove_table_invalidation('remote_item', all_domains => true);
 DROP FOREIGN DATA WRAPPER setup_wrapper CASCADE;
 
 -- An unlogged table.
@@ -112,8 +112,8 @@ DROP TABLE tv_session;
 
 -- Removing: all domains at once; what is not watched is an error.
 SELECT cache_notify.setup_table_invalidation('users', 'second');
-SELECT cache_notify.remove_table_invalidation('users');
-SELECT cache_notify.remove_table_invalidation('users');
+SELECT cache_notify.remove_table_invalidation('users', all_domains => true);
+SELECT cache_notify.remove_table_invalidation('users', all_domains => true);
 SELECT cache_notify.remove_table_invalidation('roles', 'permission');
 SELECT cache_notify.remove_table_invalidation(NULL);
 SELECT cache_notify.remove_table_invalidation('missing');
@@ -132,7 +132,7 @@ SELECT cache_notify.setup_table_invalidation('gap');
 :moved
 INSERT INTO gap VALUES (1);
 :moved
-SELECT cache_notify.remove_table_invalidation('gap');
+SELECT cache_notify.remove_table_invalidation('gap', all_domains => true);
 UPDATE gap SET n = 2;
 :moved
 SELECT cache_notify.setup_table_invalidation('gap');

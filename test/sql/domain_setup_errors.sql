@@ -34,7 +34,7 @@ SELECT cache_notify.setup_table_invalidation('item', 'cache_notify/definition/1'
 SELECT octet_length(cache_notify.setup_table_invalidation('item', repeat('d', 63)));
 SELECT octet_length(cache_notify.setup_table_invalidation('item', repeat('ü', 31) || 'd'));
 SELECT count(*) FROM _cache_notify.watching_trigger WHERE tgrelid = 'item'::regclass;
-SELECT cache_notify.remove_table_invalidation('item');
+SELECT cache_notify.remove_table_invalidation('item', all_domains => true);
 
 -- The tenant column.
 SELECT cache_notify.setup_table_invalidation('item', 'item', 'tenant');

@@ -30,7 +30,7 @@ SELECT c, bumps(c) FROM unnest(ARRAY[
 	'ALTER MATERIALIZED VIEW sums SET (fillfactor = 50)',
 	'ALTER MATERIALIZED VIEW sums SET SCHEMA public',
 	'ALTER MATERIALIZED VIEW public.sums SET SCHEMA mat',
-	'SELECT cache_notify.remove_table_invalidation(''sums'')',
+	'SELECT cache_notify.remove_table_invalidation(''sums'', ''totals'')',
 	'REFRESH MATERIALIZED VIEW sums',
 	'SELECT cache_notify.setup_table_invalidation(''sums'', ''totals'')',
 	'DROP MATERIALIZED VIEW sums']) WITH ORDINALITY AS u (c, i) ORDER BY i;
@@ -45,7 +45,7 @@ SELECT cache_notify.setup_table_invalidation('totals', 'one');
 SELECT cache_notify.setup_table_invalidation('totals', 'two');
 SELECT cache_notify.remove_table_invalidation('totals', 'two');
 SELECT cache_notify.remove_table_invalidation('totals', 'one');
-SELECT cache_notify.remove_table_invalidation('totals');
+SELECT cache_notify.remove_table_invalidation('totals', all_domains => true);
 CREATE ROLE regress_cn_mat;
 GRANT USAGE ON SCHEMA mat TO regress_cn_mat;
 SET ROLE regress_cn_mat;

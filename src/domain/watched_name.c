@@ -1,0 +1,312 @@
+/*-------------------------------------------------------------------------
+ *
+ * watched_name.c
+ *	  By which names relations were set up to feed a domain.
+ *
+ * A trigger follows its table through every RENAME, and queries do not: after
+ * a swap they read another table, which nobody watches, under the name that
+ * the watched one had.  The same goes for a table that was dropped and created
+ * anew, or that a restore has left without its triggers.  So the set-up notes
+ * the name in watched_name, and a domain is not known (known.c) while one of
+ * its names is that of a relation that does not feed it.  A name that no
+ * relation has does no harm, as nobody can read it.
+ *
+ * The names are read with the watches.  Whether they are taken changes with
+ * every CREATE and RENAME; the server sends an invalidation for the relation, or
+ * for the schema, and they are looked up again when a domain is asked about.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "domain/domain.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/relation.h"
+#include "access/xact.h"
+#include "catalog/indexing.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_type.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/syscache.h"
+
+PG_FUNCTION_INFO_V1(cache_notify_note_name);
+PG_FUNCTION_INFO_V1(cache_notify_forget_name);
+
+/* Columns of _cache_notify.watched_name. */
+#define Anum_name_domain	1
+#define Anum_name_schema	2
+#define Anum_name_relation	3
+#define Anum_name_arguments	4
+#define Anum_name_enabled	5
+#define Anum_name_follow	6
+#define Natts_name			6
+
+typedef struct WatchedName
+{
+	char		schema[NAMEDATALEN];
+	char		relation[NAMEDATALEN];
+	bool		follow;			/* watch whatever takes the name over */
+} WatchedName;
+
+static InvalidationCount relation_changes;
+static InvalidationCount schema_changes;
+static bool any_follows = false;	/* of the names in memory, in any domain */
+
+void
+watched_name_init(void)
+{
+	invalidation_count_relations(&relation_changes);
+	invalidation_count_catalog(&schema_changes, NAMESPACEOID);
+}
+
+/* Moves whenever a name may have been taken over. */
+uint64
+watched_name_changes(void)
+{
+	return relation_changes.count + schema_changes.count;
+}
+
+static void
+read_name(HeapTuple tuple, TupleDesc desc)
+{
+	bool		isnull;
+	char	   *domain_name = text_attribute(tuple, desc, Anum_name_domain);
+	Domain	   *domain;
+	WatchedName *name;
+	MemoryContext old;
+
+	if (strlen(domain_name) >= NAMEDATALEN)
+		return;
+	domain = domain_lookup(domain_name);
+	old = MemoryContextSwitchTo(cascade_context());
+	name = palloc(sizeof(WatchedName));
+	strlcpy(name->schema,
+			NameStr(*DatumGetName(heap_getattr(tuple, Anum_name_schema, desc,
+											   &isnull))), NAMEDATALEN);
+	strlcpy(name->relation,
+			NameStr(*DatumGetName(heap_getattr(tuple, Anum_name_relation, desc,
+											   &isnull))), NAMEDATALEN);
+	name->follow = DatumGetBool(heap_getattr(tuple, Anum_name_follow, desc,
+											 &isnull));
+	any_follows |= name->follow;
+	domain->names = lappend(domain->names, name);
+	MemoryContextSwitchTo(old);
+}
+
+/* Read all names into their domains.  Whoever writes one has all read again. */
+void
+watched_name_load(void)
+{
+	Relation	rel = extension_open(INTERNAL_SCHEMA, "watched_name",
+									 AccessShareLock);
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	any_follows = false;
+	if (rel == NULL)
+		return;
+	scan = systable_beginscan(rel, InvalidOid, false, SnapshotSelf, 0, NULL);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+		read_name(tuple, RelationGetDescr(rel));
+	systable_endscan(scan);
+	relation_close(rel, AccessShareLock);
+}
+
+static bool
+is_taken_over(const Domain *domain, const WatchedName *name)
+{
+	Oid			schema = get_namespace_oid(name->schema, true);
+	Oid			relation = OidIsValid(schema) ?
+		get_relname_relid(name->relation, schema) : InvalidOid;
+
+	return OidIsValid(relation) &&
+		!list_member_oid(domain->watching, relation);
+}
+
+/* Has a relation that does not feed the domain the name of one that did? */
+bool
+watched_name_taken_over(const Domain *domain)
+{
+	ListCell   *lc;
+
+	foreach(lc, domain->names)
+	{
+		if (is_taken_over(domain, lfirst(lc)))
+			return true;
+	}
+	return false;
+}
+
+static bool follow_found;
+
+static void
+look_for_follower(Domain *domain)
+{
+	ListCell   *lc;
+
+	foreach(lc, domain->names)
+	{
+		WatchedName *name = lfirst(lc);
+
+		follow_found |= name->follow && is_taken_over(domain, name);
+	}
+}
+
+/* Is there a name whose new relation is to be watched?  Reads the catalogs. */
+bool
+watched_name_to_follow(void)
+{
+	(void) watch_load();
+	follow_found = false;
+	if (any_follows)
+		domains_visit(look_for_follower);
+	return follow_found;
+}
+
+/* ------------------------------------------------------------ writing them */
+
+static bool
+is_row_of(HeapTuple tuple, TupleDesc desc, const char *domain,
+		  const char *schema, const char *relation)
+{
+	bool		isnull;
+	Datum		schema_name = heap_getattr(tuple, Anum_name_schema, desc,
+										   &isnull);
+	Datum		relation_name = heap_getattr(tuple, Anum_name_relation, desc,
+											 &isnull);
+
+	return strcmp(text_attribute(tuple, desc, Anum_name_domain), domain) == 0 &&
+		namestrcmp(DatumGetName(schema_name), schema) == 0 &&
+		namestrcmp(DatumGetName(relation_name), relation) == 0;
+}
+
+/* Delete the row of a name, if there is one. */
+static bool
+delete_name(Relation rel, const char *domain, const char *schema,
+			const char *relation)
+{
+	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
+	HeapTuple	tuple;
+	bool		found = false;
+
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		if (!is_row_of(tuple, RelationGetDescr(rel), domain, schema, relation))
+			continue;
+		CatalogTupleDelete(rel, &tuple->t_self);
+		found = true;
+	}
+	systable_endscan(scan);
+	return found;
+}
+
+static void
+insert_name(Relation rel, const Watch *watch, const char *schema,
+			const char *relation, bool follow)
+{
+	Datum		values[Natts_name];
+	bool		nulls[Natts_name] = {false};
+	NameData	schema_name,
+				relation_name;
+	HeapTuple	tuple;
+
+	namestrcpy(&schema_name, schema);
+	namestrcpy(&relation_name, relation);
+	values[Anum_name_domain - 1] = CStringGetTextDatum(watch->domain);
+	values[Anum_name_schema - 1] = NameGetDatum(&schema_name);
+	values[Anum_name_relation - 1] = NameGetDatum(&relation_name);
+	values[Anum_name_arguments - 1] =
+		OidFunctionCall3(F_ARRAY_IN, CStringGetDatum(watch_as_text(watch)),
+						 ObjectIdGetDatum(TEXTOID), Int32GetDatum(-1));
+	values[Anum_name_enabled - 1] = CharGetDatum(watch->enabled);
+	values[Anum_name_follow - 1] = BoolGetDatum(follow);
+	tuple = heap_form_tuple(RelationGetDescr(rel), values, nulls);
+	CatalogTupleInsert(rel, tuple);
+	heap_freetuple(tuple);
+}
+
+/* The Watch that a set-up of this relation for this domain has made, or NULL. */
+static Watch *
+watch_set_up(Oid relid, const char *domain)
+{
+	ListCell   *lc;
+
+	foreach(lc, watches_of_relation(relid, WATCH_NOW))
+	{
+		Watch	   *watch = lfirst(lc);
+
+		if (watch->domain != NULL && strcmp(watch->domain, domain) == 0 &&
+			!watch->is_row && !watch->inherited)
+			return watch;
+	}
+	return NULL;
+}
+
+/* Where the name of a relation goes, and the table to write it to, or NULL. */
+static Relation
+open_names(Oid relid, char **schema, char **relation)
+{
+	*relation = get_rel_name(relid);
+	*schema = get_namespace_name(get_rel_namespace(relid));
+	return *relation == NULL || *schema == NULL ? NULL :
+		extension_open(INTERNAL_SCHEMA, "watched_name", RowExclusiveLock);
+}
+
+/*
+ * note_name(relation regclass, domain text, follow boolean) returns void, strict
+ *
+ * All that is written is in the catalogs for whoever has set it up, so anybody
+ * may call this.
+ */
+Datum
+cache_notify_note_name(PG_FUNCTION_ARGS)
+{
+	Oid			relid = PG_GETARG_OID(0);
+	char	   *domain = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	Watch	   *watch = watch_set_up(relid, domain);
+	char	   *schema,
+			   *relation;
+	Relation	rel = watch ? open_names(relid, &schema, &relation) : NULL;
+
+	if (rel == NULL)
+		PG_RETURN_VOID();
+	(void) delete_name(rel, domain, schema, relation);
+	CommandCounterIncrement();
+	insert_name(rel, watch, schema, relation, PG_GETARG_BOOL(2));
+	relation_close(rel, NoLock);
+	announce_configuration();
+	PG_RETURN_VOID();
+}
+
+/*
+ * forget_name(relation regclass, domain text) returns boolean, strict: whether
+ * there was a name to forget.  The relation feeds the domain no longer, and its
+ * owner says that it need not.
+ */
+Datum
+cache_notify_forget_name(PG_FUNCTION_ARGS)
+{
+	Oid			relid = PG_GETARG_OID(0);
+	char	   *domain = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	char	   *schema,
+			   *relation;
+	Relation	rel = relation_feeds(relid, domain) ? NULL :
+		open_names(relid, &schema, &relation);
+	bool		found;
+
+	if (rel == NULL)
+		PG_RETURN_BOOL(false);
+	if (!compat_owns_relation(relid))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("must be owner of %s to forget what it fed",
+						relation)));
+	found = delete_name(rel, domain, schema, relation);
+	relation_close(rel, NoLock);
+	if (found)
+		announce_configuration();
+	PG_RETURN_BOOL(found);
+}
