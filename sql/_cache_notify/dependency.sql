@@ -208,6 +208,7 @@ BEGIN
 	PERFORM _cache_notify.label_relation(view,
 		_cache_notify.watch_arguments(view, domain_name, NULL, channel, payload, 'statement', NULL, NULL, NULL)
 		|| ARRAY(SELECT 'source=' || s FROM unnest(sources) AS u (s)));
+	PERFORM _cache_notify.note_name(view, domain_name, false);
 	PERFORM _cache_notify.configuration_changed();
 	RETURN domain_name;
 END

@@ -99,3 +99,29 @@ CREATE VIEW _cache_notify.watched_relation AS
 	FROM checked;
 COMMENT ON VIEW _cache_notify.watched_relation IS
 'What v_invalidation_status is made of, with every partition and child table.';
+
+-- What took over the name of something that was set up, and is not.
+CREATE VIEW _cache_notify.name_problem AS
+	SELECT c.oid AS relation, w.domain COLLATE "default" AS domain,
+		'not watched, and a relation of this name was: call cache_notify.setup_table_invalidation(), or remove_table_invalidation() if it need not be' AS problem
+	FROM (SELECT DISTINCT n.domain, n.schema_name, n.relation_name FROM _cache_notify.watched_name n) AS w
+	JOIN pg_catalog.pg_namespace s ON s.nspname = w.schema_name
+	JOIN pg_catalog.pg_class c ON c.relnamespace = s.oid AND c.relname = w.relation_name
+	WHERE NOT EXISTS (SELECT FROM _cache_notify.watching_trigger t WHERE t.tgrelid = c.oid AND t.domain = w.domain)
+	AND NOT EXISTS (SELECT FROM _cache_notify.watching_label l WHERE l.relation = c.oid AND l.domain = w.domain);
+COMMENT ON VIEW _cache_notify.name_problem IS
+'Relations that have the name of one which was set up to feed a domain, and do not feed it: the domain is not known.';
+
+-- Rules from domains that are silent.
+CREATE VIEW _cache_notify.rule_problem AS
+	SELECT r.target_domain COLLATE "default" AS domain,
+		format('the rule from domain "%s" carries nothing, as nothing feeds that: ', r.source_domain)
+		|| CASE WHEN strpos(r.source_domain, '/') > 0
+			THEN 'rules start from domains, not from keys'
+			ELSE 'watch a table for it, call cache_notify.invalidate() for it, or delete the rule' END AS problem
+	FROM cache_notify.cascade_rules r
+	WHERE r.rule_type = 'invalidate' AND NOT starts_with(r.source_domain, 'cache_notify/')
+	AND pg_catalog.has_table_privilege('cache_notify.cascade_rules', 'SELECT')
+	AND NOT EXISTS (SELECT FROM cache_notify.versions(NULL, cache_notify.key_name(r.source_domain)) v WHERE v.known);
+COMMENT ON VIEW _cache_notify.rule_problem IS
+'Rules from domains that are not known, for whoever may read the rules. Their targets are not known either.';

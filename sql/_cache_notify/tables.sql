@@ -86,15 +86,15 @@ COMMENT ON COLUMN _cache_notify.schema_listener.preset IS 'which changes count a
 COMMENT ON COLUMN _cache_notify.schema_listener.payload IS 'what to say; NULL: what the preset says';
 COMMENT ON COLUMN _cache_notify.schema_listener.payload_suffix IS 'added to the end of each payload';
 
--- watched_name.c knows the columns by their order.
+-- watched_name.c knows the columns by their order. No key: a publication FOR ALL
+-- TABLES may bring a subscriber the rows of another server.
 CREATE TABLE _cache_notify.watched_name (
 	domain text COLLATE "C" NOT NULL,
 	schema_name name NOT NULL,
 	relation_name name NOT NULL,
 	arguments text[] NOT NULL,
 	enabled "char" NOT NULL,
-	follow boolean NOT NULL DEFAULT false,
-	PRIMARY KEY (domain, schema_name, relation_name)
+	follow boolean NOT NULL
 ) USING heap;
 
 COMMENT ON TABLE _cache_notify.watched_name IS

@@ -68,6 +68,7 @@ BEGIN
 	PERFORM _cache_notify.adjust_rules(_cache_notify.argument(old, 'domain'),
 		ARRAY(SELECT substr(a, 8) FROM unnest(old) AS u (a) WHERE a LIKE 'source=%'), '{}');
 	PERFORM _cache_notify.label_relation(view, NULL);
+	PERFORM _cache_notify.forget_name(view, _cache_notify.argument(old, 'domain'));
 	PERFORM _cache_notify.configuration_changed();
 END
 $$;

@@ -12,6 +12,14 @@ CREATE VIEW cache_notify.v_invalidation_status AS
 		nullif(keys, '{}') AS keys, buckets
 	FROM _cache_notify.watched_relation
 	-- A partition or child is shown only if it is watched by itself, or has a problem.
-	WHERE NOT inherited OR problem IS NOT NULL;
+	WHERE NOT inherited OR problem IS NOT NULL
+	UNION ALL
+	SELECT relation::pg_catalog.regclass, domain, NULL, NULL, NULL, NULL, NULL, NULL, false, problem,
+		NULL, false, NULL, NULL, NULL
+	FROM _cache_notify.name_problem
+	UNION ALL
+	SELECT NULL, domain, NULL, NULL, NULL, NULL, NULL, NULL, false, problem,
+		NULL, false, NULL, NULL, NULL
+	FROM _cache_notify.rule_problem;
 COMMENT ON VIEW cache_notify.v_invalidation_status IS
-'Every watched table and materialized view with its configuration, read from pg_trigger and pg_seclabel: what you see is what happens. granularity is row, statement, refresh (a materialized view) or cascade (a view, see setup_view_invalidation()). enabled is false while changes are missed; problem says why, or what is not seen, or what makes invalidation coarser than asked for.';
+'Every watched table and materialized view with its configuration, read from pg_trigger and pg_seclabel: what you see is what happens. granularity is row, statement, refresh (a materialized view) or cascade (a view, see setup_view_invalidation()). enabled is false while changes are missed; problem says why, or what is not seen, or what makes invalidation coarser than asked for. Other rows have nothing but a domain that has no tokens, and why: another table has taken over the name of a watched one, or (table_name NULL) a cascade rule comes from a domain that nothing feeds.';

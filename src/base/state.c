@@ -115,6 +115,9 @@ hide_state(void)
 		if (OidIsValid(toast))
 			(void) hide_relation(pg_class, toast);
 	}
+	/* Dumped, but what a subscriber watches is its own affair. */
+	(void) hide_relation(pg_class, extension_relation(INTERNAL_SCHEMA,
+													  "watched_name"));
 	table_close(pg_class, RowExclusiveLock);
 	CommandCounterIncrement();
 }

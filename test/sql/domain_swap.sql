@@ -22,6 +22,7 @@ ALTER TABLE price RENAME TO price_old;
 SELECT told(), cache_notify.is_current(:'token');
 ALTER TABLE price_new RENAME TO price;
 SELECT told(), cache_notify.is_current(:'token');
+SELECT table_name, domain, enabled, problem FROM cache_notify.v_invalidation_status ORDER BY table_name;
 UPDATE price SET n = 2;
 SELECT told();
 SELECT cache_notify.setup_table_invalidation('price');
