@@ -399,7 +399,7 @@ header_names(const char *header, const char *etag)
 Datum
 cache_notify_matches(PG_FUNCTION_ARGS)
 {
-	text	   *etag = make_etag(fcinfo, 1, 2);	/* for its errors, too */
+	text	   *etag = make_etag(fcinfo, 1, 2); /* for its errors, too */
 
 	PG_RETURN_BOOL(etag != NULL && !PG_ARGISNULL(0) &&
 				   header_names(text_to_cstring(PG_GETARG_TEXT_PP(0)),

@@ -92,7 +92,8 @@ typedef struct CanonicalType
 {
 	uint8		kind;			/* 0: not at all */
 	uint8		element;		/* of an array's elements */
-	Oid			type;			/* below its domains; of an array the elements' */
+	Oid			type;			/* below its domains; of an array the
+								 * elements' */
 } CanonicalType;
 
 /*
