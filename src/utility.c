@@ -12,6 +12,9 @@
  * COMMIT PREPARED: what the prepared transaction owes (owed.c) is delivered
  * by the worker, or by the transaction that the command runs in.
  *
+ * Commands that change what queries return, and fire no event trigger: see
+ * unseen_command.c.
+ *
  * Commands that need a database without connections, such as DROP DATABASE:
  * its worker is asked to go first.
  *
@@ -28,6 +31,8 @@
 #include "pgstat.h"
 #include "storage/latch.h"
 #include "tcop/utility.h"
+
+#include "ddl/command_effect.h"
 
 /* How long to wait for a worker to go, in ms. */
 #define STOP_TIMEOUT_MS	5000
@@ -140,6 +145,30 @@ run_alone(Oid database, PlannedStmt *pstmt, const char *query,
 		waiting_resume_worker(database);
 }
 
+/* A command that fires the triggers of a statement. */
+static void
+run_as_statement(PlannedStmt *pstmt, const char *query, bool read_only_tree,
+				 ProcessUtilityContext context, ParamListInfo params,
+				 QueryEnvironment *environment, DestReceiver *dest,
+				 QueryCompletion *completion)
+{
+	Statement	outer = change_set_begin_statement(trigger_depth() + 1);
+	RunningStatement running;
+
+	running_command_begin(&running);
+	PG_TRY();
+	{
+		run_utility(pstmt, query, read_only_tree, context, params,
+					environment, dest, completion);
+	}
+	PG_FINALLY();
+	{
+		running_command_end(&running);
+		change_set_end_statement(outer);
+	}
+	PG_END_TRY();
+}
+
 static void
 process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 				ProcessUtilityContext context, ParamListInfo params,
@@ -150,6 +179,7 @@ process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 	const char *name = exclusive_database(command);
 	Oid			database = name != NULL && waiting_available() ?
 		get_database_oid(name, true) : InvalidOid;
+	bool		unseen = may_be_unseen(command);
 
 	if (OidIsValid(database))
 	{
@@ -159,26 +189,13 @@ process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 	}
 	if ((IsA(command, CopyStmt) && ((CopyStmt *) command)->is_from) ||
 		IsA(command, TruncateStmt))
-	{
-		Statement	outer = change_set_begin_statement(trigger_depth() + 1);
-		RunningStatement running;
-
-		running_command_begin(&running);
-		PG_TRY();
-		{
-			run_utility(pstmt, query, read_only_tree, context, params,
-						environment, dest, completion);
-		}
-		PG_FINALLY();
-		{
-			running_command_end(&running);
-			change_set_end_statement(outer);
-		}
-		PG_END_TRY();
-		return;
-	}
-	run_utility(pstmt, query, read_only_tree, context, params,
-				environment, dest, completion);
+		run_as_statement(pstmt, query, read_only_tree, context, params,
+						 environment, dest, completion);
+	else
+		run_utility(pstmt, query, read_only_tree, context, params,
+					environment, dest, completion);
+	if (unseen)
+		unseen_command_done(command, context != PROCESS_UTILITY_SUBCOMMAND);
 	if (commits_prepared(command))
 	{
 		FAULT_POINT("committed_prepared");

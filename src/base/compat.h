@@ -110,6 +110,9 @@ compat_read_recent_buffer(Relation rel, BlockNumber block, Buffer buffer)
 /* 15: shared memory is asked for in a hook of its own. */
 #define HAVE_SHMEM_REQUEST_HOOK (PG_VERSION_NUM >= 150000)
 
+/* 16: foreign tables can have a TRUNCATE trigger. */
+#define compat_foreign_truncate_trigger (PG_VERSION_NUM >= 160000)
+
 /* 14: always there. */
 #ifndef QTW_EXAMINE_SORTGROUP
 #define QTW_EXAMINE_SORTGROUP 0

@@ -17,14 +17,23 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "catalog/indexing.h"
+#include "catalog/pg_authid.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_depend.h"
+#include "catalog/pg_foreign_table.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_policy.h"
 #include "catalog/pg_proc.h"
+#include "catalog/pg_rewrite.h"
+#include "catalog/pg_ts_config.h"
 #include "catalog/pg_type.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
+
+#include "ddl/command_effect.h"
+
+typedef void (*DependentVisitor) (SchemaEvent *event, Oid class, Oid objid,
+								  List **seen);
 
 void
 add_domain(SchemaEvent *event, const char *name)
@@ -64,59 +73,119 @@ relation_changed(SchemaEvent *event, Oid relid)
 		add_watches(event, watches_of_relation(relid, WATCH_NOW));
 }
 
-/* What a view or function returns has changed. */
-void
-definition_changed(SchemaEvent *event, Oid objid)
+/* Visit what depends on an object, by pg_depend. */
+static void
+visit_dependents(Oid class, Oid objid, DependentVisitor visit, SchemaEvent *event,
+				 List **seen)
 {
-	add_domain(event, definition_domain(objid));
-}
-
-void
-view_changed(SchemaEvent *event, Oid view)
-{
-	definition_changed(event, view);
-	relation_changed(event, view);	/* the domain in its label */
-}
-
-/*
- * Values of a type read differently, or have other parts: visit the tables
- * with a column of the type, and types made of it.
- */
-void
-type_changed(SchemaEvent *event, Oid type, List **seen)
-{
-	Relation	pg_depend;
+	Relation	pg_depend = table_open(DependRelationId, AccessShareLock);
 	ScanKeyData keys[2];
 	SysScanDesc scan;
 	HeapTuple	tuple;
 
-	if (!OidIsValid(type) || list_member_oid(*seen, type))
-		return;
-	*seen = lappend_oid(*seen, type);
-	type_changed(event, get_array_type(type), seen);
-
-	pg_depend = table_open(DependRelationId, AccessShareLock);
 	ScanKeyInit(&keys[0], Anum_pg_depend_refclassid, BTEqualStrategyNumber,
-				F_OIDEQ, ObjectIdGetDatum(TypeRelationId));
+				F_OIDEQ, ObjectIdGetDatum(class));
 	ScanKeyInit(&keys[1], Anum_pg_depend_refobjid, BTEqualStrategyNumber,
-				F_OIDEQ, ObjectIdGetDatum(type));
+				F_OIDEQ, ObjectIdGetDatum(objid));
 	scan = systable_beginscan(pg_depend, DependReferenceIndexId, true, NULL,
 							  2, keys);
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
 		Form_pg_depend depend = (Form_pg_depend) GETSTRUCT(tuple);
 
-		if (depend->classid == TypeRelationId)
-			type_changed(event, depend->objid, seen);
-		else if (depend->classid == RelationRelationId)
-		{
-			relation_changed(event, depend->objid);
-			if (get_rel_relkind(depend->objid) == RELKIND_COMPOSITE_TYPE)
-				type_changed(event, get_rel_type_id(depend->objid), seen);
-		}
+		visit(event, depend->classid, depend->objid, seen);
 	}
 	systable_endscan(scan);
 	table_close(pg_depend, AccessShareLock);
+}
+
+static Oid
+view_of_rule(Oid rule)
+{
+	Relation	rel = table_open(RewriteRelationId, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	Oid			view = InvalidOid;
+
+	ScanKeyInit(&key, Anum_pg_rewrite_oid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(rule));
+	scan = systable_beginscan(rel, RewriteOidIndexId, true, NULL, 1, &key);
+	if (HeapTupleIsValid(tuple = systable_getnext(scan)))
+		view = ((Form_pg_rewrite) GETSTRUCT(tuple))->ev_class;
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return view;
+}
+
+/*
+ * A policy that calls a function, or reads a view, decides what its table
+ * returns.  It may do so by way of other views, and of functions whose bodies
+ * are kept parsed.
+ */
+static void
+visit_user(SchemaEvent *event, Oid class, Oid objid, List **seen)
+{
+	if (list_member_oid(*seen, objid))
+		return;
+	*seen = lappend_oid(*seen, objid);
+	if (class == PolicyRelationId)
+		relation_changed(event, table_of_policy(objid, NULL));
+	else if (class == RewriteRelationId)
+		visit_dependents(RelationRelationId, view_of_rule(objid), visit_user,
+						 event, seen);
+	else if (class == ProcedureRelationId)
+		visit_dependents(class, objid, visit_user, event, seen);
+}
+
+/* What a view, a function or a type stands for has changed. */
+void
+definition_changed(SchemaEvent *event, Oid class, Oid objid)
+{
+	List	   *seen = NIL;
+
+	add_domain(event, definition_domain(objid));
+	visit_dependents(class, objid, visit_user, event, &seen);
+}
+
+void
+view_changed(SchemaEvent *event, Oid view)
+{
+	List	   *seen = NIL;
+
+	definition_changed(event, RelationRelationId, view);
+	relation_changed(event, view);	/* the domain in its label */
+	type_changed(event, get_rel_type_id(view), &seen);
+}
+
+static void
+visit_type_user(SchemaEvent *event, Oid class, Oid objid, List **seen)
+{
+	if (class == TypeRelationId)
+		type_changed(event, objid, seen);
+	else if (class == RelationRelationId)
+	{
+		relation_changed(event, objid);
+
+		/* Its rows may be values as well. */
+		type_changed(event, get_rel_type_id(objid), seen);
+	}
+}
+
+/*
+ * Values of a type read differently, or have other parts: visit the tables
+ * with a column of the type, and types made of it.  What has the type in an
+ * expression depends on its definition.
+ */
+void
+type_changed(SchemaEvent *event, Oid type, List **seen)
+{
+	if (!OidIsValid(type) || list_member_oid(*seen, type))
+		return;
+	*seen = lappend_oid(*seen, type);
+	definition_changed(event, TypeRelationId, type);
+	type_changed(event, get_array_type(type), seen);
+	visit_dependents(TypeRelationId, type, visit_type_user, event, seen);
 }
 
 /* What a relation, whatever its kind, or a tree of tables returns. */
@@ -137,7 +206,10 @@ tree_changed(SchemaEvent *event, Oid relid)
 			 relkind == RELKIND_PARTITIONED_TABLE ||
 			 relkind == RELKIND_FOREIGN_TABLE)
 		foreach(lc, find_all_inheritors(relid, NoLock, NULL))
+		{
 			relation_changed(event, lfirst_oid(lc));
+			type_changed(event, get_rel_type_id(lfirst_oid(lc)), &seen);
+		}
 }
 
 /* Everything in the schema has another name. */
@@ -169,7 +241,8 @@ schema_renamed(SchemaEvent *event, Oid schema)
 				F_OIDEQ, ObjectIdGetDatum(schema));
 	scan = systable_beginscan(rel, InvalidOid, false, NULL, 1, &key);
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-		definition_changed(event, ((Form_pg_proc) GETSTRUCT(tuple))->oid);
+		definition_changed(event, ProcedureRelationId,
+						   ((Form_pg_proc) GETSTRUCT(tuple))->oid);
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
 }
@@ -192,4 +265,50 @@ table_of_policy(Oid policy, Snapshot snapshot)
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
 	return table;
+}
+
+/* Tables with row security show other rows, as roles are members of others. */
+void
+roles_changed(SchemaEvent *event)
+{
+	Relation	rel = table_open(RelationRelationId, AccessShareLock);
+	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
+	HeapTuple	tuple;
+
+	add_domain(event, definition_domain(AuthIdRelationId));
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_class form = (Form_pg_class) GETSTRUCT(tuple);
+
+		if (form->relrowsecurity)
+			relation_changed(event, form->oid);
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+}
+
+/* Foreign tables are read from elsewhere: those of a server, or of any. */
+void
+server_changed(SchemaEvent *event, Oid server)
+{
+	Relation	rel = table_open(ForeignTableRelationId, AccessShareLock);
+	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
+	HeapTuple	tuple;
+
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_foreign_table form = (Form_pg_foreign_table) GETSTRUCT(tuple);
+
+		if (!OidIsValid(server) || form->ftserver == server)
+			relation_changed(event, form->ftrelid);
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+}
+
+/* Any change of text search concerns all that uses it. */
+void
+text_search_changed(SchemaEvent *event)
+{
+	add_domain(event, definition_domain(TSConfigRelationId));
 }

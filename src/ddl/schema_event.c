@@ -20,9 +20,10 @@
  * table_rewrite is not needed: what rewrites a table, ALTER TABLE or ALTER
  * TYPE, is seen at its end, and what only moves rows changes nothing.
  *
- * A subcommand of ALTER TABLE that is not known to leave every result as it
- * was counts as a change, so that a new version's inventions are seen.
+ * A command that leaves everything as it was, as those of idempotent migrations
+ * do, moves nothing: catalog_change.c compares the catalogs with what was there.
  *
+ * alter_table.c does the same for the subcommands of ALTER TABLE, and
  * schema_effect.c knows which domains a change concerns.
  *
  * Nothing here may fail the user's command (but for REFRESH of our own state,
@@ -39,25 +40,36 @@
 #include "access/table.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_extension.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_policy.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_trigger.h"
+#include "catalog/pg_ts_config.h"
+#include "catalog/pg_ts_dict.h"
+#include "catalog/pg_ts_parser.h"
+#include "catalog/pg_ts_template.h"
 #include "catalog/pg_type.h"
+#include "catalog/pg_user_mapping.h"
 #include "commands/event_trigger.h"
 #include "commands/trigger.h"
 #include "executor/executor.h"
 #include "nodes/execnodes.h"
 #include "storage/lmgr.h"
 #include "tcop/deparse_utility.h"
+#include "utils/aclchk_internal.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/tuplestore.h"
 
+#include "ddl/catalog_change.h"
+#include "ddl/command_effect.h"
+
 PG_FUNCTION_INFO_V1(cache_notify_schema_event);
 
-static void
-bump_domains(SchemaEvent *event)
+/* Bump what a command has changed. */
+void
+bump_event(SchemaEvent *event)
 {
 	ListCell   *lc;
 
@@ -65,159 +77,6 @@ bump_domains(SchemaEvent *event)
 		change_set_bump(change_set_scope(lfirst(lc), NULL, 0));
 	foreach(lc, event->former)
 		route_remember(lfirst(lc));
-}
-
-/* A table has become a child of others, or ceased to be. */
-static void
-parents_changed(SchemaEvent *event, Oid relid)
-{
-	if (OidIsValid(relid) && !inherit_triggers(relid, event->function))
-		relation_changed(event, relid);
-}
-
-static Oid
-existing_relation(RangeVar *name)
-{
-	return RangeVarGetRelid(name, NoLock, true);
-}
-
-/* ------------------------------------------------------------- ALTER TABLE */
-
-/* Does this kind of subcommand leave every result as it was? */
-static bool
-is_harmless(AlterTableType subtype)
-{
-	switch (subtype)
-	{
-		case AT_ColumnDefault:
-		case AT_CookedColumnDefault:
-		case AT_DropNotNull:
-		case AT_SetNotNull:
-		case AT_SetStatistics:
-		case AT_SetOptions:
-		case AT_ResetOptions:
-		case AT_SetStorage:
-		case AT_SetCompression:
-		case AT_DropColumn:		/* is seen as a dropped object */
-		case AT_AddIndex:
-		case AT_ReAddIndex:
-		case AT_AddConstraint:
-		case AT_ReAddConstraint:
-		case AT_AlterConstraint:
-		case AT_ValidateConstraint:
-		case AT_AddIndexConstraint:
-		case AT_DropConstraint:
-		case AT_ReAddComment:
-		case AT_ReAddStatistics:
-		case AT_ClusterOn:
-		case AT_DropCluster:
-		case AT_SetLogged:
-		case AT_SetUnLogged:
-		case AT_SetTableSpace:
-		case AT_SetRelOptions:
-		case AT_ResetRelOptions:
-		case AT_ReplaceRelOptions:
-		case AT_EnableTrig:		/* see firing_changed() */
-		case AT_EnableAlwaysTrig:
-		case AT_EnableReplicaTrig:
-		case AT_DisableTrig:
-		case AT_EnableTrigAll:
-		case AT_DisableTrigAll:
-		case AT_EnableTrigUser:
-		case AT_DisableTrigUser:
-		case AT_EnableRule:
-		case AT_EnableAlwaysRule:
-		case AT_EnableReplicaRule:
-		case AT_DisableRule:
-		case AT_ReplicaIdentity:
-		case AT_AddIdentity:
-		case AT_SetIdentity:
-		case AT_DropIdentity:
-			return true;
-		default:
-			return compat_is_harmless_subcommand(subtype);
-	}
-}
-
-static bool
-arranges_firing(AlterTableType subtype)
-{
-	return subtype == AT_EnableTrig || subtype == AT_EnableAlwaysTrig ||
-		subtype == AT_EnableReplicaTrig || subtype == AT_EnableTrigAll ||
-		subtype == AT_EnableTrigUser || subtype == AT_DisableTrig ||
-		subtype == AT_DisableTrigAll || subtype == AT_DisableTrigUser;
-}
-
-/*
- * A trigger of ours that is disabled no longer sees changes, and what changed
- * before one was enabled it has not seen.
- */
-static void
-firing_changed(SchemaEvent *event, Oid relid)
-{
-	ListCell   *lc,
-			   *lc2;
-
-	foreach(lc, find_all_inheritors(relid, NoLock, NULL))
-	{
-		foreach(lc2, watches_of_relation(lfirst_oid(lc), WATCH_NOW))
-		{
-			Watch	   *watch = lfirst(lc2);
-
-			if (!OidIsValid(watch->trigger) || !trigger_firing_changed(watch))
-				continue;
-			announce_configuration();	/* now another domain may be known */
-			add_domain(event, watch->domain);
-		}
-	}
-}
-
-static void
-alter_table_subcommand(SchemaEvent *event, Oid relid, AlterTableCmd *cmd)
-{
-	switch (cmd->subtype)
-	{
-		case AT_AttachPartition:
-		case AT_DetachPartition:
-		case AT_DetachPartitionFinalize:
-			relation_changed(event, relid);
-			parents_changed(event,
-							existing_relation(((PartitionCmd *) cmd->def)->name));
-			break;
-		case AT_AddInherit:
-		case AT_DropInherit:
-			relation_changed(event, existing_relation((RangeVar *) cmd->def));
-			parents_changed(event, relid);
-			break;
-		default:
-			if (arranges_firing(cmd->subtype))
-				firing_changed(event, relid);
-			else if (!is_harmless(cmd->subtype))
-				tree_changed(event, relid);
-			break;
-	}
-}
-
-static void
-alter_table(SchemaEvent *event, CollectedCommand *command)
-{
-	Oid			relid = command->d.alterTable.objectId;
-	char		relkind = get_rel_relkind(relid);
-	ListCell   *lc;
-
-	if (relkind == RELKIND_COMPOSITE_TYPE || relkind == RELKIND_VIEW)
-		tree_changed(event, relid);
-	else if (relkind != RELKIND_INDEX && relkind != RELKIND_PARTITIONED_INDEX)
-	{
-		foreach(lc, command->d.alterTable.subcmds)
-		{
-			CollectedATSubcmd *subcmd = lfirst(lc);
-
-			if (IsA(subcmd->parsetree, AlterTableCmd))
-				alter_table_subcommand(event, relid,
-									   (AlterTableCmd *) subcmd->parsetree);
-		}
-	}
 }
 
 /* --------------------------------------------------------- other commands */
@@ -261,6 +120,24 @@ rename_attribute(SchemaEvent *event, Oid relid, RenameStmt *stmt)
 	table_close(pg_class, AccessShareLock);
 }
 
+static bool
+is_text_search(Oid class)
+{
+	return class == TSConfigRelationId || class == TSDictionaryRelationId ||
+		class == TSParserRelationId || class == TSTemplateRelationId;
+}
+
+/* What an object returns, whatever its kind, has changed. */
+static void
+object_effect(SchemaEvent *event, ObjectAddress address)
+{
+	if (address.classId == RelationRelationId)
+		tree_changed(event, address.objectId);
+	else if (address.classId == ProcedureRelationId ||
+			 address.classId == TypeRelationId)
+		definition_changed(event, address.classId, address.objectId);
+}
+
 static void
 rename_object(SchemaEvent *event, ObjectAddress address, RenameStmt *stmt)
 {
@@ -270,10 +147,10 @@ rename_object(SchemaEvent *event, ObjectAddress address, RenameStmt *stmt)
 		rename_column(event, address.objectId, stmt);
 	else if (stmt->renameType == OBJECT_ATTRIBUTE)
 		rename_attribute(event, address.objectId, stmt);
-	else if (address.classId == RelationRelationId)
-		tree_changed(event, address.objectId);
-	else if (address.classId == ProcedureRelationId)
-		definition_changed(event, address.objectId);
+	else if (is_text_search(address.classId))
+		text_search_changed(event);
+	else
+		object_effect(event, address);
 }
 
 static bool
@@ -388,11 +265,85 @@ refuse_refresh(Node *parsetree, Oid relid)
 						 INTERNAL_SCHEMA)));
 }
 
+/* Has a command really changed the object that it was given? */
+static bool
+object_changed(ObjectAddress address, AttrNumber class_column)
+{
+	switch (address.classId)
+	{
+		case RelationRelationId:
+			return catalog_relation_changed(address.objectId, class_column);
+		case ProcedureRelationId:
+			return catalog_function_changed(address.objectId);
+		case TypeRelationId:
+			return catalog_type_changed(address.objectId);
+		default:
+			return true;
+	}
+}
+
 static void
-simple_command(SchemaEvent *event, ObjectAddress address, Node *parsetree)
+set_schema(SchemaEvent *event, ObjectAddress address)
+{
+	if (address.classId == ExtensionRelationId)
+		written_rows_changed(event);	/* all that belongs to it */
+	else if (object_changed(address, Anum_pg_class_relnamespace))
+		object_effect(event, address);
+}
+
+/* A new value has a place in the order, but no row has it yet. */
+static void
+alter_enum(SchemaEvent *event, ObjectAddress address, AlterEnumStmt *stmt)
 {
 	List	   *seen = NIL;
 
+	if (stmt->oldVal != NULL)
+		type_changed(event, address.objectId, &seen);
+	else if (catalog_enum_grew(address.objectId))
+		definition_changed(event, TypeRelationId, address.objectId);
+}
+
+/* A view by another name. */
+static void
+select_rule(SchemaEvent *event, RuleStmt *stmt)
+{
+	Oid			relid = command_relation(stmt->relation);
+
+	if (stmt->event == CMD_SELECT && catalog_view_changed(relid))
+		tree_changed(event, relid);
+}
+
+/*
+ * Who may read no longer gets answers, so caches should have none.  What is
+ * taken away from roles by way of others is not seen.
+ */
+static void
+rights_revoked(SchemaEvent *event, InternalGrant *grant)
+{
+	ListCell   *lc;
+
+	if (grant->is_grant)
+		return;
+	foreach(lc, grant->objects)
+	{
+		Oid			objid = lfirst_oid(lc);
+
+		if (grant->objtype == OBJECT_TABLE && catalog_rights_changed(objid))
+			tree_changed(event, objid);
+		else if ((grant->objtype == OBJECT_FUNCTION ||
+				  grant->objtype == OBJECT_PROCEDURE ||
+				  grant->objtype == OBJECT_ROUTINE) &&
+				 catalog_function_changed(objid))
+			definition_changed(event, ProcedureRelationId, objid);
+		else if (grant->objtype == OBJECT_SCHEMA &&
+				 catalog_schema_rights_changed(objid))
+			schema_renamed(event, objid);
+	}
+}
+
+static void
+simple_command(SchemaEvent *event, ObjectAddress address, Node *parsetree)
+{
 	if (!OidIsValid(address.objectId))
 		return;					/* IF NOT EXISTS, and it did */
 	switch (nodeTag(parsetree))
@@ -407,33 +358,56 @@ simple_command(SchemaEvent *event, ObjectAddress address, Node *parsetree)
 			break;
 		case T_AlterObjectSchemaStmt:
 			refuse_to_move_own(&address, parsetree);
-			/* FALLTHROUGH */
+			set_schema(event, address);
+			break;
 		case T_AlterOwnerStmt:
 		case T_AlterFunctionStmt:
+			if (object_changed(address, Anum_pg_class_relowner))
+				object_effect(event, address);
+			break;
 		case T_RefreshMatViewStmt:
 			refuse_refresh(parsetree, address.objectId);
-			if (address.classId == RelationRelationId)
-				tree_changed(event, address.objectId);
-			else if (address.classId == ProcedureRelationId)
-				definition_changed(event, address.objectId);
+			tree_changed(event, address.objectId);
 			break;
 		case T_CreatePolicyStmt:
-		case T_AlterPolicyStmt:
 			relation_changed(event, table_of_policy(address.objectId, NULL));
 			break;
+		case T_AlterPolicyStmt:
+			if (catalog_policy_changed(address.objectId))
+				relation_changed(event, table_of_policy(address.objectId, NULL));
+			break;
 		case T_ViewStmt:
-			if (view_was_replaced(address.objectId))
+			if (catalog_view_changed(address.objectId))
 				view_changed(event, address.objectId);
 			break;
 		case T_CreateFunctionStmt:
 		case T_DefineStmt:
 			if (address.classId == ProcedureRelationId &&
-				function_was_replaced(address.objectId))
-				definition_changed(event, address.objectId);
+				catalog_function_changed(address.objectId))
+				definition_changed(event, address.classId, address.objectId);
+			break;
+		case T_AlterDomainStmt:
+		case T_AlterTypeStmt:
+			definition_changed(event, TypeRelationId, address.objectId);
+			break;
+		case T_RuleStmt:
+			select_rule(event, (RuleStmt *) parsetree);
+			break;
+		case T_AlterTSConfigurationStmt:
+		case T_AlterTSDictionaryStmt:
+			text_search_changed(event);
+			break;
+		case T_AlterForeignServerStmt:
+			if (catalog_server_changed(address.objectId))
+				server_changed(event, address.objectId);
+			break;
+		case T_AlterFdwStmt:
+		case T_CreateUserMappingStmt:
+		case T_AlterUserMappingStmt:
+			server_changed(event, InvalidOid);
 			break;
 		case T_AlterEnumStmt:
-			if (((AlterEnumStmt *) parsetree)->oldVal != NULL)
-				type_changed(event, address.objectId, &seen);
+			alter_enum(event, address, (AlterEnumStmt *) parsetree);
 			break;
 		case T_CreateTrigStmt:
 			trigger_created(event, address.objectId);
@@ -482,9 +456,13 @@ visit_command(TupleTableSlot *slot, void *arg)
 		DatumGetPointer(slot_getattr(slot, Anum_ddl_command, &isnull));
 
 	if (command->type == SCT_AlterTable)
-		alter_table(event, command);
+		alter_table_effect(event, command);
 	else if (command->type == SCT_Simple)
 		simple_command(event, command->d.simple.address, command->parsetree);
+	else if (command->type == SCT_Grant)
+		rights_revoked(event, command->d.grant.istmt);
+	else if (command->type == SCT_AlterTSConfig)
+		text_search_changed(event);
 }
 
 static void
@@ -509,10 +487,14 @@ visit_dropped(TupleTableSlot *slot, void *arg)
 			add_former(event, lfirst(lc));
 		}
 		if (view_was_replaced(objid))
-			definition_changed(event, objid);
+			definition_changed(event, class, objid);
 	}
-	else if (class == ProcedureRelationId)
-		definition_changed(event, objid);
+	else if (class == ProcedureRelationId || class == TypeRelationId)
+		definition_changed(event, class, objid);
+	else if (is_text_search(class))
+		text_search_changed(event);
+	else if (class == UserMappingRelationId)
+		server_changed(event, InvalidOid);
 	else if (class == PolicyRelationId)
 		relation_changed(event, table_of_policy(objid, SnapshotAny));
 	else if (class == TriggerRelationId)
@@ -526,14 +508,14 @@ attach_starts(Oid parent, RangeVar *child)
 
 	if (watches_of_relation(parent, WATCH_NOW) == NIL)
 		return;
-	relid = existing_relation(child);
+	relid = command_relation(child);
 	if (!OidIsValid(relid) || watches_of_relation(relid, WATCH_NOW) == NIL ||
 		!compat_owns_relation(parent) || !compat_owns_relation(relid))
 		return;					/* nothing to do, or it will be refused */
 	/* The locks that ATTACH takes, in its order. */
 	LockRelationOid(parent, ShareUpdateExclusiveLock);
 	LockRelationOid(relid, AccessExclusiveLock);
-	if (relid == existing_relation(child))
+	if (relid == command_relation(child))
 		make_way_for_clones(parent, relid);
 }
 
@@ -555,9 +537,9 @@ command_starts(SchemaEvent *event, Node *parsetree)
 			continue;
 		if (cmd->subtype == AT_DetachPartition &&
 			((PartitionCmd *) cmd->def)->concurrent)
-			relation_changed(event, existing_relation(stmt->relation));
+			relation_changed(event, command_relation(stmt->relation));
 		else if (cmd->subtype == AT_AttachPartition)
-			attach_starts(existing_relation(stmt->relation),
+			attach_starts(command_relation(stmt->relation),
 						  ((PartitionCmd *) cmd->def)->name);
 	}
 }
@@ -583,6 +565,6 @@ cache_notify_schema_event(PG_FUNCTION_ARGS)
 		visit_event_rows(F_PG_EVENT_TRIGGER_DROPPED_OBJECTS, visit_dropped, &event);
 	else
 		visit_event_rows(F_PG_EVENT_TRIGGER_DDL_COMMANDS, visit_command, &event);
-	bump_domains(&event);
+	bump_event(&event);
 	PG_RETURN_NULL();
 }

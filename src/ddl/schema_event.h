@@ -44,7 +44,7 @@ extern void add_domain(SchemaEvent *event, const char *name);
 extern void add_watches(SchemaEvent *event, List *watches);
 extern void add_former(SchemaEvent *event, Watch *watch);
 extern void relation_changed(SchemaEvent *event, Oid relid);
-extern void definition_changed(SchemaEvent *event, Oid objid);
+extern void definition_changed(SchemaEvent *event, Oid class, Oid objid);
 extern void view_changed(SchemaEvent *event, Oid view);
 extern void type_changed(SchemaEvent *event, Oid type, List **seen);
 extern void tree_changed(SchemaEvent *event, Oid relid);

@@ -1,0 +1,36 @@
+/*-------------------------------------------------------------------------
+ *
+ * command_effect.h
+ *	  What commands do: for the files of ddl.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef CACHE_NOTIFY_COMMAND_EFFECT_H
+#define CACHE_NOTIFY_COMMAND_EFFECT_H
+
+#include "ddl/schema_event.h"
+
+struct CollectedCommand;
+
+/* schema_effect.c */
+extern void roles_changed(SchemaEvent *event);
+extern void server_changed(SchemaEvent *event, Oid server);
+extern void text_search_changed(SchemaEvent *event);
+
+/* alter_table.c */
+extern void parents_changed(SchemaEvent *event, Oid relid);
+extern Oid	command_relation(RangeVar *name);
+extern void alter_table_effect(SchemaEvent *event,
+							   struct CollectedCommand *command);
+
+/* written_effect.c */
+extern void written_rows_changed(SchemaEvent *event);
+
+/* schema_event.c */
+extern void bump_event(SchemaEvent *event);
+
+/* unseen_command.c: for the roof */
+extern bool may_be_unseen(Node *command);
+extern void unseen_command_done(Node *command, bool complete);
+
+#endif							/* CACHE_NOTIFY_COMMAND_EFFECT_H */
