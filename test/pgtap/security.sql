@@ -18,6 +18,16 @@ GRANT USAGE ON SCHEMA shop TO PUBLIC;
 CREATE FUNCTION pg_temp.denied(statement text, name text) RETURNS text LANGUAGE sql
 	AS 'SELECT throws_ok(statement, ''42501'', NULL, name)';
 
+-- What goes wrong with a statement; NULL: nothing.
+CREATE FUNCTION pg_temp.sqlstate_of(statement text) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+	EXECUTE statement;
+	RETURN NULL;
+EXCEPTION WHEN OTHERS THEN
+	RETURN SQLSTATE;
+END
+$$;
+
 SET ROLE cn_owner;
 CREATE TABLE shop.item (id int PRIMARY KEY, tenant_id text, n int DEFAULT 0);
 ALTER TABLE shop.item ENABLE ROW LEVEL SECURITY;
@@ -162,6 +172,21 @@ SELECT is(array_agg(p.oid::regprocedure::text), NULL, 'no trigger function but t
 SELECT is(array_agg(c.oid::regclass::text), NULL, 'no table is writable by PUBLIC')
 	FROM pg_class c JOIN our_schema n ON n.oid = c.relnamespace
 	WHERE has_table_privilege('cn_reader', c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE, TRIGGER, REFERENCES');
+
+-- ------------------------------------------------- what nobody writes
+
+-- Edited counters or a history without its rows would move versions back: no SQL
+-- edits them, a superuser's neither.
+CREATE TEMPORARY TABLE state AS
+	SELECT c.oid::regclass AS name, (SELECT attname FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum = 1) AS col
+	FROM pg_class c JOIN ours o ON o.objid = c.oid AND o.classid = 'pg_class'::regclass WHERE c.relkind = 'm';
+SELECT set_eq('SELECT name::text FROM state',
+	'{_cache_notify.version_counter,_cache_notify.history,_cache_notify.owed_delivery}'::text[], 'the state that is looked at');
+SELECT ok(pg_temp.sqlstate_of(format(statement, name, col)) IN ('42809', '55000', '0A000'), 'refused: ' || format(statement, name, col))
+	FROM state, unnest(ARRAY['INSERT INTO %s DEFAULT VALUES', 'UPDATE %1$s SET %2$I = NULL', 'DELETE FROM %s', 'TRUNCATE %s',
+		'REFRESH MATERIALIZED VIEW %s', 'REFRESH MATERIALIZED VIEW %s WITH NO DATA',
+		'MERGE INTO %1$s USING (SELECT 1) AS s ON true WHEN MATCHED THEN DELETE']) AS statement
+	WHERE statement NOT LIKE 'MERGE%' OR current_setting('server_version_num')::int >= 150000;
 
 -- ------------------------------------------- what is ours keeps its name
 
