@@ -167,10 +167,11 @@ CREATE FUNCTION _cache_notify.setup_view(
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	old text[] := (SELECT l.arguments FROM _cache_notify.watching_label l WHERE l.relation = view);
-	old_domain text := _cache_notify.argument(old, 'domain');
-	old_sources text[] := ARRAY(SELECT substr(a, 8) FROM unnest(old) AS u (a) WHERE a LIKE 'source=%');
+	old _cache_notify.watch_options := (SELECT l.options FROM _cache_notify.watching_label l WHERE l.relation = view);
+	old_domain text := old.domain_name;
+	old_sources text[] := coalesce(old.sources, '{}');
 	sources text[];
+	arguments text[];
 	dependency record;
 BEGIN
 	PERFORM _cache_notify.check_view(view);
@@ -205,9 +206,12 @@ BEGIN
 		old_sources := '{}';
 	END IF;
 	PERFORM _cache_notify.adjust_rules(domain_name, old_sources, sources);
-	PERFORM _cache_notify.label_relation(view,
-		_cache_notify.watch_arguments(view, domain_name, NULL, channel, payload, 'statement', NULL, NULL, NULL)
-		|| ARRAY(SELECT 'source=' || s FROM unnest(sources) AS u (s)));
+	arguments := _cache_notify.option('domain_name', domain_name)
+		|| _cache_notify.option('channel', channel)
+		|| _cache_notify.option('payload', payload)
+		|| _cache_notify.option('sources', VARIADIC sources);
+	PERFORM _cache_notify.check_options(view, _cache_notify.watch_options(arguments, view));
+	PERFORM _cache_notify.label_relation(view, arguments);
 	PERFORM _cache_notify.note_name(view, domain_name, false);
 	PERFORM _cache_notify.configuration_changed();
 	RETURN domain_name;

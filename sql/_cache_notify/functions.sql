@@ -46,3 +46,50 @@ CREATE FUNCTION _cache_notify.counted(domain text) RETURNS bigint
 	LANGUAGE C STABLE STRICT PARALLEL RESTRICTED;
 COMMENT ON FUNCTION _cache_notify.counted(text) IS
 'How many changes a domain has counted in this history, of all tenants and shared, whether or not anything still feeds it; 0 if none. domain is not a name: a slash and a per cent sign stand for themselves. NULL if it is.';
+
+-- ------------------------------------------- options of watched relations
+
+-- An attribute for each row of option_table[] in option.c, in its order.
+CREATE TYPE _cache_notify.watch_options AS (
+	domain_name text,
+	tenant_column text,
+	tenant_setting text,
+	granularity text,
+	channel text,
+	payload text,
+	payload_suffix text,
+	columns text[],
+	fields text[],
+	keys text[],
+	bucket_layout bigint,
+	inherited boolean,
+	sources text[],
+	problem text
+);
+COMMENT ON TYPE _cache_notify.watch_options IS
+'What the arguments of a trigger, or those in a label, ask for. NULL, or an empty array: not given. problem: the first argument that cannot be used, and why.';
+
+CREATE FUNCTION _cache_notify.watch_options(arguments text[], relation oid)
+	RETURNS _cache_notify.watch_options
+	AS 'MODULE_PATHNAME', 'cache_notify_watch_options'
+	LANGUAGE C STABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION _cache_notify.watch_options(text[], oid) IS
+'Reads the arguments that a relation is watched with. They may be anybody''s: what cannot be used is left out, and no error is raised because of them. NULL if an argument is.';
+
+CREATE FUNCTION _cache_notify.label_arguments(label text) RETURNS text[]
+	AS 'MODULE_PATHNAME', 'cache_notify_label_arguments'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION _cache_notify.label_arguments(text) IS
+'The arguments in a security label of ours. NULL if it is NULL.';
+
+CREATE FUNCTION _cache_notify.option(name text, VARIADIC value text[]) RETURNS text[]
+	AS 'MODULE_PATHNAME', 'cache_notify_option'
+	LANGUAGE C IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION _cache_notify.option(text, text[]) IS
+'The arguments that stand for an option of setup_table_invalidation(): none if the value is NULL. Error, with a hint, if it cannot be used.';
+
+CREATE FUNCTION _cache_notify.option_not_for_labels(arguments text[]) RETURNS text
+	AS 'MODULE_PATHNAME', 'cache_notify_option_not_for_labels'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION _cache_notify.option_not_for_labels(text[]) IS
+'An option among these arguments that a view or materialized view cannot have; NULL if there is none.';

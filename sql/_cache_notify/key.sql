@@ -17,7 +17,7 @@ AS $$
 DECLARE
 	others record;
 	present bigint := (
-		SELECT max(_cache_notify.argument(w.arguments, 'bucket_layout')::bigint)
+		SELECT max((w.options).bucket_layout)
 		FROM _cache_notify.watching_trigger w WHERE w.domain = domain_name);
 BEGIN
 	IF buckets NOT BETWEEN 16 AND 1048576 OR buckets & (buckets - 1) <> 0 THEN
@@ -26,10 +26,10 @@ BEGIN
 			HINT = 'It is a power of two from 16 to 1048576.';
 	END IF;
 	SELECT w.tgrelid::regclass AS relation,
-		_cache_notify.argument(w.arguments, 'bucket_layout')::bigint AS bucket_layout INTO others
+		(w.options).bucket_layout AS bucket_layout INTO others
 	FROM _cache_notify.watching_trigger w
 	WHERE w.domain = domain_name AND w.tgrelid <> table_name AND NOT w.inherited AND w.tgparentid = 0
-	AND _cache_notify.argument(w.arguments, 'bucket_layout') IS NOT NULL
+	AND (w.options).bucket_layout IS NOT NULL
 	ORDER BY 2 DESC LIMIT 1;
 	IF buckets <> _cache_notify.bucket_count(others.bucket_layout) THEN
 		RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
@@ -55,7 +55,6 @@ CREATE FUNCTION _cache_notify.key_arguments(
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	column_name text;
 	other regclass;
 BEGIN
 	IF keys IS NULL AND buckets IS NOT NULL THEN
@@ -75,17 +74,15 @@ BEGIN
 			MESSAGE = 'granularity ''statement'' cannot tell which keys changed',
 			HINT = 'A statement trigger sees no rows: leave out keys, or use granularity ''row''.';
 	END IF;
-	FOREACH column_name IN ARRAY coalesce(keys, '{}') LOOP
-		PERFORM _cache_notify.check_column(table_name, column_name);
-	END LOOP;
+	PERFORM _cache_notify.check_columns(table_name, VARIADIC keys);
 
 	-- Listeners must know what the keys in a payload are keys of.
 	SELECT w.tgrelid INTO other FROM _cache_notify.watching_trigger w
 	WHERE w.domain = domain_name AND w.tgrelid <> table_name
 	AND CASE WHEN keys IS NULL THEN 'keys' = ANY (fields)
-			AND _cache_notify.argument(w.arguments, 'bucket_layout') IS NOT NULL
-		ELSE 'field=keys' = ANY (w.arguments)
-			AND _cache_notify.argument(w.arguments, 'bucket_layout') IS NULL END;
+			AND (w.options).bucket_layout IS NOT NULL
+		ELSE 'keys' = ANY ((w.options).fields)
+			AND (w.options).bucket_layout IS NULL END;
 	IF FOUND THEN
 		RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
 			MESSAGE = format('tables %s and %s cannot both feed domain "%s" like this', table_name, other, domain_name),
@@ -95,8 +92,9 @@ BEGIN
 	IF keys IS NULL THEN
 		RETURN '{}';
 	END IF;
-	RETURN ARRAY(SELECT 'key=' || k FROM unnest(keys) AS u (k))
-		|| ('bucket_layout=' || _cache_notify.choose_bucket_layout(table_name, domain_name, buckets));
+	RETURN _cache_notify.option('keys', VARIADIC keys)
+		|| _cache_notify.option('bucket_layout',
+			_cache_notify.choose_bucket_layout(table_name, domain_name, buckets)::text);
 END
 $$;
 COMMENT ON FUNCTION _cache_notify.key_arguments(regclass, text, text, text[], int, text[]) IS

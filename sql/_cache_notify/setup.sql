@@ -1,15 +1,5 @@
 -- ------------------------------------------------ checks and triggers of a watch
 
-CREATE FUNCTION _cache_notify.argument(arguments text[], name text) RETURNS text
-	LANGUAGE sql IMMUTABLE PARALLEL SAFE
-	SET search_path = pg_catalog, pg_temp
-	RETURN (SELECT substr(a, length(name) + 2)
-			FROM unnest(arguments) WITH ORDINALITY AS u (a, i)
-			WHERE starts_with(a, name || '=')
-			ORDER BY i LIMIT 1);
-COMMENT ON FUNCTION _cache_notify.argument(text[], text) IS
-'The value of the first "name=value" among a trigger''s arguments; NULL if there is none.';
-
 CREATE FUNCTION _cache_notify.default_domain(table_name regclass) RETURNS text
 	LANGUAGE sql STABLE
 	SET search_path = pg_catalog, pg_temp
@@ -33,12 +23,11 @@ COMMENT ON FUNCTION _cache_notify.trigger_name(text, text) IS
 CREATE VIEW _cache_notify.watching_trigger AS
 	SELECT t.oid AS trigger_oid, t.tgrelid, t.tgname, t.tgenabled, t.tgparentid,
 		p.proname::text AS function,
-		a.arguments,
-		_cache_notify.argument(a.arguments, 'domain') AS domain,
-		'inherited=true' = ANY (a.arguments) AS inherited
+		a.arguments, o AS options, o.domain_name AS domain, o.inherited
 	FROM pg_catalog.pg_trigger t
 	JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid
 	CROSS JOIN LATERAL (SELECT cache_notify.trigger_arguments(t.tgargs)) AS a (arguments)
+	CROSS JOIN LATERAL _cache_notify.watch_options(a.arguments, t.tgrelid) AS o
 	WHERE t.tgfoid IN ('cache_notify.row_change()'::pg_catalog.regprocedure,
 					   'cache_notify.statement_change()'::pg_catalog.regprocedure);
 COMMENT ON VIEW _cache_notify.watching_trigger IS
@@ -46,11 +35,11 @@ COMMENT ON VIEW _cache_notify.watching_trigger IS
 
 -- Views have no such triggers; their configuration is in a security label.
 CREATE VIEW _cache_notify.watching_label AS
-	SELECT c.oid AS relation, c.relkind, a.arguments,
-		_cache_notify.argument(a.arguments, 'domain') AS domain
+	SELECT c.oid AS relation, c.relkind, a.arguments, o AS options, o.domain_name AS domain
 	FROM pg_catalog.pg_seclabel l
 	JOIN pg_catalog.pg_class c ON c.oid = l.objoid
-	CROSS JOIN LATERAL (SELECT (l.label COLLATE pg_catalog."default")::text[]) AS a (arguments)
+	CROSS JOIN LATERAL (SELECT _cache_notify.label_arguments(l.label)) AS a (arguments)
+	CROSS JOIN LATERAL _cache_notify.watch_options(a.arguments, c.oid) AS o
 	WHERE l.provider = 'cache_notify'
 	AND l.classoid = 'pg_catalog.pg_class'::pg_catalog.regclass AND l.objsubid = 0;
 COMMENT ON VIEW _cache_notify.watching_label IS
@@ -140,151 +129,82 @@ $$;
 COMMENT ON FUNCTION _cache_notify.check_column(regclass, text) IS
 'Error, with the table''s columns as a hint, unless the column exists.';
 
-CREATE FUNCTION _cache_notify.check_payload(
-	table_name regclass, channel text, payload text, granularity text, fields text[],
-	payload_suffix text) RETURNS void
-	LANGUAGE plpgsql STABLE
-	SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-	tells text := coalesce((_cache_notify.payload_format(payload)).tells, 'keys');
-BEGIN
-	IF octet_length(payload_suffix) > 63 THEN
-		RAISE EXCEPTION USING ERRCODE = 'string_data_right_truncation',
-			MESSAGE = 'payload_suffix is too long',
-			HINT = 'It has at most 63 bytes.';
-	ELSIF payload_suffix ~ '[^[:ascii:]]' THEN
-		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
-			MESSAGE = format('payload_suffix "%s" is not ASCII', payload_suffix),
-			HINT = 'It would end the connections of listeners whose client_encoding lacks a letter of it.';
-	ELSIF tells = 'rows' AND (SELECT relname ~ '[^[:ascii:]]' FROM pg_class WHERE oid = table_name) THEN
-		RAISE EXCEPTION USING ERRCODE = 'invalid_name',
-			MESSAGE = format('payload "%s" cannot name %s', payload, table_name),
-			HINT = 'Use payload ''json'' or ''pgcachewatch'', which say every letter in ASCII, or give the table another name.';
-	ELSIF tells <> 'keys' AND fields IS NOT NULL THEN
-		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
-			MESSAGE = format('payload "%s" has no room for fields', payload),
-			HINT = 'Its listeners expect nothing else. Leave out fields, or use payload ''json''.';
-	ELSIF tells <> 'keys' AND position('{tenant}' IN channel) > 0 THEN
-		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
-			MESSAGE = format('payload "%s" has no tenant for channel "%s"', payload, channel),
-			HINT = 'It tells of a table, whoever''s rows have changed.';
-	ELSIF tells = 'rows' AND NOT EXISTS (
-			SELECT FROM pg_index WHERE indrelid = table_name AND indisprimary) THEN
-		RAISE EXCEPTION USING ERRCODE = 'invalid_table_definition',
-			MESSAGE = format('payload "%s" needs a primary key, which %s does not have', payload, table_name),
-			HINT = 'Add a primary key, or use another payload format.';
-	ELSIF tells = 'rows' AND granularity = 'statement' THEN
-		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
-			MESSAGE = format('granularity ''statement'' cannot tell rows, as payload "%s" does', payload),
-			HINT = 'A statement trigger sees no rows: use granularity ''row''.';
-	END IF;
-END
-$$;
-COMMENT ON FUNCTION _cache_notify.check_payload(regclass, text, text, text, text[], text) IS
-'Error, with a hint, if a payload format does not go with the table or the other options.';
-
--- What setup_table_invalidation() writes into the triggers, checked.
-CREATE FUNCTION _cache_notify.watch_arguments(
-	table_name regclass, domain_name text, tenant_column text, channel text,
-	payload text, granularity text, tenant_setting text, columns text[], fields text[],
-	payload_suffix text DEFAULT NULL)
-	RETURNS text[]
+CREATE FUNCTION _cache_notify.check_columns(table_name regclass, VARIADIC columns text[]) RETURNS void
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	column_name text;
 BEGIN
-	IF domain_name = '' OR octet_length(domain_name) > 63 THEN
-		RAISE EXCEPTION USING
-			ERRCODE = CASE domain_name WHEN '' THEN 'invalid_parameter_value' ELSE 'name_too_long' END,
-			MESSAGE = CASE domain_name WHEN '' THEN 'domain must not be empty'
-				ELSE format('domain "%s" is too long', domain_name) END,
-			HINT = 'A domain has 1 to 63 bytes.';
-	ELSIF starts_with(domain_name, 'cache_notify/') THEN
-		RAISE EXCEPTION USING ERRCODE = 'reserved_name',
-			MESSAGE = format('domain "%s" is reserved', domain_name),
-			HINT = 'Domains that begin with cache_notify/ are not delivered.';
-	ELSIF domain_name ~* '%2F|%25' THEN
-		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
-			MESSAGE = format('domain "%s" cannot be named', domain_name),
-			HINT = 'Names of domains and keys have %2F for a slash and %25 for a per cent sign: choose another domain.';
-	END IF;
-	IF channel = '' OR octet_length(channel) > 63 THEN
-		RAISE EXCEPTION USING
-			ERRCODE = CASE channel WHEN '' THEN 'invalid_parameter_value' ELSE 'name_too_long' END,
-			MESSAGE = CASE channel WHEN '' THEN 'channel must not be empty'
-				ELSE format('channel "%s" is too long', channel) END,
-			HINT = 'A channel has 1 to 63 bytes.';
-	END IF;
-	IF payload <> ALL (cache_notify.payload_formats()) THEN
-		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
-			MESSAGE = format('unknown payload format "%s"', payload),
-			HINT = format('Payload formats are: %s.', array_to_string(cache_notify.payload_formats(), ', '));
-	END IF;
-	PERFORM _cache_notify.check_payload(table_name, channel, payload, granularity, fields, payload_suffix);
-	IF granularity IS NULL OR granularity NOT IN ('row', 'statement') THEN
-		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
-			MESSAGE = format('unknown granularity %s', coalesce('"' || granularity || '"', 'NULL')),
-			HINT = 'Granularity is ''row'' or ''statement''.';
-	END IF;
-	IF tenant_setting IS NOT NULL THEN
-		IF tenant_column IS NOT NULL THEN
-			RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
-				MESSAGE = 'tenant_column and tenant_setting exclude each other',
-				HINT = 'Take the tenant either from a column or from a setting.';
-		ELSIF tenant_setting !~ '^[A-Za-z_][A-Za-z0-9_$]*(\.[A-Za-z_][A-Za-z0-9_$]*)+$' THEN
-			RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
-				MESSAGE = format('"%s" is not the name of a custom setting', tenant_setting),
-				HINT = 'It has a prefix and a name, such as ''app.tenant_id''.';
-		END IF;
-	END IF;
-	IF granularity = 'statement' THEN
-		IF tenant_column IS NOT NULL THEN
-			RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
-				MESSAGE = 'granularity ''statement'' cannot take the tenant from a column',
-				HINT = 'A statement trigger sees no rows: use tenant_setting, or granularity ''row''.';
-		ELSIF columns IS NOT NULL THEN
-			RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
-				MESSAGE = 'granularity ''statement'' cannot tell which columns changed',
-				HINT = 'A statement trigger sees no rows: leave out columns, or use granularity ''row''.';
-		END IF;
-	ELSIF tenant_column IS NOT NULL THEN
-		PERFORM _cache_notify.check_column(table_name, tenant_column);
-	ELSIF tenant_setting IS NULL AND EXISTS (
-			SELECT FROM pg_attribute WHERE attrelid = table_name
-			AND attname = 'tenant_id' AND attnum > 0 AND NOT attisdropped) THEN
-		tenant_column := 'tenant_id';
-	END IF;
-	IF NOT fields <@ '{lsn,xid,operations,keys}' THEN
-		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
-			MESSAGE = format('unknown payload field in %L', fields),
-			HINT = 'Payload fields are: lsn, xid, operations, keys.';
-	END IF;
-	IF columns = '{}' THEN
-		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
-			MESSAGE = 'columns must not be empty',
-			HINT = 'Leave out columns if every column counts.';
-	END IF;
 	FOREACH column_name IN ARRAY coalesce(columns, '{}') LOOP
 		PERFORM _cache_notify.check_column(table_name, column_name);
 	END LOOP;
-
-	RETURN array_remove(ARRAY[
-		'domain=' || domain_name,
-		'tenant_column=' || tenant_column,
-		'tenant_setting=' || tenant_setting,
-		CASE granularity WHEN 'statement' THEN 'granularity=statement' END,
-		'channel=' || channel,
-		'payload=' || payload,
-		'payload_suffix=' || nullif(payload_suffix, '')]
-		|| ARRAY(SELECT 'column=' || c FROM unnest(columns) AS u (c))
-		|| ARRAY(SELECT 'field=' || f FROM unnest(fields) AS u (f)), NULL);
 END
 $$;
-COMMENT ON FUNCTION _cache_notify.watch_arguments(regclass, text, text, text, text, text, text, text[], text[], text) IS
-'Checks the options of setup_table_invalidation() and returns the trigger arguments that stand for them.';
+COMMENT ON FUNCTION _cache_notify.check_columns(regclass, text[]) IS
+'Error, with the table''s columns as a hint, unless all these columns exist.';
+
+CREATE FUNCTION _cache_notify.check_payload(
+	table_name regclass, options _cache_notify.watch_options) RETURNS void
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	payload text := options.payload;
+	tells text := coalesce((_cache_notify.payload_format(payload)).tells, 'keys');
+BEGIN
+	IF tells = 'rows' AND (SELECT relname ~ '[^[:ascii:]]' FROM pg_class WHERE oid = table_name) THEN
+		RAISE EXCEPTION USING ERRCODE = 'invalid_name',
+			MESSAGE = format('payload "%s" cannot name %s', payload, table_name),
+			HINT = 'Use payload ''json'' or ''pgcachewatch'', which say every letter in ASCII, or give the table another name.';
+	ELSIF tells <> 'keys' AND options.fields <> '{}' THEN
+		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+			MESSAGE = format('payload "%s" has no room for fields', payload),
+			HINT = 'Its listeners expect nothing else. Leave out fields, or use payload ''json''.';
+	ELSIF tells <> 'keys' AND position('{tenant}' IN options.channel) > 0 THEN
+		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+			MESSAGE = format('payload "%s" has no tenant for channel "%s"', payload, options.channel),
+			HINT = 'It tells of a table, whoever''s rows have changed.';
+	ELSIF tells = 'rows' AND NOT EXISTS (
+			SELECT FROM pg_index WHERE indrelid = table_name AND indisprimary) THEN
+		RAISE EXCEPTION USING ERRCODE = 'invalid_table_definition',
+			MESSAGE = format('payload "%s" needs a primary key, which %s does not have', payload, table_name),
+			HINT = 'Add a primary key, or use another payload format.';
+	ELSIF tells = 'rows' AND options.granularity = 'statement' THEN
+		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+			MESSAGE = format('granularity ''statement'' cannot tell rows, as payload "%s" does', payload),
+			HINT = 'A statement trigger sees no rows: use granularity ''row''.';
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION _cache_notify.check_payload(regclass, _cache_notify.watch_options) IS
+'Error, with a hint, if a payload format does not go with the table or the other options.';
+
+-- Each value has been checked by itself, see option.c.
+CREATE FUNCTION _cache_notify.check_options(
+	table_name regclass, options _cache_notify.watch_options) RETURNS void
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	PERFORM _cache_notify.check_payload(table_name, options);
+	IF options.tenant_setting IS NOT NULL AND options.tenant_column IS NOT NULL THEN
+		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+			MESSAGE = 'tenant_column and tenant_setting exclude each other',
+			HINT = 'Take the tenant either from a column or from a setting.';
+	ELSIF options.granularity = 'statement' AND options.tenant_column IS NOT NULL THEN
+		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+			MESSAGE = 'granularity ''statement'' cannot take the tenant from a column',
+			HINT = 'A statement trigger sees no rows: use tenant_setting, or granularity ''row''.';
+	ELSIF options.granularity = 'statement' AND options.columns <> '{}' THEN
+		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+			MESSAGE = 'granularity ''statement'' cannot tell which columns changed',
+			HINT = 'A statement trigger sees no rows: leave out columns, or use granularity ''row''.';
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION _cache_notify.check_options(regclass, _cache_notify.watch_options) IS
+'Error, with a hint, if options contradict each other.';
 
 CREATE FUNCTION _cache_notify.trigger_follows() RETURNS void
 	AS 'MODULE_PATHNAME', 'cache_notify_trigger_follows'

@@ -26,23 +26,13 @@ CREATE VIEW _cache_notify.watched_relation AS
 		SELECT w.*,
 			c.relkind, c.relpersistence,
 			CASE c.relkind WHEN 'm' THEN 'refresh' WHEN 'v' THEN 'cascade'
-				ELSE coalesce(_cache_notify.argument(coalesce(arguments, row_arguments), 'granularity'), 'row')
-				END AS granularity,
-			_cache_notify.argument(coalesce(arguments, row_arguments), 'tenant_column') AS tenant_column,
-			_cache_notify.argument(coalesce(arguments, row_arguments), 'tenant_setting') AS tenant_setting,
-			_cache_notify.argument(coalesce(arguments, row_arguments), 'channel') AS channel,
-			_cache_notify.argument(coalesce(arguments, row_arguments), 'payload') AS payload,
-			_cache_notify.argument(coalesce(arguments, row_arguments), 'payload_suffix') AS payload_suffix,
-			ARRAY(SELECT substr(a, 8) FROM unnest(coalesce(arguments, row_arguments)) AS u (a)
-				  WHERE a LIKE 'column=%') AS columns,
-			ARRAY(SELECT substr(a, 7) FROM unnest(coalesce(arguments, row_arguments)) AS u (a)
-				  WHERE a LIKE 'field=%') AS fields,
-			ARRAY(SELECT substr(a, 5) FROM unnest(coalesce(arguments, row_arguments)) AS u (a)
-				  WHERE a LIKE 'key=%') AS keys,
-			_cache_notify.bucket_count(
-				_cache_notify.argument(coalesce(arguments, row_arguments), 'bucket_layout')::bigint) AS buckets
+				ELSE coalesce(o.granularity, 'row') END AS granularity,
+			o.tenant_column, o.tenant_setting, o.channel, o.payload, o.payload_suffix,
+			o.columns, o.fields, o.keys, _cache_notify.bucket_count(o.bucket_layout) AS buckets,
+			o.problem AS arguments_problem
 		FROM watch w
 		JOIN pg_catalog.pg_class c ON c.oid = w.tgrelid
+		CROSS JOIN LATERAL _cache_notify.watch_options(coalesce(w.arguments, w.row_arguments), w.tgrelid) AS o
 	), checked AS (
 		SELECT *, CASE
 			WHEN row_enabled IS NULL AND statement_enabled IS NULL
@@ -54,6 +44,7 @@ CREATE VIEW _cache_notify.watched_relation AS
 			WHEN granularity = 'row' AND row_enabled = 'R' OR statement_enabled = 'R'
 			THEN 'only changes by replication count'
 			WHEN granularity = 'row' AND row_arguments <> arguments THEN 'the triggers'' arguments differ'
+			WHEN arguments_problem IS NOT NULL THEN arguments_problem
 			WHEN tenant_column IS NOT NULL AND NOT EXISTS (
 				SELECT FROM pg_catalog.pg_attribute WHERE attrelid = tgrelid
 				AND attname = tenant_column AND attnum > 0 AND NOT attisdropped)

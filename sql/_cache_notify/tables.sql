@@ -59,7 +59,9 @@ USING heap AS SELECT
 	NULL::text COLLATE "C" AS tenant_id,
 	NULL::text AS channel,
 	NULL::text AS payload,
-	NULL::text AS former
+	NULL::text AS former,
+	NULL::text AS former_relation,
+	NULL::text AS former_name
 WHERE _cache_notify.only_when_created();
 COMMENT ON MATERIALIZED VIEW _cache_notify.owed_delivery IS
 'Deliveries that a transaction could not make itself: of prepared transactions, until COMMIT PREPARED; to a channel that a domain no longer goes to, once; messages of schema changes for the worker; and a reset (nothing but NULL) for those that found the notification queue full. Whoever delivers next takes the rows over.';
@@ -67,6 +69,8 @@ COMMENT ON COLUMN _cache_notify.owed_delivery.domain IS 'the domain that has cha
 COMMENT ON COLUMN _cache_notify.owed_delivery.tenant_id IS 'the tenant; NULL: a shared change';
 COMMENT ON COLUMN _cache_notify.owed_delivery.channel IS 'where a message goes';
 COMMENT ON COLUMN _cache_notify.owed_delivery.payload IS 'what a message says';
+COMMENT ON COLUMN _cache_notify.owed_delivery.former_relation IS 'the OID of the relation that had this configuration';
+COMMENT ON COLUMN _cache_notify.owed_delivery.former_name IS 'what that relation is called, or was';
 COMMENT ON COLUMN _cache_notify.owed_delivery.former IS 'the configuration that the domain went to this channel by; NULL: to wherever the domain goes';
 
 CREATE TABLE _cache_notify.schema_listener (

@@ -51,15 +51,12 @@ CREATE FUNCTION _cache_notify.watch_materialized_view(
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	option text;
+	option text := _cache_notify.option_not_for_labels(arguments);
 	present text := (SELECT l.domain FROM _cache_notify.watching_label l WHERE l.relation = table_name);
 BEGIN
-	SELECT split_part(a, '=', 1) INTO option FROM unnest(arguments) AS u (a)
-	WHERE split_part(a, '=', 1) NOT IN ('domain', 'channel', 'payload', 'payload_suffix', 'field');
-	IF FOUND THEN
+	IF option IS NOT NULL THEN
 		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
-			MESSAGE = format('materialized view %s cannot be watched with option %s', table_name,
-				CASE option WHEN 'column' THEN 'columns' ELSE option END),
+			MESSAGE = format('materialized view %s cannot be watched with option %s', table_name, option),
 			HINT = 'REFRESH changes it as a whole: only domain_name, channel, payload and fields apply.';
 	ELSIF present <> domain_name THEN
 		RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',

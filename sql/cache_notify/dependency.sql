@@ -57,18 +57,17 @@ CREATE FUNCTION cache_notify.remove_view_invalidation(view regclass) RETURNS voi
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	old text[] := (SELECT l.arguments FROM _cache_notify.watching_label l WHERE l.relation = view);
+	old _cache_notify.watch_options := (SELECT l.options FROM _cache_notify.watching_label l WHERE l.relation = view);
 BEGIN
 	PERFORM _cache_notify.check_view(view);
-	IF old IS NULL THEN
+	IF old.domain_name IS NULL THEN
 		RAISE EXCEPTION USING ERRCODE = 'undefined_object',
 			MESSAGE = format('view %s has no domain', view),
 			HINT = 'See cache_notify.v_invalidation_status.';
 	END IF;
-	PERFORM _cache_notify.adjust_rules(_cache_notify.argument(old, 'domain'),
-		ARRAY(SELECT substr(a, 8) FROM unnest(old) AS u (a) WHERE a LIKE 'source=%'), '{}');
+	PERFORM _cache_notify.adjust_rules(old.domain_name, old.sources, '{}');
 	PERFORM _cache_notify.label_relation(view, NULL);
-	PERFORM _cache_notify.forget_name(view, _cache_notify.argument(old, 'domain'));
+	PERFORM _cache_notify.forget_name(view, old.domain_name);
 	PERFORM _cache_notify.configuration_changed();
 END
 $$;

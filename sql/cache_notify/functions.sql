@@ -43,11 +43,17 @@ CREATE FUNCTION cache_notify.payload_formats() RETURNS text[]
 COMMENT ON FUNCTION cache_notify.payload_formats() IS
 'The payload formats that setup_table_invalidation() takes, the default first.';
 
+CREATE FUNCTION cache_notify.payload_fields() RETURNS text[]
+	AS 'MODULE_PATHNAME', 'cache_notify_payload_fields'
+	LANGUAGE C IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION cache_notify.payload_fields() IS
+'The payload fields that setup_table_invalidation() takes.';
+
 CREATE FUNCTION cache_notify.trigger_arguments(tgargs bytea) RETURNS text[]
 	AS 'MODULE_PATHNAME', 'cache_notify_trigger_arguments'
 	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION cache_notify.trigger_arguments(bytea) IS
-'The arguments of a trigger, from pg_trigger.tgargs. NULL if it is NULL.';
+'The arguments of a trigger, from pg_trigger.tgargs: none if they have more than 128 kB. NULL if it is NULL.';
 
 CREATE TRIGGER rules_changed
 	AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON cache_notify.cascade_rules

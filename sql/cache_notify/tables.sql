@@ -12,6 +12,9 @@ CREATE TABLE cache_notify.cascade_rules (
 		AND octet_length(target_domain) BETWEEN 1 AND 63),
 	CONSTRAINT cascade_rules_domain_name CHECK (
 		source_domain || ' ' || target_domain !~* '%2F|%25'),
+	-- A slash separates a domain from a key; internal domains have one.
+	CONSTRAINT cascade_rules_no_slash CHECK (
+		target_domain !~ '/' AND (source_domain !~ '/' OR source_domain ~ '^cache_notify/definition/[0-9]+$')),
 	CONSTRAINT cascade_rules_rule_type CHECK (rule_type IN ('invalidate', 'notify')),
 	CONSTRAINT cascade_rules_keys CHECK (keys IN ('all', 'same'))
 );

@@ -38,7 +38,7 @@ BEGIN
 		FOR trig IN
 			SELECT w.domain, w.arguments, w.tgenabled FROM _cache_notify.watching_trigger w
 			WHERE w.tgrelid = child.relid AND w.function = 'statement_change' AND NOT w.inherited
-			AND _cache_notify.argument(w.arguments, 'granularity') IS NULL
+			AND (w.options).granularity IS DISTINCT FROM 'statement'
 			AND NOT EXISTS (
 				SELECT FROM _cache_notify.watching_trigger r
 				WHERE r.tgrelid = child.relid AND r.function = 'row_change' AND r.domain = w.domain)
@@ -52,7 +52,7 @@ BEGIN
 		FOR trig IN
 			SELECT DISTINCT ON (p.domain, p.function)
 				p.domain, replace(p.function, '_change', '') AS kind, p.tgenabled,
-				array_remove(p.arguments, 'inherited=true') || 'inherited=true'::text AS arguments
+				array_remove(p.arguments, 'inherited=true') || _cache_notify.option('inherited', 'true') AS arguments
 			FROM pg_inherits i
 			JOIN _cache_notify.watching_trigger p ON p.tgrelid = i.inhparent
 			WHERE i.inhrelid = child.relid AND NOT i.inhdetachpending
@@ -110,20 +110,30 @@ BEGIN
 		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
 			MESSAGE = format('materialized view %s cannot have keys', table_name),
 			HINT = 'REFRESH changes it as a whole.';
-	ELSIF relkind = 'm' AND tenant_column IS NULL THEN
-		-- A materialized view may well have a column tenant_id.
-		arguments := array_remove(_cache_notify.watch_arguments(table_name, domain_name, NULL,
-			channel, payload, granularity, tenant_setting, columns, fields, payload_suffix), 'tenant_column=tenant_id');
+	END IF;
+	IF tenant_column IS NOT NULL THEN
+		PERFORM _cache_notify.check_columns(table_name, tenant_column);
+	ELSIF tenant_setting IS NULL AND granularity = 'row' AND relkind <> 'm' THEN
+		-- A materialized view may well have such a column, but changes as a whole.
+		tenant_column := (SELECT a.attname FROM pg_attribute a WHERE a.attrelid = table_name
+			AND a.attname = 'tenant_id' AND a.attnum > 0 AND NOT a.attisdropped);
+	END IF;
+	PERFORM _cache_notify.check_columns(table_name, VARIADIC columns);
+	arguments := _cache_notify.option('domain_name', domain_name)
+		|| _cache_notify.option('tenant_column', tenant_column)
+		|| _cache_notify.option('tenant_setting', tenant_setting)
+		|| _cache_notify.option('granularity', granularity)
+		|| _cache_notify.option('channel', channel)
+		|| _cache_notify.option('payload', payload)
+		|| _cache_notify.option('payload_suffix', payload_suffix)
+		|| _cache_notify.option('columns', VARIADIC columns)
+		|| _cache_notify.option('fields', VARIADIC fields);
+	PERFORM _cache_notify.check_options(table_name, _cache_notify.watch_options(arguments, table_name));
+	IF relkind = 'm' THEN
 		PERFORM _cache_notify.watch_materialized_view(table_name, domain_name, arguments);
 		PERFORM _cache_notify.note_name(table_name, domain_name, false);
 		RETURN domain_name;
 	END IF;
-	arguments := _cache_notify.watch_arguments(table_name, domain_name, tenant_column,
-		channel, payload, granularity, tenant_setting, columns, fields, payload_suffix);
-	IF relkind = 'm' THEN
-		PERFORM _cache_notify.watch_materialized_view(table_name, domain_name, arguments);
-	END IF;
-
 	arguments := arguments || _cache_notify.key_arguments(
 		table_name, domain_name, granularity, keys, buckets, fields);
 
@@ -155,10 +165,10 @@ BEGIN
 	RETURN domain_name;
 END
 $$;
-COMMENT ON FUNCTION cache_notify.setup_table_invalidation(regclass, text, text, text, text, text, text, text[], text[], boolean, text, text[], int) IS
+COMMENT ON FUNCTION cache_notify.setup_table_invalidation IS
 'Watches a table: from now on each statement that changes it moves the version of its (tenant, domain) forward. Returns the domain.
 table_name: a table (with the tables that inherit from it), partitioned table (with its partitions), foreign table, or materialized view (each REFRESH is a change).
-domain_name: the domain that it feeds; NULL: the table''s name without a leading tv_, tb_ or v_.
+domain_name: the domain that it feeds, 1 to 63 bytes without a slash, which separates a domain from a key; NULL: the table''s name without a leading tv_, tb_ or v_.
 tenant_column: the column that holds the tenant, of any type; NULL: tenant_id if the table has it, else changes concern all tenants.
 channel: where to notify; NULL: the payload format''s own channel, or else cache_notify.channel. May be a template such as cache:{domain}:{tenant}; shared changes have the tenant *, and a name over 63 bytes has its tenant, or else the whole, replaced by its MD5.
 payload: the payload format; NULL: json. See payload_formats(). The other formats tell of the table and not of the domain: oid its OID; pgcachewatch the operation, its name and the time; tcn the operation and the primary key of each row. What is not told that way (a cascade, invalidate(), a reset, more than 1,000 events in one transaction) they tell as TRUNCATE.

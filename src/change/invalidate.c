@@ -28,6 +28,11 @@ cache_notify_invalidate(PG_FUNCTION_ARGS)
 	PreventCommandIfReadOnly("invalidate()");
 	PreventCommandIfParallelMode("invalidate()");
 	name = parse_name(text_to_cstring(PG_GETARG_TEXT_PP(0)), tenant);
+	if (is_internal_domain(name->domain))
+		ereport(ERROR,
+				(errcode(ERRCODE_RESERVED_NAME),
+				 errmsg("domain \"%s\" is reserved", name->domain),
+				 errhint("Redefining a view or function moves it.")));
 	scope = change_set_scope(domain_lookup(name->domain), name->tenant,
 							 name->tenant ? strlen(name->tenant) : 0);
 	by_hand_note(scope);

@@ -137,8 +137,6 @@ reaches(const char *watched_for, const char *domain)
 {
 	ListCell   *lc;
 
-	if (watched_for == NULL || strlen(watched_for) >= NAMEDATALEN)
-		return false;
 	if (strcmp(watched_for, domain) == 0)
 		return true;
 	foreach(lc, cascade_targets(domain_lookup(watched_for)))
@@ -159,9 +157,9 @@ result_relation_feeds(ResultRelInfo *result, const char *domain)
 	{
 		Trigger    *trigger = &triggers->triggers[i];
 
-		if (trigger->tgnargs > 0 &&
-			extension_has_schema(get_func_namespace(trigger->tgfoid)) &&
-			reaches(trigger_argument(trigger->tgargs, trigger->tgnargs, "domain"),
+		if (extension_has_schema(get_func_namespace(trigger->tgfoid)) &&
+			reaches(usable_domain(watch_options(trigger->tgargs, trigger->tgnargs),
+								  RelationGetRelationName(result->ri_RelationDesc)),
 					domain))
 			return true;
 	}

@@ -81,11 +81,13 @@ extern void owed_discard(void);
 
 /* route.c: for triggers, and for DDL that takes channels away */
 extern void route_init(void);
-extern int	route_fields(char **args, int nargs);
 extern void route_remember(const Watch *watch);
 
 /* payload.c: for triggers */
 extern const PayloadFormat *payload_format(const char *name);
+extern const char *payload_format_name(int n);
+extern const char *payload_field_name(int n);
+extern int	payload_fields(const List *names);
 
 /* schema_payload.c: for event triggers */
 extern int	schema_presets_of_command(const char *statement,

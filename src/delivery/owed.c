@@ -39,7 +39,9 @@
 #define Anum_owed_channel	3
 #define Anum_owed_payload	4
 #define Anum_owed_former	5
-#define Natts_owed			5
+#define Anum_owed_former_relation	6
+#define Anum_owed_former_name	7
+#define Natts_owed			7
 
 /* A prepared transaction with more keys than this owes a reset instead. */
 #define MAX_OWED_REQUESTS		1000
@@ -73,11 +75,18 @@ insert_owed(Relation rel, const char *row[Natts_owed])
 static void
 insert_request(Relation rel, const DeliveryRequest *request)
 {
+	const Watch *former = request->former;
 	const char *row[Natts_owed] = {
 		[Anum_owed_domain - 1] = request->domain->name,
-		[Anum_owed_tenant_id - 1] = request->counter.tenant,
-		[Anum_owed_former - 1] = request->former ? watch_as_text(request->former) : NULL
+		[Anum_owed_tenant_id - 1] = request->counter.tenant
 	};
+
+	if (former != NULL)
+	{
+		row[Anum_owed_former - 1] = watch_as_text(former);
+		row[Anum_owed_former_relation - 1] = psprintf("%u", former->relation);
+		row[Anum_owed_former_name - 1] = former->relation_name;
+	}
 
 	insert_owed(rel, row);
 }
@@ -209,6 +218,8 @@ read_owed(HeapTuple tuple, TupleDesc desc, Owed *owed)
 	char	   *tenant = text_attribute(tuple, desc, Anum_owed_tenant_id);
 	char	   *channel = text_attribute(tuple, desc, Anum_owed_channel);
 	char	   *former = text_attribute(tuple, desc, Anum_owed_former);
+	char	   *relation = text_attribute(tuple, desc, Anum_owed_former_relation);
+	char	   *name = text_attribute(tuple, desc, Anum_owed_former_name);
 
 	if (domain != NULL && !is_possible(domain, tenant, former))
 		owed->reset = true;
@@ -220,7 +231,10 @@ read_owed(HeapTuple tuple, TupleDesc desc, Owed *owed)
 		request->counter = counter_key(request->domain->name, tenant);
 		request->extra = palloc0(sizeof(ExtraFields));
 		request->extra->events_incomplete = true;	/* its events are not kept */
-		request->former = former != NULL ? watch_from_text(former) : NULL;
+		if (former != NULL)
+			request->former = watch_from_text(former, request->domain->name,
+											  relation ? atooid(relation) : InvalidOid,
+											  name);
 		owed->requests = lappend(owed->requests, request);
 	}
 	else if (channel != NULL)

@@ -22,6 +22,7 @@
 #include "delivery/json_text.h"
 
 PG_FUNCTION_INFO_V1(cache_notify_payload_formats);
+PG_FUNCTION_INFO_V1(cache_notify_payload_fields);
 PG_FUNCTION_INFO_V1(cache_notify_payload_format);
 
 static void
@@ -236,16 +237,68 @@ payload_format(const char *name)
 	return NULL;
 }
 
+/* The n-th format, the default first; NULL: there are no more. */
+const char *
+payload_format_name(int n)
+{
+	return n < lengthof(payload_formats) ? payload_formats[n].name : NULL;
+}
+
+static const struct
+{
+	const char *name;
+	int			bit;
+}			fields_there_are[] = {
+	{"lsn", FIELD_LSN},
+	{"xid", FIELD_XID},
+	{"operations", FIELD_OPERATIONS},
+	{"keys", FIELD_KEYS}
+};
+
+/* The n-th field; NULL: there are no more. */
+const char *
+payload_field_name(int n)
+{
+	return n < lengthof(fields_there_are) ? fields_there_are[n].name : NULL;
+}
+
+/* FIELD_* of these names. */
+int
+payload_fields(const List *names)
+{
+	int			fields = 0;
+	ListCell   *lc;
+
+	foreach(lc, names)
+		for (int i = 0; i < lengthof(fields_there_are); i++)
+		if (strcmp(lfirst(lc), fields_there_are[i].name) == 0)
+			fields |= fields_there_are[i].bit;
+	return fields;
+}
+
+static Datum
+array_of_names(const char *(*name) (int n))
+{
+	ArrayBuildState *state = initArrayResult(TEXTOID, CurrentMemoryContext, false);
+
+	for (int n = 0; name(n) != NULL; n++)
+		state = accumArrayResult(state, CStringGetTextDatum(name(n)), false,
+								 TEXTOID, CurrentMemoryContext);
+	return makeArrayResult(state, CurrentMemoryContext);
+}
+
 /* payload_formats() returns text[]: the formats there are, default first. */
 Datum
 cache_notify_payload_formats(PG_FUNCTION_ARGS)
 {
-	Datum		names[lengthof(payload_formats)];
+	PG_RETURN_DATUM(array_of_names(payload_format_name));
+}
 
-	for (int i = 0; i < lengthof(payload_formats); i++)
-		names[i] = CStringGetTextDatum(payload_formats[i].name);
-	PG_RETURN_ARRAYTYPE_P(construct_array(names, lengthof(payload_formats),
-										  TEXTOID, -1, false, TYPALIGN_INT));
+/* payload_fields() returns text[] */
+Datum
+cache_notify_payload_fields(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_DATUM(array_of_names(payload_field_name));
 }
 
 /*

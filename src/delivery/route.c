@@ -23,6 +23,7 @@
  */
 #include "delivery/message.h"
 
+#include "access/detoast.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
@@ -42,29 +43,6 @@ static uint64 names_read = 0;	/* the names in memory are as of this change */
 static List *routes = NIL;		/* every Route */
 static List *former_watches = NIL;	/* Watch *, of this transaction */
 
-/* The payload fields that a trigger asks for. */
-int
-route_fields(char **args, int nargs)
-{
-	static const struct
-	{
-		const char *argument;
-		int			field;
-	}			fields[] = {
-		{"field=lsn", FIELD_LSN},
-		{"field=xid", FIELD_XID},
-		{"field=operations", FIELD_OPERATIONS},
-		{"field=keys", FIELD_KEYS}
-	};
-	int			result = 0;
-
-	for (int i = 0; i < nargs; i++)
-		for (int f = 0; f < lengthof(fields); f++)
-			if (strcmp(args[i], fields[f].argument) == 0)
-				result |= fields[f].field;
-	return result;
-}
-
 static bool
 same_route(const Route *a, const Route *b)
 {
@@ -74,33 +52,23 @@ same_route(const Route *a, const Route *b)
 		strcmp(a->suffix ? a->suffix : "", b->suffix ? b->suffix : "") == 0;
 }
 
-static const char *
-option(const Watch *watch, const char *name)
-{
-	return trigger_argument(watch->args, watch->nargs, name);
-}
-
-/* The table that a former watch was of is among its arguments, with its name. */
 Route
 route_of_watch(const Watch *watch)
 {
+	const WatchOptions *options = watch->options;
 	Route		route = {0};
 
 	route.domain = watch->domain;
-	route.channel = option(watch, "channel");
-	route.format = payload_format(option(watch, "payload"));
-	if (route.format == NULL)
-		route.format = payload_format(NULL);
+	route.channel = options->channel;
+	route.format = payload_format(options->payload);
 	if (route.channel == NULL)
 		route.channel = route.format->channel;
-	route.fields = route_fields(watch->args, watch->nargs);
-	route.suffix = option(watch, "payload_suffix");
+	route.fields = payload_fields(options->fields);
+	route.suffix = options->payload_suffix;
 	if (route.format->write_event != NULL)
 		route.table = watch->relation;
-	if (OidIsValid(route.table) || option(watch, "relation") == NULL)
-		return route;
-	route.table = atooid(option(watch, "relation"));
-	strlcpy(route.table_name, option(watch, "name"), NAMEDATALEN);
+	if (watch->relation_name != NULL)
+		strlcpy(route.table_name, watch->relation_name, NAMEDATALEN);
 	return route;
 }
 
@@ -113,8 +81,6 @@ add_watch_route(const Watch *watch)
 	ListCell   *lc;
 	MemoryContext old;
 
-	if (watch->domain == NULL)
-		return;
 	domain = domain_lookup(watch->domain);
 	route = route_of_watch(watch);
 	route.domain = domain->name;
@@ -153,6 +119,8 @@ check_channel(char **newval, void **extra, GucSource source)
 void
 route_init(void)
 {
+	option_set_values("payload", payload_format_name);
+	option_set_values("fields", payload_field_name);
 	DefineCustomStringVariable("cache_notify.channel",
 							   "Channel of domains that no watched table names a channel for.",
 							   NULL,
@@ -235,16 +203,11 @@ route_remember(const Watch *watch)
 {
 	MemoryContext old = MemoryContextSwitchTo(TopTransactionContext);
 
-	Watch	   *copy = watch_from_text(watch_as_text(watch));
-
-	if (OidIsValid(watch->relation))
-	{
-		copy->args = repalloc(copy->args, (copy->nargs + 2) * sizeof(char *));
-		copy->args[copy->nargs++] = psprintf("relation=%u", watch->relation);
-		copy->args[copy->nargs++] = psprintf("name=%s",
-											 former_name(watch->relation));
-	}
-	former_watches = lappend(former_watches, copy);
+	former_watches = lappend(former_watches,
+							 watch_from_text(watch_as_text(watch),
+											 pstrdup(watch->domain),
+											 watch->relation,
+											 former_name(watch->relation)));
 	MemoryContextSwitchTo(old);
 }
 

@@ -69,10 +69,12 @@ cascade_init(void)
 	invalidation_count_relations(&rules_changes);
 }
 
-/* Complain about a domain that cannot exist. */
+/* Complain about a domain that cannot exist, or is none of a caller's business. */
 void
 check_domain_name(const char *name)
 {
+	OptionFault fault;
+
 	if (name[0] == '\0')
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -82,6 +84,10 @@ check_domain_name(const char *name)
 				(errcode(ERRCODE_NAME_TOO_LONG),
 				 errmsg("domain \"%s\" is too long", name),
 				 errhint("A domain has at most %d bytes.", NAMEDATALEN - 1)));
+	if (!is_definition_domain(name) && !domain_name_is_good(name, &fault))
+		ereport(ERROR,
+				(errcode(fault.sqlstate), errmsg_internal("%s", fault.message),
+				 errhint("%s", fault.hint)));
 }
 
 /* Moves whenever something derived from the rules may be out of date. */

@@ -7,6 +7,7 @@
  *	  key.c				keys of a domain: their names and buckets
  *	  canonical.c		the one text of each value that may name something
  *	  naming.c			the same from what a caller writes
+ *	  option.h			the options that a relation is watched with
  *	  watched.c			what a relation is watched with
  *	  watch_before.c	what this transaction has removed or replaced of that
  *	  watch_load.c		what all relations are watched with
@@ -16,8 +17,8 @@
  *
  * Promise: within a transaction a name has one Domain, whose address does not
  * change; what is derived from rules and watches is of the present generation.
- * What somebody wrote by hand and makes no sense is no watch, or one without a
- * domain; it is no error.
+ * What somebody wrote by hand and makes no sense is left out, see option.h; it
+ * is no error.
  *
  * Locks: AccessShareLock on the catalogs and on cascade_rules while they are
  * read.  "May read the catalogs" is said where it may happen: then what depends on
@@ -32,6 +33,7 @@
 #define CACHE_NOTIFY_DOMAIN_H
 
 #include "counter/counter.h"
+#include "domain/option.h"
 
 /*
  * A domain as this backend knows it.  Domains are interned: within one
@@ -125,14 +127,16 @@ typedef struct Watch
 	Oid			relation;
 	Oid			trigger;		/* InvalidOid: a label */
 	const char *name;			/* of the trigger */
-	const char *domain;			/* NULL: none, or none that is possible */
+	const char *domain;			/* there is always one */
 	bool		is_row;			/* row trigger, else statement trigger */
 	bool		is_clone;		/* the server made it from a parent's */
 	bool		inherited;		/* we made it from a parent's */
 	char		enabled;		/* pg_trigger.tgenabled */
 	TransactionId xmin;			/* that made it what it is */
-	char	  **args;
+	char	  **args;			/* as somebody wrote them */
 	int			nargs;
+	const WatchOptions *options;	/* what of them can be used */
+	const char *relation_name;	/* if the relation may be gone, else NULL */
 } Watch;
 
 typedef enum WatchTime
@@ -156,7 +160,6 @@ extern void cascade_end_transaction(void);
 extern void announce_configuration(void);
 
 /* key.c */
-extern int64 trigger_bucket_layout(char **args, int nargs);
 extern int64 domain_bucket_layout(Domain *domain);
 extern uint32 bucket_of_hash(int64 bucket_layout, uint32 hash);
 extern const char *bucket_name(const char *domain, int64 bucket_layout,
@@ -186,13 +189,13 @@ extern const char *naming_tenant(const Domain *domain, const char *written);
 
 /* watched.c */
 extern void watched_init(void);
-extern const char *trigger_argument(char **args, int nargs, const char *name);
 extern const char *definition_domain(Oid objid);
 extern List *watches_of_relation(Oid relid, WatchTime when);
 extern bool relation_feeds(Oid relid, const char *domain);
 extern List *watches_by_label(void);
 extern Watch *watch_without_options(const char *domain);
-extern Watch *watch_from_text(const char *string);
+extern Watch *watch_from_text(const char *string, const char *domain,
+							  Oid relation, const char *relation_name);
 extern char *watch_as_text(const Watch *watch);
 extern List *watches_by_trigger(bool of_rows);
 extern Watch *watch_of_trigger(Oid trigger, WatchTime when);

@@ -52,19 +52,8 @@
 
 PG_FUNCTION_INFO_V1(cache_notify_key_name);
 
-/* The greatest number of buckets, as a power of two. */
-#define MAX_BUCKET_BITS	20
-#define MAX_BUCKET_DIGITS 10	/* more than that */
-
-/* The bucket layout that a trigger's arguments give its domain; 0: none. */
-int64
-trigger_bucket_layout(char **args, int nargs)
-{
-	const char *argument = trigger_argument(args, nargs, "bucket_layout");
-	int64		bucket_layout = argument ? strtoll(argument, NULL, 10) : 0;
-
-	return bucket_layout > 0 && (bucket_layout & 31) <= MAX_BUCKET_BITS ? bucket_layout : 0;
-}
+/* Digits of the number of a bucket, and more. */
+#define MAX_BUCKET_DIGITS 10
 
 /* The bucket layout of a domain's keys; 0: it has none.  May read the catalogs. */
 int64
@@ -205,24 +194,6 @@ escape_key(const char *bytes, int len)
 	return buf.data;
 }
 
-/* Is there a domain of this very name? */
-static bool
-is_domain(const char *name)
-{
-	Domain	   *domain = domain_find(name);
-	CounterTable *table;
-	bool		exists;
-
-	if (domain != NULL && (domain->watched || domain->rules != NIL))
-		return true;
-	table = counter_open(AccessShareLock);
-	if (table == NULL)
-		return false;
-	exists = counter_domain_exists(table, name);
-	counter_close(table, AccessShareLock);
-	return exists;
-}
-
 /* Find out which key of its domain a name stands for: bytes, as unescaped. */
 static void
 read_key(VersionName *name, const Domain *domain, const char *bytes, int len)
@@ -241,7 +212,8 @@ read_key(VersionName *name, const Domain *domain, const char *bytes, int len)
 
 /*
  * What a name stands for to a tenant (or NULL), palloc'd.  Error if it cannot
- * be a name, or is that of a domain with a slash that is not written as one.
+ * be a name.  No domain has a slash, so what is behind the first one is a key,
+ * whatever is watched.
  */
 VersionName *
 parse_name(const char *written, const char *tenant)
@@ -274,13 +246,6 @@ parse_name(const char *written, const char *tenant)
 
 		read_key(name, domain, key, len);
 	}
-	else if (is_domain(written))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_NAME),
-				 errmsg("\"%s\" could be a domain or a key of domain \"%s\"",
-						written, name_of_domain),
-				 errhint("Write a slash in a domain as %%2F, or use %s.key_name().",
-						 EXTENSION_SCHEMA)));
 	return name;
 }
 

@@ -88,8 +88,6 @@ known_add_watch(const Watch *watch)
 	Domain	   *domain;
 	MemoryContext old;
 
-	if (watch->domain == NULL)
-		return;
 	domain = domain_lookup(watch->domain);
 	known_since(domain, watch->xmin);
 	if (watch->enabled == TRIGGER_DISABLED ||
@@ -100,8 +98,7 @@ known_add_watch(const Watch *watch)
 		domain->nrow_triggers++;
 		return;
 	}
-	if (OidIsValid(watch->trigger) &&
-		trigger_argument(watch->args, watch->nargs, "granularity") == NULL)
+	if (OidIsValid(watch->trigger) && !is_per_statement(watch->options))
 		domain->nrow_wanted++;
 	old = MemoryContextSwitchTo(cascade_context());
 	domain->watching = lappend_oid(domain->watching, watch->relation);

@@ -92,33 +92,17 @@ naming_init(void)
 
 /* --------------------------------------------------------- what is watched */
 
-/* A Watch's "key=" arguments. */
-static int
-copy_key_columns(const Watch *watch, const char **columns)
-{
-	const size_t len = strlen("key=");
-	int			n = 0;
-
-	for (int i = 0; i < watch->nargs && n < INDEX_MAX_KEYS; i++)
-		if (strncmp(watch->args[i], "key=", len) == 0)
-			columns[n++] = pstrdup(watch->args[i] + len);
-	return n;
-}
-
 static void
 add_source(const Watch *watch)
 {
-	const char *tenant = trigger_argument(watch->args, watch->nargs,
-										  "tenant_column");
-	const char *setting = trigger_argument(watch->args, watch->nargs,
-										   "tenant_setting");
-	int64		layout = trigger_bucket_layout(watch->args, watch->nargs);
+	const WatchOptions *options = watch->options;
+	const char *tenant = options->tenant_setting != NULL ? NULL :
+		options->tenant_column;
 	NamingSource *source;
 	MemoryContext old;
+	ListCell   *lc;
 
-	if (setting != NULL)
-		tenant = NULL;
-	if (watch->domain == NULL || (tenant == NULL && layout == 0))
+	if (tenant == NULL && options->keys == NIL)
 		return;
 
 	/* A child has its parent's columns, which have the same types. */
@@ -129,8 +113,8 @@ add_source(const Watch *watch)
 	source->relid = watch->relation;
 	source->domain = domain_lookup(watch->domain);
 	source->tenant_column = tenant ? pstrdup(tenant) : NULL;
-	if (layout != 0)
-		source->nkeys = copy_key_columns(watch, source->key_columns);
+	foreach(lc, options->keys)
+		source->key_columns[source->nkeys++] = pstrdup(lfirst(lc));
 	sources = lappend(sources, source);
 	MemoryContextSwitchTo(old);
 }

@@ -10,6 +10,7 @@
  */
 #include "domain/domain.h"
 
+#include "access/detoast.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
@@ -32,7 +33,8 @@ copy_watch(const Watch *watch)
 	for (int i = 0; i < watch->nargs; i++)
 		copy->args[i] = pstrdup(watch->args[i]);
 	copy->name = watch->name ? pstrdup(watch->name) : NULL;
-	copy->domain = watch->domain ? pstrdup(watch->domain) : NULL;
+	copy->domain = pstrdup(watch->domain);
+	copy->options = watch_options(copy->args, copy->nargs);
 	return copy;
 }
 
@@ -63,14 +65,11 @@ watch_load(void)
 
 		FAULT_POINT("load_watches");
 		watches = lappend(watches, watch);
-		if (watch->domain == NULL)
-			continue;
 		domain = domain_lookup(watch->domain);
 		domain->watched = true;
 		known_add_watch(watch);
 		domain->bucket_layout = Max(domain->bucket_layout,
-									trigger_bucket_layout(watch->args,
-														  watch->nargs));
+									watch->options->bucket_layout);
 	}
 	MemoryContextSwitchTo(old);
 	foreach(lc, watches_by_trigger(true))
@@ -92,11 +91,16 @@ watch_all(void)
 Datum
 cache_notify_trigger_arguments(PG_FUNCTION_ARGS)
 {
-	bytea	   *tgargs = PG_GETARG_BYTEA_PP(0);
 	ArrayBuildState *state = initArrayResult(TEXTOID, CurrentMemoryContext, false);
-	char	   *p = VARDATA_ANY(tgargs);
-	char	   *end = p + VARSIZE_ANY_EXHDR(tgargs);
+	bytea	   *tgargs;
+	char	   *p,
+			   *end;
 
+	if (toast_raw_datum_size(PG_GETARG_DATUM(0)) > MAX_ARGUMENTS_LEN)
+		PG_RETURN_DATUM(makeArrayResult(state, CurrentMemoryContext));
+	tgargs = PG_GETARG_BYTEA_PP(0);
+	p = VARDATA_ANY(tgargs);
+	end = p + VARSIZE_ANY_EXHDR(tgargs);
 	while (p < end)
 	{
 		size_t		len = strnlen(p, end - p);

@@ -21,6 +21,7 @@
  */
 #include "domain/watch_before.h"
 
+#include "access/detoast.h"
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "catalog/indexing.h"
@@ -51,7 +52,7 @@
 const char *
 definition_domain(Oid objid)
 {
-	return psprintf(INTERNAL_PREFIX "definition/%u",
+	return psprintf(DEFINITION_PREFIX "%u",
 					objid % DEFINITION_BUCKETS);
 }
 
@@ -68,15 +69,16 @@ wanted(HeapTuple tuple, WatchTime when)
 }
 
 static Watch *
-make_watch(char **args, int nargs)
+make_watch(char **args, int nargs, Oid relation)
 {
 	Watch	   *watch = palloc0(sizeof(Watch));
-	const char *inherited = trigger_argument(args, nargs, "inherited");
+	WatchOptions *options = watch_options(args, nargs);
 
-	watch->domain = trigger_argument(args, nargs, "domain");
-	if (watch->domain != NULL && strlen(watch->domain) >= NAMEDATALEN)
-		watch->domain = NULL;
-	watch->inherited = inherited != NULL && strcmp(inherited, "true") == 0;
+	watch->relation = relation;
+	watch->domain = options->domain != NULL ? options->domain :
+		usable_domain(options, former_name(relation));
+	watch->inherited = options->inherited;
+	watch->options = options;
 	watch->args = args;
 	watch->nargs = nargs;
 	return watch;
@@ -97,6 +99,13 @@ split_arguments(bytea *tgargs, int nargs)
 	return args;
 }
 
+/* Somebody's arguments or label: not so long that reading it is a burden? */
+static bool
+may_be_read(Datum value)
+{
+	return toast_raw_datum_size(value) <= MAX_ARGUMENTS_LEN;
+}
+
 /* The Watch that a row of pg_trigger stands for, or NULL if it is not ours. */
 Watch *
 watch_of_trigger_tuple(HeapTuple tuple, TupleDesc desc)
@@ -105,15 +114,18 @@ watch_of_trigger_tuple(HeapTuple tuple, TupleDesc desc)
 	bool		is_row = form->tgfoid == extension_function(EXTENSION_SCHEMA, "row_change");
 	bool		isnull;
 	Datum		tgargs;
+	char	  **args;
+	int			nargs;
 	Watch	   *watch;
 
 	if (!is_row && form->tgfoid != extension_function(EXTENSION_SCHEMA, "statement_change"))
 		return NULL;
 	tgargs = heap_getattr(tuple, Anum_pg_trigger_tgargs, desc, &isnull);
-	watch = make_watch(split_arguments(DatumGetByteaPCopy(tgargs),
-									   form->tgnargs), form->tgnargs);
+	nargs = may_be_read(tgargs) ? form->tgnargs : 0;
+	args = nargs > 0 ?
+		split_arguments(DatumGetByteaPCopy(tgargs), nargs) : NULL;
+	watch = make_watch(args, nargs, form->tgrelid);
 	watch->trigger = form->oid;
-	watch->relation = form->tgrelid;
 	watch->name = pstrdup(NameStr(form->tgname));
 	watch->is_row = is_row;
 	watch->is_clone = OidIsValid(form->tgparentid);
@@ -147,24 +159,19 @@ add_triggers(List *watches, Oid relid, WatchTime when)
 	return watches;
 }
 
-/* A Watch without a relation from its arguments, the text of a text[]. */
+/* A former Watch as watch_as_text() has written it, for the same domain. */
 Watch *
-watch_from_text(const char *string)
+watch_from_text(const char *string, const char *domain, Oid relation,
+				const char *relation_name)
 {
-	Datum		array = OidFunctionCall3(F_ARRAY_IN, CStringGetDatum(string),
-										 ObjectIdGetDatum(TEXTOID),
-										 Int32GetDatum(-1));
-	Datum	   *elements;
-	bool	   *nulls;
-	int			n;
-	char	  **args;
+	int			nargs;
+	char	  **args = split_label(string, &nargs);
+	Watch	   *watch = make_watch(args, nargs, InvalidOid);
 
-	deconstruct_array(DatumGetArrayTypeP(array), TEXTOID, -1, false,
-					  TYPALIGN_INT, &elements, &nulls, &n);
-	args = palloc(Max(n, 1) * sizeof(char *));
-	for (int i = 0; i < n; i++)
-		args[i] = nulls[i] ? "" : TextDatumGetCString(elements[i]);
-	return make_watch(args, n);
+	watch->domain = domain;
+	watch->relation = relation;
+	watch->relation_name = relation_name;
+	return watch;
 }
 
 /* The arguments of a Watch. */
@@ -187,12 +194,15 @@ watch_of_label_tuple(HeapTuple tuple, TupleDesc desc)
 {
 	bool		isnull;
 	Datum		label = heap_getattr(tuple, Anum_pg_seclabel_label, desc, &isnull);
+	char	  **args = NULL;
+	int			nargs = 0;
 	Watch	   *watch;
 
-	watch = watch_from_text(TextDatumGetCString(label));
-	watch->relation =
-		DatumGetObjectId(heap_getattr(tuple, Anum_pg_seclabel_objoid, desc,
-									  &isnull));
+	if (may_be_read(label))
+		args = split_label(TextDatumGetCString(label), &nargs);
+	watch = make_watch(args, nargs,
+					   DatumGetObjectId(heap_getattr(tuple, Anum_pg_seclabel_objoid,
+													 desc, &isnull)));
 	watch->enabled = TRIGGER_FIRES_ON_ORIGIN;
 	watch->xmin = HeapTupleHeaderGetXmin(tuple->t_data);
 	return watch;
@@ -239,7 +249,7 @@ watch_without_options(const char *domain)
 	char	  **args = palloc(sizeof(char *));
 
 	args[0] = psprintf("domain=%s", domain);
-	return make_watch(args, 1);
+	return make_watch(args, 1, InvalidOid);
 }
 
 /* The Watches of a relation, as they are or as this transaction found them. */
@@ -347,18 +357,6 @@ same_watch(const Watch *a, const Watch *b)
 		if (strcmp(a->args[i], b->args[i]) != 0)
 			return false;
 	return true;
-}
-
-/* The value of the first argument "name=value", or NULL. */
-const char *
-trigger_argument(char **args, int nargs, const char *name)
-{
-	size_t		len = strlen(name);
-
-	for (int i = 0; i < nargs; i++)
-		if (strncmp(args[i], name, len) == 0 && args[i][len] == '=')
-			return args[i] + len + 1;
-	return NULL;
 }
 
 /* "name=old" among the arguments becomes "name=new". */

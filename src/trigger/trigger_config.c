@@ -3,19 +3,8 @@
  * trigger_config.c
  *	  What a watched table's trigger is to do, from its arguments.
  *
- * The arguments are "name=value" strings that setup_table_invalidation()
- * writes:
- *
- *	  domain			which domain the table feeds
- *	  tenant_column		column that holds the tenant; none: shared changes
- *	  tenant_setting	setting that holds it instead
- *	  column			one for each column that counts; none: all do
- *	  key				one for each column of the rows' key; none: no keys
- *	  bucket layout			of the domain's keys, see key.c
- *	  granularity		'statement': bump for each statement, seen rows or not
- *	  field				one for each extra payload field, see route.c
- *	  channel, payload, payload_suffix	see route.c
- *	  inherited			'true': a parent is watched, see inheritance.c
+ * domain/option.c has the arguments that there are, and domain/option_read.c
+ * makes a WatchOptions of them.
  *
  * What is wrong with them at this point (a tenant column that is gone) makes
  * a change coarser, never an error.
@@ -81,17 +70,14 @@ trigger_init(void)
 
 /* Those of the key, where keys cannot be told, and a row has one nevertheless. */
 static void
-add_key_columns(TriggerConfig *config, Relation rel, Trigger *trigger)
+add_key_columns(TriggerConfig *config, Relation rel, const List *keys)
 {
-	const size_t len = strlen("key=");
+	ListCell   *lc;
 
-	for (int i = 0; i < trigger->tgnargs; i++)
+	foreach(lc, keys)
 	{
-		AttrNumber	attnum;
+		AttrNumber	attnum = SPI_fnumber(RelationGetDescr(rel), lfirst(lc));
 
-		if (strncmp(trigger->tgargs[i], "key=", len) != 0)
-			continue;
-		attnum = SPI_fnumber(RelationGetDescr(rel), trigger->tgargs[i] + len);
 		if (attnum > 0)
 			config->columns[config->ncolumns++] = attnum;
 	}
@@ -103,21 +89,22 @@ add_key_columns(TriggerConfig *config, Relation rel, Trigger *trigger)
  * cannot be told.
  */
 static void
-prepare_columns(TriggerConfig *config, Relation rel, Trigger *trigger)
+prepare_columns(TriggerConfig *config, Relation rel,
+				const WatchOptions *options)
 {
-	const size_t len = strlen("column=");
 	TupleDesc	desc = RelationGetDescr(rel);
+	ListCell   *lc;
 
 	for (int i = 0; i < desc->natts; i++)
 		config->has_dropped |= TupleDescAttr(desc, i)->attisdropped;
-	config->columns = palloc((trigger->tgnargs + 1) * sizeof(AttrNumber));
-	for (int i = 0; i < trigger->tgnargs; i++)
+	if (options->keys_lost)
+		return;					/* whatever they were, they count as well */
+	config->columns = palloc((list_length(options->columns) + 1 +
+							  list_length(options->keys)) * sizeof(AttrNumber));
+	foreach(lc, options->columns)
 	{
-		AttrNumber	attnum;
+		AttrNumber	attnum = SPI_fnumber(desc, lfirst(lc));
 
-		if (strncmp(trigger->tgargs[i], "column=", len) != 0)
-			continue;
-		attnum = SPI_fnumber(desc, trigger->tgargs[i] + len);
 		if (attnum <= 0)
 		{
 			config->ncolumns = 0;	/* gone or renamed: every column counts */
@@ -130,7 +117,7 @@ prepare_columns(TriggerConfig *config, Relation rel, Trigger *trigger)
 	if (config->tenant.attnum > 0)
 		config->columns[config->ncolumns++] = config->tenant.attnum;
 	if (config->bucket_layout == 0)
-		add_key_columns(config, rel, trigger);
+		add_key_columns(config, rel, options->keys);
 }
 
 /*
@@ -139,19 +126,17 @@ prepare_columns(TriggerConfig *config, Relation rel, Trigger *trigger)
  * be told.
  */
 static void
-prepare_key_texts(TriggerConfig *config, Relation rel, Trigger *trigger)
+prepare_key_texts(TriggerConfig *config, Relation rel,
+				  const WatchOptions *options)
 {
-	const size_t len = strlen("key=");
+	ListCell   *lc;
 
-	config->bucket_layout = trigger_bucket_layout(trigger->tgargs, trigger->tgnargs);
-	for (int i = 0; i < trigger->tgnargs && config->bucket_layout != 0; i++)
+	config->bucket_layout = options->bucket_layout;
+	foreach(lc, options->keys)
 	{
 		ColumnText *column = &config->key_texts[config->nkey_texts];
 
-		if (strncmp(trigger->tgargs[i], "key=", len) != 0)
-			continue;
-		if (config->nkey_texts == INDEX_MAX_KEYS ||
-			!column_text_prepare(column, rel, trigger->tgargs[i] + len) ||
+		if (!column_text_prepare(column, rel, lfirst(lc)) ||
 			!column_text_names(column))
 		{
 			config->bucket_layout = 0;
@@ -159,8 +144,6 @@ prepare_key_texts(TriggerConfig *config, Relation rel, Trigger *trigger)
 		}
 		config->nkey_texts++;
 	}
-	if (config->nkey_texts == 0)
-		config->bucket_layout = 0;
 }
 
 /* The columns of the primary key, whose values payloads are to tell. */
@@ -201,46 +184,38 @@ prepare_events(TriggerConfig *config, Relation rel, const char *format)
 static TriggerConfig *
 create_config(Relation rel, Trigger *trigger)
 {
-	char	  **args = trigger->tgargs;
-	int			nargs = trigger->tgnargs;
-	const char *domain = trigger_argument(args, nargs, "domain");
-	const char *tenant_column = trigger_argument(args, nargs, "tenant_column");
-	const char *granularity = trigger_argument(args, nargs, "granularity");
-	const char *tenant_setting = trigger_argument(args, nargs, "tenant_setting");
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
 												  "cache_notify trigger",
 												  ALLOCSET_SMALL_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(context);
 	TriggerConfig *config = palloc0(sizeof(TriggerConfig));
+	WatchOptions *options = watch_options(trigger->tgargs, trigger->tgnargs);
 	uint64		invalidations_before = invalidations;
 
-	/* Only a trigger made by hand can lack a domain, or have too long a one. */
-	if (domain == NULL || strlen(domain) >= NAMEDATALEN)
-		domain = RelationGetRelationName(rel);
 	config->valid = true;
 	config->context = context;
 	config->relid = RelationGetRelid(rel);
-	config->domain = domain_lookup(domain);
+	config->domain = domain_lookup(usable_domain(options,
+												 RelationGetRelationName(rel)));
 	config->domains_forgotten = cascade_domains_forgotten();
-	config->per_statement = granularity != NULL &&
-		strcmp(granularity, "statement") == 0;
-	if (tenant_setting != NULL)
-		config->tenant_setting = pstrdup(tenant_setting);
-	else if (tenant_column != NULL)
+	config->per_statement = is_per_statement(options);
+	if (options->tenant_setting != NULL)
+		config->tenant_setting = options->tenant_setting;
+	else if (options->tenant_column != NULL)
 	{
 		/* If it is gone or renamed, or cannot be told, changes are shared. */
 		config->has_tenant_column =
-			column_text_prepare(&config->tenant, rel, tenant_column) &&
+			column_text_prepare(&config->tenant, rel, options->tenant_column) &&
 			column_text_names(&config->tenant);
 	}
-	prepare_key_texts(config, rel, trigger);
-	prepare_columns(config, rel, trigger);
-	config->fields = route_fields(args, nargs) &
+	prepare_key_texts(config, rel, options);
+	prepare_columns(config, rel, options);
+	config->fields = payload_fields(options->fields) &
 		(FIELD_OPERATIONS | FIELD_KEYS);
 	if ((config->fields & FIELD_KEYS) &&
-		trigger_argument(args, nargs, "key") == NULL)
+		options->keys == NIL && !options->keys_lost)
 		prepare_pk_columns(config, rel);
-	prepare_events(config, rel, trigger_argument(args, nargs, "payload"));
+	prepare_events(config, rel, options->payload);
 	if (invalidations != invalidations_before)
 		config->valid = false;	/* out of date already, next time */
 	MemoryContextSwitchTo(old);

@@ -16,7 +16,7 @@ SELECT * FROM cache_notify.cascade_closure(NULL);
 SELECT cache_notify.cascade_graph();
 -- Names that Mermaid would take for syntax.
 INSERT INTO cache_notify.cascade_rules VALUES
-	('say "hi"', '<b>#1;</b>', 'notify'), ('end', 'graph LR', 'invalidate'), ('a]', '%%x', 'notify');
+	('say "hi"', '<b>#1;<i>', 'notify'), ('end', 'graph LR', 'invalidate'), ('a]', '%%x', 'notify');
 SELECT cache_notify.cascade_graph();
 
 -- Random graphs: each domain in turn is invalidated, and what moved is compared
