@@ -196,8 +196,8 @@ canonical_type(Oid type, Oid collation)
 	result.type = type;
 	if (!is_deterministic(collation))
 		result.kind = CANONICAL_NONE;
-	else if (IsTrueArrayType(form))
-	{
+	else if (OidIsValid(form->typelem) && get_array_type(form->typelem) == type)
+	{							/* not int2vector and the like */
 		CanonicalType element = canonical_type(form->typelem, collation);
 
 		if (element.kind != CANONICAL_NONE && element.kind != CANONICAL_ARRAY)
