@@ -8,6 +8,7 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_database.h"
 #if PG_VERSION_NUM >= 160000
 #include "nodes/miscnodes.h"
 #endif
