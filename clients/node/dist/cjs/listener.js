@@ -1,0 +1,304 @@
+"use strict";
+var __importDefault = (this && this.__importDefault) || function (mod) {
+    return (mod && mod.__esModule) ? mod : { "default": mod };
+};
+Object.defineProperty(exports, "__esModule", { value: true });
+exports.Listener = void 0;
+/**
+ * Listens on the primary and tells a Core what it hears.
+ *
+ * The order of things is what makes it safe: first LISTEN, then a notification of our own
+ * that must come back, then the question what was missed, and only then the lease that
+ * lets entries be served. The lease is renewed by an answer to each heartbeat.
+ */
+const node_crypto_1 = require("node:crypto");
+const pg_1 = __importDefault(require("pg"));
+const errors_js_1 = require("./errors.js");
+const payload_js_1 = require("./payload.js");
+/** Versions of the extension that this package speaks with. */
+const SUPPORTED = /^1\./;
+/** In ms: until our own notification must have come, and between attempts to connect. */
+const PROBE_TIMEOUT = 5_000;
+const FIRST_DELAY = 100;
+const LAST_DELAY = 15_000;
+const CONNECT_TIMEOUT = 5_000;
+/** Who may not read every tenant's changes is told so here, and not by an error. */
+const CHECK = `
+  SELECT (SELECT extversion FROM pg_catalog.pg_extension WHERE extname = 'cache_notify') AS version,
+         pg_catalog.pg_is_in_recovery() AS in_recovery`;
+const MAY_CATCH_UP = `
+  SELECT pg_catalog.has_function_privilege('cache_notify.changes_since(text)', 'EXECUTE') AS may`;
+class Listener {
+    config;
+    core;
+    metrics;
+    options;
+    /** Why it does not listen, if it does not. */
+    failure;
+    closed = false;
+    client;
+    wake;
+    position = null;
+    /** (tenant, domain) -> version not delivered yet; null: ask for all */
+    overdue = null;
+    said = new Set();
+    running;
+    firstTry;
+    stop;
+    closing;
+    tried;
+    constructor(config, core, metrics, options) {
+        this.config = config;
+        this.core = core;
+        this.metrics = metrics;
+        this.options = options;
+        this.tried = new Promise((resolve) => {
+            this.firstTry = resolve;
+        });
+        this.closing = new Promise((resolve) => {
+            this.stop = resolve;
+        });
+        this.running = this.run();
+    }
+    /** Stops listening. May be called at any moment, and again. */
+    async close() {
+        this.closed = true;
+        this.core.endLease();
+        this.stop();
+        this.wake?.();
+        // A connection that is being made, or hangs, is cut; nobody waits for it.
+        this.destroy(this.client);
+        await this.running;
+        this.core.endLease();
+    }
+    /** Waits until it listens or has failed once; whether it listens. */
+    async wait(timeout) {
+        let timer;
+        const late = new Promise((resolve) => {
+            timer = setTimeout(resolve, timeout);
+        });
+        await Promise.race([this.tried, late]);
+        clearTimeout(timer);
+        return this.core.listening;
+    }
+    async run() {
+        let delay = FIRST_DELAY;
+        while (!this.closed) {
+            const started = performance.now();
+            try {
+                // A connection that is cut while it is being made gives no answer at all.
+                await Promise.race([this.listen(), this.closing]);
+            }
+            catch (error) {
+                this.failed(error instanceof Error ? error : new Error(String(error)));
+            }
+            this.core.endLease();
+            const client = this.client;
+            this.client = undefined;
+            this.destroy(client);
+            if (performance.now() - started > LAST_DELAY)
+                delay = FIRST_DELAY;
+            await this.sleep(delay * (0.5 + Math.random()));
+            delay = Math.min(2 * delay, LAST_DELAY);
+        }
+    }
+    failed(error) {
+        this.failure = error;
+        this.firstTry();
+        if (this.closed)
+            return;
+        this.metrics.count('listener_failures');
+        if (error instanceof errors_js_1.ConfigurationError) {
+            this.say('warn', error.message);
+        }
+        else {
+            this.options.log.warn(`not listening, nothing is served from memory: ${error.message}`);
+        }
+    }
+    /** Says it once, not at each attempt. */
+    say(level, message) {
+        if (this.said.has(message))
+            return;
+        this.said.add(message);
+        this.options.log[level](message);
+    }
+    async sleep(ms) {
+        if (this.closed)
+            return;
+        await new Promise((resolve) => {
+            const timer = setTimeout(resolve, ms);
+            timer.unref();
+            this.wake = () => {
+                clearTimeout(timer);
+                resolve();
+            };
+        });
+        this.wake = undefined;
+    }
+    makeClient(name) {
+        const client = new pg_1.default.Client({
+            connectionTimeoutMillis: CONNECT_TIMEOUT,
+            keepAlive: true,
+            ...this.config,
+            application_name: name,
+            // What cannot be said in another encoding would end the connection.
+            client_encoding: 'UTF8',
+        });
+        client.on('error', () => undefined); // queries fail by it; without this the process does
+        return client;
+    }
+    destroy(client) {
+        if (client === undefined)
+            return;
+        client.end().catch(() => undefined);
+        client.connection?.stream?.destroy();
+    }
+    async listen() {
+        const client = this.makeClient('cache_notify listener');
+        this.client = client;
+        let broken;
+        const failed = (error) => {
+            broken ??= error;
+            // Once it is given up, nothing of it may cut the pause before the next attempt.
+            if (this.client === client)
+                this.wake?.();
+        };
+        client.on('error', failed);
+        client.on('end', () => failed(new Error('the connection was closed')));
+        await client.connect();
+        client.connection.stream.unref?.();
+        await this.checkServer(client);
+        const probe = `cache_notify_${(0, node_crypto_1.randomUUID)().replaceAll('-', '')}`;
+        let proved = false;
+        client.on('notification', (notification) => {
+            if (notification.channel === probe) {
+                proved = true;
+                this.wake?.();
+            }
+            else {
+                this.heard(notification.payload ?? '');
+            }
+        });
+        await client.query(`LISTEN ${pg_1.default.escapeIdentifier(this.options.channel)}`);
+        await this.prove(client, probe, () => proved);
+        this.overdue = null; // what was sent while we did not listen is lost
+        const mayCatchUp = await this.mayCatchUp(client);
+        while (!this.closed) {
+            if (broken !== undefined)
+                throw broken;
+            await this.catchUp(client, mayCatchUp);
+            this.failure = undefined;
+            this.firstTry();
+            await this.sleep(this.options.heartbeat);
+        }
+    }
+    async checkServer(client) {
+        const { version, in_recovery: inRecovery } = (await client.query(CHECK)).rows[0];
+        if (version === null) {
+            throw new errors_js_1.UnsupportedExtension('the extension cache_notify is not in this database: CREATE EXTENSION cache_notify');
+        }
+        if (!SUPPORTED.test(version)) {
+            throw new errors_js_1.UnsupportedExtension(`the server has cache_notify ${version}; this package speaks with 1.x`);
+        }
+        if (inRecovery) {
+            throw new errors_js_1.ConfigurationError('listen on the primary: this server is a standby, where nobody can LISTEN');
+        }
+    }
+    /**
+     * A transaction pooler takes LISTEN, and swallows what should come of it, unless it
+     * happens to come while the server connection is ours: so somebody else sends it.
+     */
+    async prove(client, probe, proved) {
+        await client.query(`LISTEN ${probe}`);
+        const sender = this.makeClient('cache_notify probe');
+        try {
+            await sender.connect();
+            await sender.query(`NOTIFY ${probe}`);
+        }
+        finally {
+            this.destroy(sender);
+        }
+        const until = performance.now() + PROBE_TIMEOUT;
+        while (!proved() && !this.closed) {
+            if (performance.now() >= until) {
+                throw new errors_js_1.ConfigurationError('a notification sent over the listening connection did not come back: listen over ' +
+                    'a direct connection to PostgreSQL, not through a pooler in transaction mode');
+            }
+            await this.sleep(50);
+        }
+        await client.query(`UNLISTEN ${probe}`);
+    }
+    async mayCatchUp(client) {
+        const may = (await client.query(MAY_CATCH_UP)).rows[0]?.may === true;
+        if (!may) {
+            this.say('info', 'this role may not execute cache_notify.changes_since(text): after each lost ' +
+                'connection the cache starts empty; GRANT EXECUTE to keep entries');
+        }
+        return may;
+    }
+    /**
+     * Hears what has changed since the last time. What we listened for may still be on its
+     * way, with the keys that it tells: it has until the next time.
+     */
+    async catchUp(client, mayCatchUp) {
+        const askedAt = performance.now();
+        const question = await withTimeout(client.query('SELECT cache_notify.current_position() AS position'), this.options.lease);
+        const overdue = this.overdue;
+        this.overdue = new Map();
+        if (this.position === null || (!mayCatchUp && overdue === null)) {
+            this.core.reset('began_to_listen');
+        }
+        else if (mayCatchUp) {
+            const changes = await withTimeout(client.query('SELECT tenant_id, domain, version::text FROM cache_notify.changes_since($1)', [
+                this.position,
+            ]), this.options.lease);
+            for (const row of changes.rows) {
+                this.missed(row.tenant_id, row.domain, Number(row.version), overdue === null);
+            }
+            for (const change of (overdue ?? new Map()).values())
+                this.core.hear({ ...change, keys: null });
+        }
+        this.position = question.rows[0].position;
+        if (!this.closed)
+            this.core.extendLease(askedAt + this.options.lease);
+    }
+    missed(tenant, domain, version, allKeys) {
+        if (domain === null || !(0, payload_js_1.isVersion)(version)) {
+            this.core.reset('new_history');
+        }
+        else if (allKeys) {
+            this.core.hear({ tenant, domain, version, keys: null });
+        }
+        else if (version !== this.core.heardVersion(tenant, domain)) {
+            this.core.hear({ tenant, domain, version, keys: [] });
+            this.overdue?.set(JSON.stringify([tenant, domain]), { tenant, domain, version });
+        }
+    }
+    heard(payload) {
+        const change = (0, payload_js_1.parsePayload)(payload);
+        if (change === null) {
+            this.core.reset('payload');
+            return;
+        }
+        this.core.hear(change);
+        const where = JSON.stringify([change.tenant, change.domain]);
+        const overdue = this.overdue?.get(where);
+        if (overdue !== undefined && overdue.version <= change.version)
+            this.overdue?.delete(where);
+    }
+}
+exports.Listener = Listener;
+/** A dead network gives no error: no answer is one. */
+async function withTimeout(answer, ms) {
+    let timer;
+    const late = new Promise((_, reject) => {
+        timer = setTimeout(() => reject(new Error('the server does not answer')), ms);
+        timer.unref();
+    });
+    try {
+        return await Promise.race([answer, late]);
+    }
+    finally {
+        clearTimeout(timer);
+    }
+}

@@ -1,0 +1,11 @@
+/**
+ * Caches for results of queries that the server itself invalidates: the client package of
+ * the PostgreSQL extension cache_notify. See Cache.
+ */
+export { Cache } from './cache.js';
+export type { CacheOptions, GetOptions, HowToGet, QueryOptions } from './cache.js';
+export { CacheError, ConfigurationError, UnsupportedExtension } from './errors.js';
+export type { Log } from './listener.js';
+export { Metrics } from './metrics.js';
+export { key } from './names.js';
+export type { Name } from './names.js';

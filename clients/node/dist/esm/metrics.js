@@ -1,0 +1,32 @@
+/** What the cache did: hits, misses, joins, stores, drops, resets, refusals by reason. */
+export class Metrics {
+    counts = new Map();
+    /** Counts an event. */
+    count(event, reason = '', n = 1) {
+        let reasons = this.counts.get(event);
+        if (reasons === undefined)
+            this.counts.set(event, (reasons = new Map()));
+        reasons.set(reason, (reasons.get(reason) ?? 0) + n);
+    }
+    /** All counters: 'hits', 'misses', 'refusals{unknown_domain}' and so on. */
+    snapshot() {
+        const all = {};
+        for (const [event, reasons] of this.counts) {
+            for (const [reason, n] of reasons)
+                all[reason === '' ? event : `${event}{${reason}}`] = n;
+        }
+        return all;
+    }
+    /** The counters in the text format of Prometheus. */
+    prometheus() {
+        let out = '';
+        for (const event of [...this.counts.keys()].sort()) {
+            out += `# TYPE cache_notify_client_${event}_total counter\n`;
+            for (const [reason, n] of [...(this.counts.get(event) ?? [])].sort()) {
+                const label = reason === '' ? '' : `{reason="${reason}"}`;
+                out += `cache_notify_client_${event}_total${label} ${n}\n`;
+            }
+        }
+        return out;
+    }
+}

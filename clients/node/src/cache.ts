@@ -1,0 +1,437 @@
+import pg from 'pg'
+import type { ClientConfig } from 'pg'
+import { adapterOf } from './adapters.js'
+import type { Adapter } from './adapters.js'
+import { ASK, answerOf, array } from './ask.js'
+import type { Answer } from './ask.js'
+import { Core } from './core.js'
+import type { Entry } from './core.js'
+import { Flights } from './flights.js'
+import type { Flight } from './flights.js'
+import { Listener } from './listener.js'
+import type { Log } from './listener.js'
+import { Metrics } from './metrics.js'
+import { readNames, tenantText } from './names.js'
+import type { Name } from './names.js'
+import { Statements } from './statements.js'
+
+export interface CacheOptions {
+  /** The primary, over a direct connection: a connection string, or what pg.Client takes. */
+  listen: string | ClientConfig
+  /** ms that an entry lives at most; Infinity: for ever. Default 300,000. */
+  ttl?: number
+  /** The channel of the payloads. Default 'cache_invalidation'. */
+  channel?: string
+  /** Beyond so many entries the least recently used go. Default 10,000. */
+  maxEntries?: number
+  /** Instead: beyond so many bytes, as sizeOf tells them (default: of the JSON). */
+  maxBytes?: number
+  sizeOf?: (value: unknown) => number
+  /** ms between questions what has changed. Default 1,000. */
+  heartbeat?: number
+  /**
+   * ms for which entries are served after the last answer: so much staler a result can
+   * get when a network swallows everything. Default 5,000.
+   */
+  lease?: number
+  /**
+   * Makes the value that a caller gets from the one that is kept, such as
+   * structuredClone. By default it is the same object, not to be changed.
+   */
+  copy?: <T>(value: T) => T
+  /** Where warnings go. Default: console. */
+  log?: Log
+}
+
+export interface HowToGet {
+  /** ms that this entry lives at most. */
+  ttl?: number
+  /** Ask the server (one round trip), so that nothing older than this call is returned. */
+  fresh?: boolean
+  /** For so many ms after a result is outdated, return it while somebody computes a new one. */
+  staleWhileRevalidate?: number
+  /** For so many ms after a result is outdated, return it if the loader fails. */
+  staleIfError?: number
+}
+
+export interface GetOptions extends HowToGet {
+  /** What the loader reads: domains, or keys of them ('product/42', see key()). */
+  reads: readonly string[]
+  /** Whose rows it reads. Left out: any tenant's. undefined is an error. */
+  tenant?: Name
+}
+
+export interface QueryOptions extends HowToGet {
+  /** Whose rows the statement reads. Left out: any tenant's. undefined is an error. */
+  tenant?: Name
+}
+
+interface Request {
+  readonly entry: string
+  readonly tenant: string | null
+  readonly names: readonly string[]
+}
+
+type Load<T> = () => Promise<T> | T
+
+/** Objects that were seen to read from a standby. */
+type Standbys = WeakSet<object>
+
+/**
+ * Results of queries, kept in this process, and dropped when the server says that what they
+ * were made from has changed.
+ */
+export class Cache {
+  readonly metrics = new Metrics()
+  private readonly core: Core
+  private readonly flights: Flights
+  private readonly listener: Listener
+  private readonly statements: Statements
+  private readonly log: Log
+  private readonly primary: ClientConfig
+  private readonly ttl: number
+  private readonly copy: <T>(value: T) => T
+  private readonly standbys: Standbys = new WeakSet()
+  private readonly said = new Set<string>()
+  private off = 0
+  private closed = false
+
+  constructor(options: CacheOptions) {
+    const { heartbeat = 1_000, lease = 5_000 } = options
+    if (lease <= heartbeat) {
+      throw new RangeError('lease must be longer than heartbeat, or nothing is ever served')
+    }
+    this.log = options.log ?? { info: console.info, warn: console.warn }
+    this.primary =
+      typeof options.listen === 'string' ? { connectionString: options.listen } : options.listen
+    this.ttl = options.ttl ?? 300_000
+    this.copy = options.copy ?? ((value) => value)
+    this.core = new Core(
+      { maxEntries: options.maxEntries ?? 10_000, maxBytes: options.maxBytes, sizeOf: options.sizeOf },
+      this.metrics,
+    )
+    this.flights = new Flights(this.core)
+    this.statements = new Statements(this.log)
+    const channel = options.channel ?? 'cache_invalidation'
+    this.listener = new Listener(this.primary, this.core, this.metrics, {
+      channel,
+      heartbeat,
+      lease,
+      log: this.log,
+    })
+  }
+
+  /** Stops listening. From then on results are computed, and none is kept. */
+  async close(): Promise<void> {
+    this.closed = true
+    await this.listener.close()
+  }
+
+  /** Whether deliveries come in, so that results are served from memory. */
+  get listening(): boolean {
+    return this.core.listening
+  }
+
+  /** Why the cache does not listen, and so serves nothing from memory. */
+  get failure(): Error | undefined {
+    return this.listener.failure
+  }
+
+  /** Waits until the cache may serve from memory, or has failed to; whether it may. */
+  async waitUntilListening(ms = 10_000): Promise<boolean> {
+    return this.listener.wait(ms)
+  }
+
+  /** How many entries there are. */
+  get size(): number {
+    return this.core.size
+  }
+
+  /** Drops every entry, and refuses the fills in flight. */
+  forgetAll(): void {
+    this.core.reset('forgotten')
+  }
+
+  /** Until run() is over everything is computed, and nothing kept: for tests. */
+  async disabled<T>(run: () => Promise<T> | T): Promise<T> {
+    this.off += 1
+    try {
+      return await run()
+    } finally {
+      this.off -= 1
+    }
+  }
+
+  /**
+   * The result of load(db), from memory if that is as good.
+   *
+   * db: where to read: a client, a transaction or a pool. name: tells results with the same
+   * reads and tenant apart: anything that JSON can say. What load() throws passes through.
+   */
+  async get<DB, T>(db: DB, name: unknown, load: (db: DB) => Promise<T> | T, options: GetOptions): Promise<T> {
+    const request = requestOf(name, options.reads, options)
+    return this.serve(db, request, () => load(db), options)
+  }
+
+  /**
+   * A function that is cached by its arguments, of which the first is the database. reads
+   * and tenant are made from the arguments.
+   */
+  cached<DB, A extends readonly unknown[], T>(
+    load: (db: DB, ...args: A) => Promise<T> | T,
+    options: HowToGet & {
+      reads: readonly string[] | ((db: DB, ...args: A) => readonly string[])
+      tenant?: Name | ((db: DB, ...args: A) => Name)
+      /** Tells this function from others; default: its own name. */
+      name?: string
+    },
+  ): (db: DB, ...args: A) => Promise<T> {
+    const label = options.name ?? load.name
+    if (label === '') throw new TypeError('a function without a name needs options.name')
+    return async (db, ...args) => {
+      const reads = typeof options.reads === 'function' ? options.reads(db, ...args) : options.reads
+      const whose: { tenant?: unknown } = {}
+      if ('tenant' in options) {
+        whose.tenant = typeof options.tenant === 'function' ? options.tenant(db, ...args) : options.tenant
+      }
+      const request = requestOf([label, ...args], reads, whose)
+      return this.serve(db, request, () => load(db, ...args), options)
+    }
+  }
+
+  /**
+   * The rows of a SELECT, as the driver gives them; the server finds out what it reads, once
+   * for each statement and again when a definition has moved. What cannot be cached (now(),
+   * tables that are not watched, what depends on the session) is run every time, and the log
+   * says why, once.
+   */
+  async query<R = Record<string, unknown>>(
+    db: unknown,
+    statement: string,
+    parameters: readonly unknown[] = [],
+    options: QueryOptions = {},
+  ): Promise<R[]> {
+    const adapter = adapterOf(db)
+    const run = (): Promise<R[]> => adapter.query(statement, parameters) as Promise<R[]>
+    if (this.isOff()) return run()
+    const names = this.statements.find(statement) ?? (await this.statements.analyse(adapter, statement))
+    if (names.length === 0) {
+      this.metrics.count('refusals', 'uncacheable_statement')
+      return run()
+    }
+    return this.serve(db, requestOf(['query', statement, parameters], names, options), run, options)
+  }
+
+  /**
+   * Around writes: once it is over, nothing that they changed is served from this cache,
+   * even if its delivery is still on its way. Commit within write(). changes: the domains, of
+   * tenant or of any; left out: everything in memory is dropped.
+   */
+  async writing<T>(
+    write: () => Promise<T> | T,
+    options: { changes?: readonly string[]; tenant?: Name } = {},
+  ): Promise<T> {
+    try {
+      return await write()
+    } finally {
+      if (options.changes === undefined) {
+        this.core.reset('own_write')
+      } else {
+        const tenant = 'tenant' in options ? tenantText(options.tenant) : null
+        for (const domain of readNames(options.changes)) this.core.hearOwn(tenant, domain)
+      }
+    }
+  }
+
+  private isOff(): boolean {
+    return this.off > 0 || this.closed
+  }
+
+  private async serve<T>(db: unknown, request: Request, load: Load<T>, how: HowToGet): Promise<T> {
+    if (this.isOff()) return load()
+    const adapter = adapterOf(db)
+    const inTransaction = adapter.inTransaction()
+    if (how.fresh === true || inTransaction !== false) {
+      return this.fill(db as object, adapter, request, load, how, undefined)
+    }
+    const entry = this.core.find(request.entry)
+    if (entry !== undefined) {
+      this.metrics.count('hits')
+      return this.copy(entry.value) as T
+    }
+    for (let attempt = 0; attempt < 2; attempt += 1) {
+      const joined = this.flights.join(request.entry)
+      if (joined === undefined) {
+        return this.flights.fly(request.entry, (flight) =>
+          this.fill(db as object, adapter, request, load, how, flight),
+        )
+      }
+      const stale = this.stale(request, how.staleWhileRevalidate, 'stale_while_revalidate')
+      if (stale !== undefined) return this.copy(stale.value) as T
+      await this.flights.wait(joined.flight)
+      if (this.flights.mayUse(joined.flight, joined.joinedAt)) {
+        this.metrics.count('joins')
+        return this.copy(joined.flight.value) as T
+      }
+    }
+    return this.fill(db as object, adapter, request, load, how, undefined)
+  }
+
+  /** Computes a result, for the others who wait for this flight too, if there is one. */
+  private async fill<T>(
+    db: object,
+    adapter: Adapter,
+    request: Request,
+    load: Load<T>,
+    how: HowToGet,
+    flight: Flight | undefined,
+  ): Promise<T> {
+    const held = this.core.peek(request.entry)
+    let ticket = this.core.ticket()
+    if (flight !== undefined) flight.ticket = ticket
+    let primary = this.standbys.has(db) ? await this.askPrimary(request) : undefined
+    let answer = await this.ask(adapter, request)
+    if (answer.inRecovery && primary === undefined) {
+      // What was heard may not be there yet: the primary says how far it must be.
+      this.standbys.add(db)
+      ticket = this.core.ticket()
+      primary = await this.askPrimary(request)
+      answer = await this.ask(adapter, request)
+    }
+    if (flight !== undefined) {
+      flight.ticket = ticket
+      flight.parts = answer.token === null ? null : answer.parts
+    }
+    if (held !== undefined && answer.token !== null && held.token === answer.token) {
+      this.metrics.count('hits', 'validated')
+      return this.copy(held.value) as T
+    }
+    this.metrics.count('misses')
+    let value: T
+    try {
+      // The versions are known; only now the query. The other way round, a change in between
+      // would put the old result under the new version.
+      value = await load()
+    } catch (error) {
+      const stale = this.stale(request, how.staleIfError, 'stale_if_error')
+      if (stale === undefined) throw error
+      return this.copy(stale.value) as T
+    }
+    const refusal = await this.refusal(adapter, request, answer, primary)
+    if (refusal !== undefined) {
+      this.refused(request, refusal)
+      return value
+    }
+    this.core.store(request.entry, this.entryOf(value, answer, how), ticket)
+    return this.copy(value)
+  }
+
+  /** Why a result is used and not stored; undefined if it may be. */
+  private async refusal(
+    adapter: Adapter,
+    request: Request,
+    answer: Answer,
+    primary: Answer | undefined,
+  ): Promise<string | undefined> {
+    if (answer.token === null) return answer.whyNot
+    const within = answer.inTransaction || adapter.inTransaction() === true
+    if (within && !answer.readCommitted) return 'old_snapshot'
+    if (answer.hasWritten) return 'transaction_has_written'
+    if (answer.inRecovery) {
+      if (adapter.shared) return 'pool_of_standbys'
+      if (primary === undefined || lags(answer, primary)) return 'lagging_standby'
+    }
+    if (!adapter.shared && adapter.inTransaction() !== false) {
+      // The loader may have written something; a rollback would undo it.
+      const again = await this.ask(adapter, request)
+      if (again.token !== answer.token || again.hasWritten) return 'transaction_has_written'
+    }
+    return undefined
+  }
+
+  private refused(request: Request, reason: string): void {
+    this.metrics.count('refusals', reason)
+    const names = request.names.join(', ')
+    if (reason !== 'unknown_domain' || this.said.has(names) || this.said.size >= 1000) return
+    this.said.add(names)
+    this.log.warn(
+      `not cached: nothing feeds one of the domains ${names}; look at ` +
+        'cache_notify.v_invalidation_status, or watch its table',
+    )
+  }
+
+  private entryOf(value: unknown, answer: Answer, how: HowToGet): Entry {
+    return {
+      value: this.copy(value),
+      token: answer.token as string,
+      parts: answer.parts,
+      expires: this.core.now() + (how.ttl ?? this.ttl),
+      keepWhenEnded: (how.staleWhileRevalidate ?? 0) > 0 || (how.staleIfError ?? 0) > 0,
+      ended: 0,
+    }
+  }
+
+  private stale(request: Request, ms: number | undefined, why: string): Entry | undefined {
+    const entry = ms !== undefined && ms > 0 ? this.core.ended(request.entry) : undefined
+    if (entry === undefined || this.core.now() >= entry.ended + (ms ?? 0)) return undefined
+    this.metrics.count('stale_serves', why)
+    return entry
+  }
+
+  private async ask(adapter: Adapter, request: Request): Promise<Answer> {
+    return answerOf(await adapter.run(ASK, [request.tenant, array(request.names)]))
+  }
+
+  private async askPrimary(request: Request): Promise<Answer> {
+    const client = new pg.Client(this.primary)
+    client.on('error', () => undefined)
+    await client.connect()
+    try {
+      return answerOf((await client.query(ASK, [request.tenant, array(request.names)])).rows)
+    } finally {
+      await client.end()
+    }
+  }
+}
+
+/** Whether one of the versions is lower than the primary says. */
+function lags(answer: Answer, primary: Answer): boolean {
+  if (primary.token === null) return true
+  return answer.parts.some((part) => {
+    const there = primary.parts.find(
+      (other) => other.tenant === part.tenant && other.domain === part.domain && other.key === part.key,
+    )
+    return there === undefined || part.version < there.version || part.sharedVersion < there.sharedVersion
+  })
+}
+
+function requestOf(name: unknown, reads: readonly string[], whose: { tenant?: unknown }): Request {
+  const names = readNames(reads)
+  const tenant = 'tenant' in whose ? tenantText(whose.tenant) : null
+  return { entry: JSON.stringify([told(name), tenant, names]), tenant, names }
+}
+
+/** A name as it tells results apart: 1 and 1n and '1' are three; undefined is an error. */
+function told(name: unknown): unknown {
+  switch (typeof name) {
+    case 'string':
+    case 'boolean':
+      return name
+    case 'number':
+      if (Number.isFinite(name)) return name
+      break
+    case 'bigint':
+      return { bigint: name.toString() }
+    case 'object':
+      if (name === null) return null
+      if (Array.isArray(name)) return name.map(told)
+      if (name instanceof Date) return { date: name.toISOString() }
+      if (Buffer.isBuffer(name)) return { bytes: name.toString('base64') }
+      if (Object.getPrototypeOf(name) === Object.prototype || Object.getPrototypeOf(name) === null) {
+        return { object: Object.entries(name).sort().map(([key, value]) => [key, told(value)]) }
+      }
+  }
+  throw new TypeError(
+    `a result's name is made of strings, numbers, lists and plain objects, not of ${typeof name}`,
+  )
+}

@@ -1,0 +1,321 @@
+/**
+ * The state of a near cache, and the rules that keep it from serving what is stale.
+ * Nothing here does I/O or waits.
+ *
+ * Time is told by a sequence number that moves with each thing heard. What is heard
+ * concerns entries that are held and fills that are in flight; a fill that begins later
+ * sees it in the database. That is why
+ *
+ * - a fill takes a ticket before it asks for versions, and is stored only if nothing
+ *   heard since then says more than its versions;
+ * - a version is compared with what was heard only if it was heard after the ticket, so
+ *   that a payload with nonsense in it costs one refused fill and no more;
+ * - what was heard may be forgotten at any time, if the fills in flight are refused: the
+ *   generation.
+ *
+ * Entries of a whole domain cannot be compared with the version of one tenant. Any change
+ * of the domain heard drops them, and refuses the fills in flight.
+ */
+import { LRUCache } from 'lru-cache'
+import type { Metrics } from './metrics.js'
+import type { Change } from './payload.js'
+
+/** What was heard is forgotten beyond so many (tenant, domain, key). */
+const MAX_HEARD = 100_000
+
+/**
+ * One thing that a result was made from, by the server's names. tenant null: of the whole
+ * domain. key null: the domain, not one key of it.
+ */
+export interface Part {
+  readonly tenant: string | null
+  readonly domain: string
+  readonly key: string | null
+  readonly version: number
+  readonly sharedVersion: number
+}
+
+/** When a fill began. */
+export interface Ticket {
+  readonly generation: number
+  readonly sequence: number
+}
+
+export interface Entry {
+  readonly value: unknown
+  readonly token: string
+  readonly parts: readonly Part[]
+  /** in ms, as performance.now() */
+  expires: number
+  readonly keepWhenEnded: boolean
+  ended: number
+}
+
+interface Heard {
+  version: number
+  sequence: number
+}
+
+interface News {
+  anyKey: number
+  byKey: Map<string | null, number>
+}
+
+type Key = string | null
+type Watching = Map<string, Map<string | null, Map<Key, Set<string>>>>
+
+export interface Limits {
+  maxEntries: number
+  maxBytes?: number | undefined
+  sizeOf?: ((value: unknown) => number) | undefined
+}
+
+/** Letter case in keys is ignored: coarser for some, wrong for none. */
+const fold = (key: Key): Key => (key === null ? null : key.toLowerCase())
+
+const place = (...parts: (string | null)[]): string => JSON.stringify(parts)
+
+export class Core {
+  private readonly entries: LRUCache<string, Entry>
+  private readonly endedEntries: LRUCache<string, Entry>
+  /** domain -> tenant (null: whole) -> key (null: all) -> names of entries */
+  private readonly watching: Watching = new Map()
+  private readonly heard = new Map<string, Heard>()
+  private readonly allKeys = new Map<string, Heard>()
+  private readonly news = new Map<string, News>()
+  private sequence = 0
+  private generation = 0
+  private leaseEnds = 0
+
+  constructor(
+    limits: Limits,
+    private readonly metrics: Metrics,
+  ) {
+    const evicted = (entry: Entry, name: string, reason: LRUCache.DisposeReason): void => {
+      if (reason === 'evict') this.unwatch(name, entry)
+    }
+    const sizeOf = limits.sizeOf ?? ((value: unknown) => JSON.stringify(value)?.length ?? 1)
+    this.entries =
+      limits.maxBytes === undefined
+        ? new LRUCache({ max: limits.maxEntries, dispose: evicted })
+        : new LRUCache({
+            maxSize: limits.maxBytes,
+            sizeCalculation: (entry) => Math.max(1, sizeOf(entry.value)),
+            dispose: evicted,
+          })
+    this.endedEntries = new LRUCache({ max: limits.maxEntries })
+  }
+
+  now(): number {
+    return performance.now()
+  }
+
+  extendLease(until: number): void {
+    this.leaseEnds = until
+  }
+
+  /** Keeps what is there, and serves none of it from memory. */
+  endLease(): void {
+    this.leaseEnds = 0
+  }
+
+  get listening(): boolean {
+    return this.now() < this.leaseEnds
+  }
+
+  get size(): number {
+    return this.entries.size
+  }
+
+  /** The entry to serve from memory, if there is one. */
+  find(name: string): Entry | undefined {
+    const entry = this.entries.get(name)
+    if (entry === undefined) return undefined
+    const now = this.now()
+    if (now >= this.leaseEnds) return undefined
+    if (now >= entry.expires) {
+      this.drop(name, 'expired')
+      return undefined
+    }
+    return entry
+  }
+
+  /** The entry, whether or not it may be served without asking: compare its token. */
+  peek(name: string): Entry | undefined {
+    const entry = this.entries.get(name)
+    return entry !== undefined && this.now() < entry.expires ? entry : undefined
+  }
+
+  /** The entry that was dropped or has expired, to be served for a while. */
+  ended(name: string): Entry | undefined {
+    return this.endedEntries.get(name)
+  }
+
+  /** Taken before a fill asks for its versions. */
+  ticket(): Ticket {
+    return { generation: this.generation, sequence: this.sequence }
+  }
+
+  /**
+   * Whether something heard since the ticket says more than these versions. Parts that
+   * are not known yet (null) may lack anything heard.
+   */
+  outdated(ticket: Ticket, parts: readonly Part[] | null): boolean {
+    if (ticket.generation !== this.generation) return true
+    if (parts === null) return ticket.sequence !== this.sequence
+    return parts.some((part) => this.lacks(ticket, part))
+  }
+
+  /** Keeps the entry, unless that could serve something stale. */
+  store(name: string, entry: Entry, ticket: Ticket): boolean {
+    if (!this.listening) return this.refuse('not_listening')
+    if (this.outdated(ticket, entry.parts)) return this.refuse('outdated')
+    this.drop(name, 'replaced')
+    this.endedEntries.delete(name)
+    this.entries.set(name, entry)
+    if (!this.entries.has(name)) return this.refuse('too_large')
+    for (const part of entry.parts) {
+      const tenants = getOrMake(this.watching, part.domain, () => new Map<Key, Map<Key, Set<string>>>())
+      const keys = getOrMake(tenants, part.tenant, () => new Map<Key, Set<string>>())
+      getOrMake(keys, fold(part.key), () => new Set<string>()).add(name)
+    }
+    this.metrics.count('stores')
+    return true
+  }
+
+  /** The version last heard of, undefined if it is not remembered. */
+  heardVersion(tenant: string | null, domain: string): number | undefined {
+    return this.heard.get(place(tenant, domain, null))?.version
+  }
+
+  /** A change was delivered: drops what it outdates, and remembers it for fills in flight. */
+  hear(change: Change): void {
+    const { tenant, domain, version, keys } = change
+    if (this.heard.size + this.allKeys.size >= MAX_HEARD) this.forget()
+    this.sequence += 1
+    const changed: Key[] = [null, ...(keys ?? []).map(fold)]
+    for (const key of changed) this.remember(this.heard, place(tenant, domain, key), version)
+    if (keys === null) this.remember(this.allKeys, place(tenant, domain), version)
+    this.noteNews(domain, changed, keys === null)
+    for (const [watched, byKey] of [...(this.watching.get(domain) ?? [])]) {
+      if (tenant !== null && watched !== null && watched !== tenant) continue
+      for (const key of keys === null ? [...byKey.keys()] : changed) {
+        for (const name of [...(byKey.get(key) ?? [])]) {
+          this.dropIfOutdated(name, tenant, domain, version)
+        }
+      }
+    }
+  }
+
+  /**
+   * The application itself has changed something, and its delivery may still be on its
+   * way: drops all that this may concern.
+   */
+  hearOwn(tenant: string | null, domain: string): void {
+    this.hear({ tenant, domain, version: Infinity, keys: null })
+  }
+
+  /** Anything may have changed: drops everything, refuses the fills in flight. */
+  reset(reason: string): void {
+    for (const name of [...this.entries.keys()]) this.drop(name, reason)
+    this.forget()
+    this.metrics.count('resets', reason)
+  }
+
+  private forget(): void {
+    this.generation += 1
+    this.sequence += 1
+    this.heard.clear()
+    this.allKeys.clear()
+    this.news.clear()
+  }
+
+  private refuse(reason: string): boolean {
+    this.metrics.count('refusals', reason)
+    return false
+  }
+
+  private lacks(ticket: Ticket, part: Part): boolean {
+    if (this.beyond(ticket, null, part, part.sharedVersion)) return true
+    if (part.tenant !== null) return this.beyond(ticket, part.tenant, part, part.version)
+    const news = this.news.get(part.domain)
+    if (news === undefined) return false
+    // Whichever key changes, null is noted with it.
+    return Math.max(news.anyKey, news.byKey.get(fold(part.key)) ?? 0) > ticket.sequence
+  }
+
+  /** Whether more than this version was heard since the ticket. */
+  private beyond(ticket: Ticket, tenant: string | null, part: Part, version: number): boolean {
+    const floors = [this.heard.get(place(tenant, part.domain, fold(part.key)))]
+    if (part.key !== null) floors.push(this.allKeys.get(place(tenant, part.domain)))
+    return floors.some(
+      (floor) => floor !== undefined && floor.sequence > ticket.sequence && version < floor.version,
+    )
+  }
+
+  private remember(floors: Map<string, Heard>, where: string, version: number): void {
+    const before = floors.get(where)
+    const highest = before === undefined ? version : Math.max(version, before.version)
+    floors.set(where, { version: highest, sequence: this.sequence })
+  }
+
+  private noteNews(domain: string, changed: Key[], allKeys: boolean): void {
+    const news = getOrMake(this.news, domain, () => ({ anyKey: 0, byKey: new Map() }) as News)
+    if (allKeys || news.byKey.size >= MAX_HEARD) {
+      news.anyKey = this.sequence
+      news.byKey.clear()
+    } else {
+      for (const key of changed) news.byKey.set(key, this.sequence)
+    }
+  }
+
+  private dropIfOutdated(name: string, tenant: string | null, domain: string, version: number): void {
+    const entry = this.entries.peek(name)
+    const outdated = (part: Part): boolean => {
+      if (part.domain !== domain) return false
+      if (tenant === null) return part.sharedVersion < version
+      return part.tenant === null || (part.tenant === tenant && part.version < version)
+    }
+    if (entry?.parts.some(outdated)) this.drop(name, 'changed')
+  }
+
+  private drop(name: string, reason: string): void {
+    const entry = this.entries.peek(name)
+    if (entry === undefined) return
+    this.entries.delete(name)
+    this.unwatch(name, entry)
+    this.metrics.count('drops', reason)
+    if (reason !== 'replaced' && entry.keepWhenEnded) {
+      entry.ended = Math.min(this.now(), entry.expires)
+      this.endedEntries.set(name, entry)
+    }
+  }
+
+  private unwatch(name: string, entry: Entry): void {
+    for (const part of entry.parts) {
+      const tenants = this.watching.get(part.domain)
+      const keys = tenants?.get(part.tenant)
+      const names = keys?.get(fold(part.key))
+      if (tenants === undefined || keys === undefined || names === undefined) continue
+      names.delete(name)
+      if (names.size === 0) keys.delete(fold(part.key))
+      if (keys.size === 0) tenants.delete(part.tenant)
+      if (tenants.size === 0) this.watching.delete(part.domain)
+    }
+  }
+
+  /** How many names of entries are watched: for tests, which see that none is left over. */
+  get watched(): number {
+    let n = 0
+    for (const tenants of this.watching.values()) {
+      for (const keys of tenants.values()) for (const names of keys.values()) n += names.size
+    }
+    return n
+  }
+}
+
+function getOrMake<K, V>(map: Map<K, V>, key: K, make: () => V): V {
+  let value = map.get(key)
+  if (value === undefined) map.set(key, (value = make()))
+  return value
+}

@@ -1,0 +1,33 @@
+/** What the cache did: hits, misses, joins, stores, drops, resets, refusals by reason. */
+export class Metrics {
+  private readonly counts = new Map<string, Map<string, number>>()
+
+  /** Counts an event. */
+  count(event: string, reason = '', n = 1): void {
+    let reasons = this.counts.get(event)
+    if (reasons === undefined) this.counts.set(event, (reasons = new Map()))
+    reasons.set(reason, (reasons.get(reason) ?? 0) + n)
+  }
+
+  /** All counters: 'hits', 'misses', 'refusals{unknown_domain}' and so on. */
+  snapshot(): Record<string, number> {
+    const all: Record<string, number> = {}
+    for (const [event, reasons] of this.counts) {
+      for (const [reason, n] of reasons) all[reason === '' ? event : `${event}{${reason}}`] = n
+    }
+    return all
+  }
+
+  /** The counters in the text format of Prometheus. */
+  prometheus(): string {
+    let out = ''
+    for (const event of [...this.counts.keys()].sort()) {
+      out += `# TYPE cache_notify_client_${event}_total counter\n`
+      for (const [reason, n] of [...(this.counts.get(event) ?? [])].sort()) {
+        const label = reason === '' ? '' : `{reason="${reason}"}`
+        out += `cache_notify_client_${event}_total${label} ${n}\n`
+      }
+    }
+    return out
+  }
+}

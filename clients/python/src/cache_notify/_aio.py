@@ -1,0 +1,132 @@
+"""The cache for asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import functools
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Hashable,
+    Iterable,
+    Sequence,
+)
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import psycopg
+
+from . import _statements, _steps
+from ._adapters import shared_kinds
+from ._aio_adapters import AsyncPsycopg, async_adapter_of
+from ._ask import ASK, Answer, answer_of, array
+from ._base import Base
+from ._names import WHOLE_DOMAIN, tenant_text
+from ._request import Options, Request, requests_of
+
+T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Awaitable[Any]])
+
+
+class AsyncCache(Base):
+    """Cache for asyncio: the same arguments and the same rules. get() and query() are
+    coroutines, and load() returns an awaitable.
+
+    Task-safe, within any number of event loops; a thread of its own listens."""
+
+    def _may_serve(self, db: Any) -> bool:
+        return self._serving and (type(db) in shared_kinds or not async_adapter_of(db).in_transaction())
+
+    def _signal(self) -> _Signal:
+        return _Signal()
+
+    async def _ask_primary(self, request: Request) -> Answer:
+        connection = await psycopg.AsyncConnection.connect(self._listen_to, autocommit=True)
+        async with connection:
+            rows = await AsyncPsycopg(connection).run(
+                ASK, [request.tenant, array(request.names)])
+        return answer_of(rows)
+
+    async def get(self, db: Any, name: Hashable, load: Callable[[Any], Awaitable[T]], *,
+                  reads: Sequence[str], tenant: Any = WHOLE_DOMAIN,
+                  ttl: float | None = None, fresh: bool = False,
+                  stale_while_revalidate: float = 0.0, stale_if_error: float = 0.0) -> T:
+        """As Cache.get()."""
+        # A hit is what everything is for: no call here that can be spared.
+        if self._serving and not fresh and (
+                type(db) in shared_kinds or not async_adapter_of(db).in_transaction()):
+            text = tenant if type(tenant) is str else tenant_text(tenant)
+            entry = self.core.find((name, text, tuple(reads)))
+            if entry is not None:
+                return entry.value if self._copy is None else self._copy(entry.value)  # type: ignore[no-any-return]
+        options = Options(ttl, fresh, stale_while_revalidate, stale_if_error)
+        return await self._miss(db, Request.of(name, reads, tenant), load, options)  # type: ignore[no-any-return]
+
+    async def _miss(self, db: Any, request: Request, load: Callable[[Any], Awaitable[Any]],
+              options: Options) -> Any:
+        if self._is_off():
+            return await load(db)
+        return await _steps.run_async(_steps.get(self, async_adapter_of(db), request, load, options))
+
+    def cached(self, reads: Sequence[str], tenant: Any = WHOLE_DOMAIN, *,
+               ttl: float | None = None, name: str | None = None,
+               stale_while_revalidate: float = 0.0,
+               stale_if_error: float = 0.0) -> Callable[[F], F]:
+        """As Cache.cached(), for coroutine functions."""
+        options = Options(ttl, False, stale_while_revalidate, stale_if_error)
+
+        def decorate(function: F) -> F:
+            label = name or f"{function.__module__}.{function.__qualname__}"
+            request_of = requests_of(function, label, reads, tenant)
+
+            @functools.wraps(function)
+            async def call(db: Any, *args: Any, **kwargs: Any) -> Any:
+                request = request_of(*args, **kwargs)
+                if self._may_serve(db):
+                    entry = self.core.find(request.entry)
+                    if entry is not None:
+                        return self._copied(entry.value)
+                return await self._miss(db, request, lambda it: function(it, *args, **kwargs), options)
+
+            return call  # type: ignore[return-value]
+
+        return decorate
+
+    async def query(self, db: Any, statement: str, parameters: Any = (), *,
+                    tenant: Any = WHOLE_DOMAIN, ttl: float | None = None,
+                    fresh: bool = False) -> Any:
+        """As Cache.query()."""
+        if self._is_off():
+            return await async_adapter_of(db).query(statement, parameters)
+        options = Options(ttl, fresh, 0.0, 0.0)
+        return await _steps.run_async(_statements.query(
+            self, async_adapter_of(db), statement, parameters, tenant, options))
+
+    @asynccontextmanager
+    async def writing(self, db: Any, changes: Iterable[str] | None = None,
+                      tenant: Any = WHOLE_DOMAIN) -> AsyncIterator[Any]:
+        """As Cache.writing()."""
+        try:
+            yield db
+        finally:
+            self._wrote(tenant, changes)
+
+    async def aclose(self) -> None:
+        """close() without blocking the event loop."""
+        await asyncio.to_thread(self.close)
+
+
+class _Signal:
+    """Set once; waited for by tasks of any event loop."""
+
+    def __init__(self) -> None:
+        self._future: concurrent.futures.Future[None] = concurrent.futures.Future()
+
+    def set(self) -> None:
+        self._future.set_result(None)
+
+    async def wait(self) -> None:
+        # Shielded: one waiting task that is cancelled must not end the others' wait.
+        await asyncio.shield(asyncio.wrap_future(self._future))

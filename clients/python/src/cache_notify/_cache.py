@@ -1,0 +1,139 @@
+"""The cache for threads."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import threading
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import psycopg
+
+from . import _statements, _steps
+from ._adapters import Psycopg, adapter_of, shared_kinds
+from ._ask import ASK, Answer, answer_of, array
+from ._base import Base
+from ._names import WHOLE_DOMAIN, tenant_text
+from ._request import Options, Request, requests_of
+
+T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Cache(Base):
+    """Results of queries, kept in this process, and dropped when the server says that
+    what they were made from has changed.
+
+    Thread-safe. After a fork the child listens by itself, and starts empty.
+
+    listen: the connection string of the primary, over a direct connection (LISTEN
+    does not pass a pooler in transaction mode). ttl: seconds that an entry lives at
+    most; None: for ever. max_entries, or max_bytes (of pickled values, or as size_of
+    tells them): the least recently used ones go. heartbeat: seconds between questions
+    what has changed. lease: seconds for which entries are served after the last
+    answer: so much staler a result can get when a network swallows everything. copy:
+    makes the value that a caller gets from the one that is kept, for instance
+    copy.deepcopy; by default it is the same object, not to be changed."""
+
+    def _may_serve(self, db: Any) -> bool:
+        return self._serving and (type(db) in shared_kinds or not adapter_of(db).in_transaction())
+
+    def _signal(self) -> threading.Event:
+        return threading.Event()
+
+    def _ask_primary(self, request: Request) -> Answer:
+        with psycopg.connect(self._listen_to, autocommit=True) as connection:
+            rows = Psycopg(connection).run(ASK, [request.tenant, array(request.names)])
+        return answer_of(rows)
+
+    def get(self, db: Any, name: Hashable, load: Callable[[Any], T], *,
+            reads: Sequence[str], tenant: Any = WHOLE_DOMAIN, ttl: float | None = None,
+            fresh: bool = False, stale_while_revalidate: float = 0.0,
+            stale_if_error: float = 0.0) -> T:
+        """The result of load(db), from memory if that is as good.
+
+        db: where to read: a connection, a session or a pool. name: tells results
+        with the same reads and tenant apart; hashable. reads: the domains that
+        load() reads, or keys of them ('product/42'). tenant: whose rows it reads, as
+        str, int, UUID or Decimal; left out: any tenant's. fresh: ask the server
+        (one round trip), so that nothing older than this call is returned.
+        stale_while_revalidate, stale_if_error: for so many seconds after a result is
+        outdated, return it while somebody else computes a new one, or if load()
+        raises.
+
+        Returns what load() returned, or its copy. What load() raises passes through.
+        TypeError for a tenant or name that cannot be meant."""
+        # A hit is what everything is for: no call here that can be spared.
+        if self._serving and not fresh and (
+                type(db) in shared_kinds or not adapter_of(db).in_transaction()):
+            text = tenant if type(tenant) is str else tenant_text(tenant)
+            entry = self.core.find((name, text, tuple(reads)))
+            if entry is not None:
+                return entry.value if self._copy is None else self._copy(entry.value)  # type: ignore[no-any-return]
+        options = Options(ttl, fresh, stale_while_revalidate, stale_if_error)
+        return self._miss(db, Request.of(name, reads, tenant), load, options)  # type: ignore[no-any-return]
+
+    def _miss(self, db: Any, request: Request, load: Callable[[Any], Any],
+              options: Options) -> Any:
+        if self._is_off():
+            return load(db)
+        return _steps.run(_steps.get(self, adapter_of(db), request, load, options))
+
+    def cached(self, reads: Sequence[str], tenant: Any = WHOLE_DOMAIN, *,
+               ttl: float | None = None, name: str | None = None,
+               stale_while_revalidate: float = 0.0,
+               stale_if_error: float = 0.0) -> Callable[[F], F]:
+        """A decorator for functions that take the database as their first argument.
+
+        reads and tenant may name the function's arguments: ['product/{id}'],
+        '{tenant}'. The function's name and its other arguments, which must be
+        hashable, tell results apart. The rest is as for get()."""
+        options = Options(ttl, False, stale_while_revalidate, stale_if_error)
+
+        def decorate(function: F) -> F:
+            if inspect.iscoroutinefunction(function):
+                raise TypeError("AsyncCache is for coroutines")
+            label = name or f"{function.__module__}.{function.__qualname__}"
+            request_of = requests_of(function, label, reads, tenant)
+
+            @functools.wraps(function)
+            def call(db: Any, *args: Any, **kwargs: Any) -> Any:
+                request = request_of(*args, **kwargs)
+                if self._may_serve(db):
+                    entry = self.core.find(request.entry)
+                    if entry is not None:
+                        return self._copied(entry.value)
+                return self._miss(db, request, lambda it: function(it, *args, **kwargs), options)
+
+            return call  # type: ignore[return-value]
+
+        return decorate
+
+    def query(self, db: Any, statement: str, parameters: Any = (), *,
+              tenant: Any = WHOLE_DOMAIN, ttl: float | None = None,
+              fresh: bool = False) -> Any:
+        """The rows of a SELECT, as the driver gives them; the server finds out what it
+        reads, once for each statement and again when a definition has moved.
+
+        What cannot be cached (now(), tables that are not watched, what depends on
+        the session) is run every time, and the log says why, once."""
+        if self._is_off():
+            return adapter_of(db).query(statement, parameters)
+        options = Options(ttl, fresh, 0.0, 0.0)
+        return _steps.run(_statements.query(
+            self, adapter_of(db), statement, parameters, tenant, options))
+
+    @contextmanager
+    def writing(self, db: Any, changes: Iterable[str] | None = None,
+                tenant: Any = WHOLE_DOMAIN) -> Iterator[Any]:
+        """Around a transaction that writes: once the block is over, nothing that it
+        changed is served from this cache, even if its delivery is still on its way.
+
+        Commit within the block. changes: the domains that it changes, of tenant or
+        of any; left out: everything in memory is dropped."""
+        try:
+            yield db
+        finally:
+            self._wrote(tenant, changes)

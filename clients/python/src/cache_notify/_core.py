@@ -1,0 +1,365 @@
+"""The state of a near cache, and the rules that keep it from serving what is stale.
+
+Nothing here does I/O or waits, so both caches (threads, asyncio) share it. Every
+method that is not marked otherwise takes the lock for a short time.
+
+Time is told by a sequence number that moves with each thing heard. What is heard
+concerns entries that are held and fills that are in flight; a fill that begins
+later sees it in the database. That is why
+
+* a fill takes a ticket before it asks for versions, and is stored only if nothing
+  heard since then says more than its versions;
+* a version is compared with what was heard only if it was heard after the ticket,
+  so that a payload with nonsense in it costs one refused fill and no more;
+* what was heard may be forgotten at any time, if the fills in flight are refused:
+  the generation.
+
+Entries of a whole domain cannot be compared with the version of one tenant. Any
+change of the domain heard drops them, and refuses the fills in flight.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Any
+
+from cachetools import LRUCache
+
+from ._metrics import Metrics
+from ._payload import Change
+
+# What was heard is forgotten beyond so many (tenant, domain, key).
+MAX_HEARD = 100_000
+
+# Seconds: how exactly the least recently used entry is told.
+TOUCH_AFTER = 1.0
+
+
+@dataclass(frozen=True)
+class Part:
+    """One thing that a result was made from, by the server's names.
+
+    tenant None: of the whole domain. key None: the domain, not one key of it."""
+
+    tenant: str | None
+    domain: str
+    key: str | None
+    version: int
+    shared_version: int
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """When a fill began."""
+
+    generation: int
+    sequence: int
+
+
+@dataclass(slots=True)
+class Entry:
+    value: Any
+    token: str
+    parts: tuple[Part, ...]
+    expires: float
+    # for at most so many seconds after it was dropped or has expired
+    serve_while_revalidating: float = 0.0
+    serve_on_error: float = 0.0
+    ended: float = 0.0
+    touched: float = 0.0
+
+
+@dataclass
+class _Heard:
+    version: float
+    sequence: int
+
+
+@dataclass
+class _News:
+    """When something of a domain was last heard of any tenant."""
+
+    any_key: int = 0
+    by_key: dict[str | None, int] = field(default_factory=dict)
+
+
+class _Entries(LRUCache):  # type: ignore[type-arg]
+    """An LRUCache that says what it evicts."""
+
+    def __init__(self, maxsize: float, size_of: Callable[[Entry], float] | None,
+                 evicted: Callable[[Hashable, Entry], None]) -> None:
+        super().__init__(maxsize, size_of)
+        self._evicted = evicted
+
+    def popitem(self) -> tuple[Hashable, Entry]:
+        name, entry = super().popitem()
+        self._evicted(name, entry)
+        return name, entry
+
+
+def _fold(key: str | None) -> str | None:
+    # Letter case in keys is ignored: coarser for some, wrong for none.
+    return None if key is None else key.lower()
+
+
+class Core:
+    """Entries, what was heard, and whether deliveries come in."""
+
+    def __init__(self, max_entries: int, max_bytes: int | None,
+                 size_of: Callable[[Any], int] | None, metrics: Metrics) -> None:
+        self.lock = threading.RLock()
+        self.metrics = metrics
+        self.clock = monotonic
+        if max_bytes is None:
+            self._entries = _Entries(max_entries, None, self._unwatch)
+        else:
+            sizes = size_of or _pickled_size
+            self._entries = _Entries(max_bytes, lambda entry: sizes(entry.value), self._unwatch)
+        self._held: dict[Hashable, Entry] = {}  # the same, for a quick look
+        # dropped and expired ones, for those who may serve them a while
+        self._ended: LRUCache[Hashable, Entry] = LRUCache(max_entries)
+        # domain -> tenant (None: whole) -> key (None: all) -> names of entries
+        self._watching: dict[str, dict[str | None, dict[str | None, set[Hashable]]]] = {}
+        self._heard: dict[tuple[str | None, str, str | None], _Heard] = {}
+        self._all_keys: dict[tuple[str | None, str], _Heard] = {}
+        self._news: dict[str, _News] = {}
+        self._sequence = 0
+        self._generation = 0
+        self._lease_ends = 0.0  # 0: deliveries do not come in
+        self.hits = 0
+
+    # ------------------------------------------------------------- the lease
+
+    def extend_lease(self, until: float) -> None:
+        self._lease_ends = until
+
+    def end_lease(self) -> None:
+        """Keeps what is there, and serves none of it from memory."""
+        self._lease_ends = 0.0
+
+    @property
+    def listening(self) -> bool:
+        return self.clock() < self._lease_ends
+
+    # --------------------------------------------------------------- reading
+
+    def find(self, name: Hashable) -> Entry | None:
+        """The entry to serve from memory, if there is one. What everything is for: it
+        costs little more than the look-up itself."""
+        with self.lock:
+            entry = self._held.get(name)
+            if entry is None:
+                return None
+            now = monotonic()
+            if now < self._lease_ends and now < entry.expires:
+                self.hits += 1
+                if now > entry.touched + TOUCH_AFTER:
+                    entry.touched = now
+                    self._entries[name]  # the most recently used one now
+                return entry
+            if now >= entry.expires:
+                self._drop(name, "expired")
+            return None
+
+    def peek(self, name: Hashable) -> Entry | None:
+        """The entry, whether or not it may be served without asking: compare its
+        token."""
+        with self.lock:
+            entry = self._held.get(name)
+            return entry if entry is not None and self.clock() < entry.expires else None
+
+    def ended(self, name: Hashable) -> Entry | None:
+        """The entry that was dropped or has expired, to be served for a while."""
+        with self.lock:
+            return self._ended.get(name)
+
+    # --------------------------------------------------------------- filling
+
+    def ticket(self) -> Ticket:
+        """Taken before a fill asks for its versions."""
+        with self.lock:
+            return Ticket(self._generation, self._sequence)
+
+    def outdated(self, ticket: Ticket, parts: Iterable[Part] | None) -> bool:
+        """Whether something heard since the ticket says more than these versions.
+        Parts that are not known yet may lack anything heard."""
+        with self.lock:
+            if ticket.generation != self._generation:
+                return True
+            if parts is None:
+                return ticket.sequence != self._sequence
+            return any(self._lacks(ticket, part) for part in parts)
+
+    def store(self, name: Hashable, entry: Entry, ticket: Ticket) -> bool:
+        """Keeps the entry, unless that could serve something stale."""
+        with self.lock:
+            if not self.listening:
+                return self._refuse("not_listening")
+            if self.outdated(ticket, entry.parts):
+                return self._refuse("outdated")
+            self._drop(name, "replaced")
+            self._ended.pop(name, None)
+            try:
+                self._entries[name] = entry
+                self._held[name] = entry
+            except ValueError:
+                return self._refuse("too_large")
+            for part in entry.parts:
+                keys = self._watching.setdefault(part.domain, {}).setdefault(part.tenant, {})
+                keys.setdefault(_fold(part.key), set()).add(name)
+            self.metrics.count("stores")
+            return True
+
+    def _refuse(self, reason: str) -> bool:
+        self.metrics.count("refusals", reason)
+        return False
+
+    def _lacks(self, ticket: Ticket, part: Part) -> bool:
+        if self._beyond(ticket, None, part, part.shared_version):
+            return True
+        if part.tenant is not None:
+            return self._beyond(ticket, part.tenant, part, part.version)
+        news = self._news.get(part.domain)
+        if news is None:
+            return False
+        # Whichever key changes, None is noted with it.
+        return max(news.any_key, news.by_key.get(_fold(part.key), 0)) > ticket.sequence
+
+    def _beyond(self, ticket: Ticket, tenant: str | None, part: Part, version: int) -> bool:
+        """Whether more than this version was heard since the ticket."""
+        floors = [self._heard.get((tenant, part.domain, _fold(part.key)))]
+        if part.key is not None:
+            floors.append(self._all_keys.get((tenant, part.domain)))
+        return any(floor is not None and floor.sequence > ticket.sequence
+                   and version < floor.version for floor in floors)
+
+    # --------------------------------------------------------------- hearing
+
+    def heard_version(self, tenant: str | None, domain: str) -> float | None:
+        """The version last heard of, None if it is not remembered."""
+        with self.lock:
+            heard = self._heard.get((tenant, domain, None))
+            return None if heard is None else heard.version
+
+    def hear(self, change: Change) -> None:
+        """A change was delivered: drops what it outdates, and remembers it for the
+        fills in flight."""
+        self._hear(change.tenant, change.domain, change.version, change.keys)
+
+    def hear_own(self, tenant: str | None, domain: str) -> None:
+        """The application itself has changed something, and its delivery may still
+        be on its way: drops all that this may concern."""
+        self._hear(tenant, domain, float("inf"), None)
+
+    def reset(self, reason: str = "reset") -> None:
+        """Anything may have changed: drops everything, refuses the fills in flight."""
+        with self.lock:
+            for name in list(self._held):
+                self._drop(name, reason)
+            self._forget()
+            self.metrics.count("resets", reason)
+
+    def _forget(self) -> None:
+        self._generation += 1
+        self._sequence += 1
+        self._heard.clear()
+        self._all_keys.clear()
+        self._news.clear()
+
+    def _hear(self, tenant: str | None, domain: str, version: float,
+              keys: tuple[str, ...] | None) -> None:
+        with self.lock:
+            if len(self._heard) + len(self._all_keys) >= MAX_HEARD:
+                self._forget()
+            self._sequence += 1
+            changed = [None] + [_fold(key) for key in keys or ()]
+            for key in changed:
+                self._remember(self._heard, (tenant, domain, key), version)
+            if keys is None:
+                self._remember(self._all_keys, (tenant, domain), version)
+            self._note_news(domain, changed, keys is None)
+            for watched, by_key in list(self._watching.get(domain, {}).items()):
+                if tenant is None or watched is None or watched == tenant:
+                    for key in list(by_key) if keys is None else changed:
+                        for name in list(by_key.get(key, ())):
+                            self._drop_if_outdated(name, tenant, domain, version)
+
+    def _remember(self, floors: dict[Any, _Heard], place: Hashable, version: float) -> None:
+        # The newest is what fills in flight lack. One with a higher version that
+        # was heard before concerns older fills: theirs is the higher of both.
+        before = floors.get(place)
+        highest = version if before is None else max(version, before.version)
+        floors[place] = _Heard(highest, self._sequence)
+
+    def _note_news(self, domain: str, changed: list[str | None], all_keys: bool) -> None:
+        news = self._news.setdefault(domain, _News())
+        if all_keys or len(news.by_key) >= MAX_HEARD:
+            news.any_key = self._sequence
+            news.by_key.clear()
+        else:
+            for key in changed:
+                news.by_key[key] = self._sequence
+
+    def _drop_if_outdated(self, name: Hashable, tenant: str | None, domain: str,
+                          version: float) -> None:
+        entry = self._held.get(name)
+        if entry is None:
+            return
+        for part in entry.parts:
+            if part.domain != domain:
+                continue
+            if tenant is None:
+                outdated = part.shared_version < version
+            elif part.tenant is None:
+                outdated = True
+            else:
+                outdated = part.tenant == tenant and part.version < version
+            if outdated:
+                self._drop(name, "changed")
+                return
+
+    # -------------------------------------------------------------- dropping
+
+    def forget(self, name: Hashable) -> None:
+        """Drops one entry."""
+        with self.lock:
+            self._drop(name, "forgotten")
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def _drop(self, name: Hashable, reason: str) -> None:
+        entry = self._held.get(name)
+        if entry is None:
+            return
+        del self._entries[name]
+        self._unwatch(name, entry)
+        self.metrics.count("drops", reason)
+        if reason != "replaced" and (entry.serve_while_revalidating or entry.serve_on_error):
+            entry.ended = min(self.clock(), entry.expires)
+            self._ended[name] = entry
+
+    def _unwatch(self, name: Hashable, entry: Entry) -> None:
+        del self._held[name]
+        for part in entry.parts:
+            tenants = self._watching.get(part.domain)
+            keys = tenants.get(part.tenant) if tenants is not None else None
+            names = keys.get(_fold(part.key)) if keys is not None else None
+            if tenants is None or keys is None or names is None:
+                continue
+            names.discard(name)
+            if not names:
+                del keys[_fold(part.key)]
+            if not keys:
+                del tenants[part.tenant]
+            if not tenants:
+                del self._watching[part.domain]
+
+
+def _pickled_size(value: Any) -> int:
+    import pickle
+
+    return len(pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL))

@@ -1,0 +1,261 @@
+"""A thread that listens on the primary and tells a Core what it hears.
+
+The order of things is what makes it safe: first LISTEN, then a notification of our
+own that must come back, then the question what was missed, and only then the lease
+that lets entries be served. The lease is renewed by an answer to each heartbeat.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import select
+import socket
+import threading
+import time
+import uuid
+from typing import Any
+
+import psycopg
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.pq import PGnotify
+
+from ._core import Core
+from ._errors import ConfigurationError, UnsupportedExtension
+from ._payload import Change, is_version, parse_payload
+
+log = logging.getLogger("cache_notify")
+
+#: Versions of the extension that this package speaks with: major.minor.
+SUPPORTED = ("1.",)
+
+# Seconds: until our own notification must have come, and between attempts to connect.
+PROBE_TIMEOUT = 5.0
+FIRST_DELAY = 0.1
+LAST_DELAY = 15.0
+CONNECT_TIMEOUT = 5
+
+EXTENSION = """
+    SELECT (SELECT extversion FROM pg_catalog.pg_extension WHERE extname = 'cache_notify'),
+           pg_catalog.pg_is_in_recovery()"""
+
+# Who may not read every tenant's changes is told so here, and not by an error.
+MAY_CATCH_UP = """
+    SELECT pg_catalog.has_function_privilege('cache_notify.changes_since(text)', 'EXECUTE')"""
+
+
+class Listener:
+    """Listens until close(). Every method may be called from any thread."""
+
+    def __init__(self, conninfo: str, core: Core, channel: str, heartbeat: float,
+                 lease: float) -> None:
+        self._conninfo = conninfo
+        self._core = core
+        self._channel = channel
+        self._heartbeat = heartbeat
+        self._lease = lease
+        self._closed = False
+        self._failure: Exception | None = None
+        self._said: set[str] = set()
+        self._tried = threading.Event()
+        self._probe = b""
+        self._probe_came = False
+        self._position: str | None = None  # what changed before it need not be asked for
+        # (tenant, domain) -> version that was not delivered yet; None: ask for all
+        self._overdue: dict[tuple[str | None, str], int] | None = None
+        self._wake_up, self._woken = socket.socketpair()
+        self._thread = threading.Thread(
+            target=self._run, name="cache_notify listener", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stops listening. May be called at any moment, and again."""
+        self._closed = True
+        self._core.end_lease()
+        self._wake_up.send(b"x")
+        self._thread.join(timeout=CONNECT_TIMEOUT + 1)
+        self._core.end_lease()  # it may just have been extended
+
+    def abandon(self) -> None:
+        """In a forked child: the thread is the parent's, and so is its connection."""
+        self._closed = True
+        self._wake_up.close()
+        self._woken.close()
+
+    @property
+    def failure(self) -> Exception | None:
+        """Why it does not listen, if it does not."""
+        return self._failure
+
+    def wait(self, timeout: float) -> bool:
+        """Waits until it listens or has failed once; whether it listens."""
+        self._tried.wait(timeout)
+        return self._core.listening
+
+    # ------------------------------------------------------------- the thread
+
+    def _run(self) -> None:
+        delay = FIRST_DELAY
+        while not self._closed:
+            started = time.monotonic()
+            try:
+                self._listen()
+            except Exception as error:  # nothing may end the listener
+                self._failed(error)
+            self._core.end_lease()
+            if time.monotonic() - started > LAST_DELAY:
+                delay = FIRST_DELAY
+            self._sleep(delay * random.uniform(0.5, 1.5))
+            delay = min(2 * delay, LAST_DELAY)
+
+    def _failed(self, error: Exception) -> None:
+        self._failure = error
+        self._tried.set()
+        if self._closed:
+            return
+        self._core.metrics.count("listener_failures")
+        if isinstance(error, ConfigurationError):
+            self._say(logging.ERROR, str(error))
+        else:
+            log.warning("not listening, nothing is served from memory: %s", error)
+
+    def _say(self, level: int, message: str) -> None:
+        """Says it once, not at each attempt."""
+        if message not in self._said:
+            self._said.add(message)
+            log.log(level, message)
+
+    def _sleep(self, seconds: float) -> None:
+        if not self._closed:
+            select.select([self._woken], [], [], seconds)
+
+    def _listen(self) -> None:
+        parameters: dict[str, Any] = dict(conninfo_to_dict(self._conninfo))
+        parameters.setdefault("connect_timeout", CONNECT_TIMEOUT)
+        # A network that swallows everything: the lease ends by itself, the connection so.
+        parameters.setdefault("tcp_user_timeout", int(self._lease * 1000))
+        parameters.setdefault("application_name", "cache_notify listener")
+        # What cannot be said in another encoding would end the connection.
+        parameters["client_encoding"] = "UTF8"
+        with psycopg.connect(**parameters, autocommit=True) as connection:
+            # Before psycopg decodes it: what cannot be decoded is a reset, not an error.
+            connection.pgconn.notify_handler = self._take
+            self._check_server(connection)
+            connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(self._channel)))
+            self._prove(connection, parameters)
+            self._overdue = None  # what was sent while we did not listen is lost
+            may_catch_up = self._may_catch_up(connection)
+            while not self._closed:
+                self._catch_up(connection, may_catch_up)
+                self._failure = None
+                self._tried.set()
+                self._receive(connection, time.monotonic() + self._heartbeat)
+
+    def _check_server(self, connection: psycopg.Connection) -> None:
+        row = connection.execute(EXTENSION).fetchone()
+        assert row is not None
+        version, in_recovery = row
+        if version is None:
+            raise UnsupportedExtension(
+                "the extension cache_notify is not in this database: "
+                "CREATE EXTENSION cache_notify")
+        if not version.startswith(SUPPORTED):
+            raise UnsupportedExtension(
+                f"the server has cache_notify {version}; this package speaks with "
+                f"{', '.join(known + 'x' for known in SUPPORTED)}")
+        if in_recovery:
+            raise ConfigurationError(
+                "listen on the primary: this server is a standby, where nobody can LISTEN")
+
+    def _prove(self, connection: psycopg.Connection, parameters: dict[str, Any]) -> None:
+        """A transaction pooler takes LISTEN, and swallows what should come of it, unless
+        it happens to come while the server connection is ours: so somebody else sends
+        it."""
+        channel = f"cache_notify_{uuid.uuid4().hex}"
+        connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
+        self._probe, self._probe_came = channel.encode(), False
+        with psycopg.connect(**parameters, autocommit=True) as sender:
+            sender.execute(sql.SQL("NOTIFY {}").format(sql.Identifier(channel)))
+        until = time.monotonic() + PROBE_TIMEOUT
+        while not self._probe_came and not self._closed:
+            if time.monotonic() >= until:
+                raise ConfigurationError(
+                    "a notification sent over the listening connection did not come back: "
+                    "listen over a direct connection to PostgreSQL, not through a pooler "
+                    "in transaction mode")
+            self._receive(connection, min(until, time.monotonic() + 0.05))
+        connection.execute(sql.SQL("UNLISTEN {}").format(sql.Identifier(channel)))
+
+    def _may_catch_up(self, connection: psycopg.Connection) -> bool:
+        row = connection.execute(MAY_CATCH_UP).fetchone()
+        assert row is not None
+        if not row[0]:
+            self._say(logging.INFO, (
+                "this role may not execute cache_notify.changes_since(text): after each "
+                "lost connection the cache starts empty; GRANT EXECUTE to keep entries"))
+        return bool(row[0])
+
+    # -------------------------------------------------------------- heartbeat
+
+    def _catch_up(self, connection: psycopg.Connection, may_catch_up: bool) -> None:
+        """Hears what has changed since the last time. What we listened for may still
+        be on its way, with the keys that it tells: it has until the next time."""
+        asked_at = time.monotonic()
+        row = connection.execute("SELECT cache_notify.current_position()").fetchone()
+        assert row is not None
+        overdue, self._overdue = self._overdue, {}
+        if self._position is None or (not may_catch_up and overdue is None):
+            self._core.reset("began_to_listen")
+        elif may_catch_up:
+            for tenant, domain, version in connection.execute(
+                    "SELECT tenant_id, domain, version FROM cache_notify.changes_since(%s)",
+                    [self._position]):
+                self._missed(tenant, domain, version, overdue is None)
+            for (tenant, domain), version in (overdue or {}).items():
+                self._core.hear(Change(tenant, domain, version))
+        self._position = row[0]
+        if not self._closed:
+            self._core.extend_lease(asked_at + self._lease)
+
+    def _missed(self, tenant: str | None, domain: str | None, version: object,
+                all_keys: bool) -> None:
+        if domain is None or not is_version(version):
+            self._core.reset("new_history")
+            return
+        assert isinstance(version, int)
+        if all_keys:
+            self._core.hear(Change(tenant, domain, version))
+        elif version != self._core.heard_version(tenant, domain):
+            self._core.hear(Change(tenant, domain, version, ()))
+            assert self._overdue is not None
+            self._overdue[tenant, domain] = version
+
+    def _receive(self, connection: psycopg.Connection, until: float) -> None:
+        """Hears what comes until then."""
+        pgconn = connection.pgconn
+        while not self._closed:
+            while (notification := pgconn.notifies()) is not None:
+                self._take(notification)
+            wait = until - time.monotonic()
+            if wait <= 0:
+                break
+            sources: list[Any] = [pgconn.socket, self._woken]
+            if pgconn.socket in select.select(sources, [], [], wait)[0]:
+                pgconn.consume_input()
+
+    def _take(self, notification: PGnotify) -> None:
+        if notification.relname == self._probe:
+            self._probe_came = True
+        else:
+            self._heard(notification.extra)
+
+    def _heard(self, payload: bytes) -> None:
+        change = parse_payload(payload)
+        if change is None:
+            self._core.reset("payload")
+            return
+        self._core.hear(change)
+        place = (change.tenant, change.domain)
+        if self._overdue and self._overdue.get(place, -1) <= change.version:
+            self._overdue.pop(place, None)

@@ -1,0 +1,59 @@
+"""What a caller asks for."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, NamedTuple
+
+from ._names import fill_name, names, tenant_text
+
+
+class Options(NamedTuple):
+    """How; see Cache.get()."""
+
+    ttl: float | None = None
+    fresh: bool = False
+    stale_while_revalidate: float = 0.0
+    stale_if_error: float = 0.0
+
+
+class Request(NamedTuple):
+    """What: entry tells the result apart, names are what it is made from."""
+
+    entry: Hashable
+    tenant: str | None
+    names: tuple[str, ...]
+
+    @classmethod
+    def of(cls, name: Hashable, reads: Sequence[str], tenant: Any) -> Request:
+        """Checks it: TypeError for what cannot be meant."""
+        if name is None:
+            raise TypeError("the name of a result must not be None")
+        text, told = tenant_text(tenant), names(reads)
+        # Cache.get() makes the same entry for its hits.
+        return cls((name, text, tuple(reads)), text, told)
+
+
+def requests_of(function: Callable[..., Any], label: str, reads: Sequence[str],
+                tenant: Any) -> Callable[..., Request]:
+    """How a call of a cached function becomes a request: by its arguments, of which the
+    first is the database. They are remembered, as hits should cost little."""
+    signature = inspect.signature(function)
+    templates = tuple(reads)
+    placeholder = isinstance(tenant, str) and tenant.startswith("{") and tenant.endswith("}")
+
+    # typed: 1, True and 1.0 are equal, and three results.
+    @functools.lru_cache(maxsize=10_000, typed=True)
+    def request(*args: Any, **kwargs: Any) -> Request:
+        bound = signature.bind(None, *args, **kwargs)
+        bound.apply_defaults()
+        arguments = dict(bound.arguments)
+        del arguments[next(iter(arguments))]
+        read = tuple(fill_name(template, arguments) for template in templates)
+        told_apart = tuple((name, type(value), value) for name, value in arguments.items())
+        return Request.of((label, *told_apart), read,
+                          arguments[tenant[1:-1]] if placeholder else tenant)
+
+    return request

@@ -1,0 +1,88 @@
+"""A database of its own for each test, on the server that PGHOST and the like lead to
+(tools/with-server starts one)."""
+
+import itertools
+import os
+import threading
+import time
+
+import psycopg
+import pytest
+from psycopg.conninfo import make_conninfo
+
+import cache_notify
+
+numbers = itertools.count()
+
+SCHEMA = """
+    CREATE EXTENSION cache_notify;
+    CREATE TABLE price (id int PRIMARY KEY, tenant_id text, amount numeric);
+    INSERT INTO price SELECT i, 'acme', 10 FROM generate_series(1, 3) i;
+    INSERT INTO price VALUES (4, 'globex', 10);
+    SELECT cache_notify.setup_table_invalidation('price', keys => '{id}', fields => '{keys}');
+    CREATE TABLE disc (name text PRIMARY KEY, percent int);
+    INSERT INTO disc VALUES ('50%', 1), ('a/b', 1);
+    SELECT cache_notify.setup_table_invalidation('disc', keys => '{name}', fields => '{keys}');
+    CREATE TABLE plain (id int PRIMARY KEY, n int);
+    INSERT INTO plain VALUES (1, 1);
+"""
+
+
+@pytest.fixture
+def dsn():
+    name = f"client_{os.getpid()}_{next(numbers)}"
+    with psycopg.connect(autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    dsn = make_conninfo(dbname=name)
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(SCHEMA)
+    yield dsn
+    with psycopg.connect(autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def db(dsn):
+    """The application's connection."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        yield connection
+
+
+@pytest.fixture
+def other(dsn):
+    """Somebody else's connection, who writes."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        yield connection
+
+
+@pytest.fixture
+def cache(dsn):
+    cache = cache_notify.Cache(dsn, heartbeat=0.2)
+    assert cache.wait_until_listening(), cache.failure
+    yield cache
+    cache.close()
+
+
+def until(condition, seconds=20):
+    """Waits for a condition; whether it came."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+class Counted:
+    """A loader that counts its calls."""
+
+    def __init__(self, statement, parameters=()):
+        self.statement = statement
+        self.parameters = parameters
+        self.calls = 0
+        self.lock = threading.Lock()
+
+    def __call__(self, db):
+        with self.lock:
+            self.calls += 1
+        return db.execute(self.statement, self.parameters).fetchall()
