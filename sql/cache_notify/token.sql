@@ -42,6 +42,15 @@ CREATE FUNCTION cache_notify.versions(for_tenant text, VARIADIC domains text[],
 COMMENT ON FUNCTION cache_notify.versions(text, text[]) IS
 'The versions of these domains, each once, as a tenant sees them: version, to compare with payloads that name the tenant, and shared_version, to compare with payloads whose tenant_id is null. Without a tenant (NULL), version is that of the whole domain. Take them before the query whose result you cache. Both are NULL if this transaction has changed the domain, or the domain is not known: then do not cache. known: something feeds the domain, see token(). tenant_id: the tenant as payloads name it. Errors as token().';
 
+CREATE FUNCTION cache_notify.near_versions(for_tenant text, VARIADIC names text[],
+		OUT tenant_id text, OUT domain text, OUT key text,
+		OUT version bigint, OUT shared_version bigint, OUT known boolean)
+	RETURNS SETOF record
+	AS 'MODULE_PATHNAME', 'cache_notify_near_versions'
+	LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 3;
+COMMENT ON FUNCTION cache_notify.near_versions(text, text[]) IS
+'What a near cache keeps with a result that was made from these domains and keys (''price/42''), one row each: the tenant, domain and key as payloads name them (key NULL: the whole domain), and the domain''s version and shared_version to compare with payloads. The rest is as for versions(), errors included.';
+
 CREATE FUNCTION cache_notify.current_position() RETURNS text
 	AS 'MODULE_PATHNAME', 'cache_notify_current_position'
 	LANGUAGE C STABLE PARALLEL RESTRICTED;

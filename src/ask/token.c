@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * token.c
- *	  What caches ask: tokens, whether they are current, and versions.
+ *	  What caches ask: tokens and ETags, and whether they are current.
  *
  * A token says which history the counters were in and what the sums of a
  * tenant's domains were, its own and the shared ones, in one snapshot.  It is
@@ -33,7 +33,6 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
-#include "utils/tuplestore.h"
 
 #include "ask/encoding.h"
 
@@ -45,7 +44,6 @@ PG_FUNCTION_INFO_V1(cache_notify_is_current);
 PG_FUNCTION_INFO_V1(cache_notify_stale);
 PG_FUNCTION_INFO_V1(cache_notify_etag);
 PG_FUNCTION_INFO_V1(cache_notify_matches);
-PG_FUNCTION_INFO_V1(cache_notify_versions);
 
 /* Bytes of hash in an ETag. */
 #define ETAG_LEN	(2 * sizeof(uint64))
@@ -404,45 +402,4 @@ cache_notify_matches(PG_FUNCTION_ARGS)
 	PG_RETURN_BOOL(etag != NULL && !PG_ARGISNULL(0) &&
 				   header_names(text_to_cstring(PG_GETARG_TEXT_PP(0)),
 								text_to_cstring(etag)));
-}
-
-/*
- * versions(tenant_id text, VARIADIC domains text[])
- * returns setof (domain, version, shared_version, known, tenant_id)
- */
-Datum
-cache_notify_versions(PG_FUNCTION_ARGS)
-{
-	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	Question	question;
-	ListCell   *lc;
-
-	compat_materialize_result(fcinfo);
-	if (!begin_question(&question))
-		return (Datum) 0;
-	foreach(lc, name_arguments(fcinfo, 0, 1))
-	{
-		VersionName *name = lfirst(lc);
-		bool		known = name_is_known(&question, name);
-		bool		none = !known || name_is_pending(name);
-		Datum		values[5] = {0};
-		bool		nulls[5] = {false, none, none, false, name->tenant == NULL};
-
-		CHECK_FOR_INTERRUPTS();
-		values[0] = CStringGetTextDatum(name_as_told(name));
-		if (!none)
-		{
-			values[1] = Int64GetDatum(question.history.origin +
-									  name_total(&question, name));
-			values[2] = Int64GetDatum(question.history.origin +
-									  name_sum(question.table, name, NULL,
-											   question.snapshot));
-		}
-		values[3] = BoolGetDatum(known);
-		if (name->tenant != NULL)
-			values[4] = CStringGetTextDatum(name->tenant);
-		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
-	}
-	end_question(&question);
-	return (Datum) 0;
 }

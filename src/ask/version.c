@@ -15,6 +15,8 @@
 #include "utils/snapmgr.h"
 
 PG_FUNCTION_INFO_V1(cache_notify_version);
+PG_FUNCTION_INFO_V1(cache_notify_versions);
+PG_FUNCTION_INFO_V1(cache_notify_near_versions);
 PG_FUNCTION_INFO_V1(cache_notify_counted);
 PG_FUNCTION_INFO_V1(cache_notify_pending_changes);
 
@@ -100,5 +102,111 @@ cache_notify_pending_changes(PG_FUNCTION_ARGS)
 		values[2] = Int64GetDatum(scope->bumps);
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
+	return (Datum) 0;
+}
+
+/* What versions() and near_versions() return of one name. */
+typedef struct NameState
+{
+	bool		known;
+	bool		none;			/* no versions: do not cache */
+	int64		version;
+	int64		shared_version;
+} NameState;
+
+/* of_domain: a key's versions are to be those of its domain. */
+static NameState
+name_state(Question *question, const VersionName *name, bool of_domain)
+{
+	NameState	state = {0};
+	VersionName counted = *name;
+
+	CHECK_FOR_INTERRUPTS();
+	state.known = name_is_known(question, name);
+	state.none = !state.known || name_is_pending(name);
+	if (state.none)
+		return state;
+	if (of_domain)
+		counted.bucket_layout = 0;
+	state.version = question->history.origin + name_total(question, &counted);
+	state.shared_version = question->history.origin +
+		name_sum(question->table, &counted, NULL, question->snapshot);
+	return state;
+}
+
+static Datum
+text_or_null(const char *text, bool *isnull)
+{
+	*isnull = text == NULL;
+	return text == NULL ? (Datum) 0 : CStringGetTextDatum(text);
+}
+
+/*
+ * versions(for_tenant text, VARIADIC domains text[])
+ * returns setof (domain text, version bigint, shared_version bigint,
+ * known boolean, tenant_id text)
+ */
+Datum
+cache_notify_versions(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	Question	question;
+	ListCell   *lc;
+
+	compat_materialize_result(fcinfo);
+	if (!begin_question(&question))
+		return (Datum) 0;
+	foreach(lc, name_arguments(fcinfo, 0, 1))
+	{
+		VersionName *name = lfirst(lc);
+		NameState	state = name_state(&question, name, false);
+		Datum		values[5];
+		bool		nulls[5] = {false, state.none, state.none, false, false};
+
+		values[0] = CStringGetTextDatum(name_as_told(name));
+		values[1] = Int64GetDatum(state.version);
+		values[2] = Int64GetDatum(state.shared_version);
+		values[3] = BoolGetDatum(state.known);
+		values[4] = text_or_null(name->tenant, &nulls[4]);
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	}
+	end_question(&question);
+	return (Datum) 0;
+}
+
+/*
+ * near_versions(for_tenant text, VARIADIC names text[])
+ * returns setof (tenant_id text, domain text, key text, version bigint,
+ * shared_version bigint, known boolean)
+ *
+ * What payloads are compared with: they tell the domain's version, and which
+ * keys moved.
+ */
+Datum
+cache_notify_near_versions(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	Question	question;
+	ListCell   *lc;
+
+	compat_materialize_result(fcinfo);
+	if (!begin_question(&question))
+		return (Datum) 0;
+	foreach(lc, name_arguments(fcinfo, 0, 1))
+	{
+		VersionName *name = lfirst(lc);
+		NameState	state = name_state(&question, name, true);
+		Datum		values[6];
+		bool		nulls[6] = {false, false, false, state.none, state.none, false};
+
+		values[0] = text_or_null(name->tenant, &nulls[0]);
+		values[1] = CStringGetTextDatum(name->domain);
+		values[2] = text_or_null(name->key, &nulls[2]);
+		values[3] = Int64GetDatum(state.version);
+		values[4] = Int64GetDatum(state.shared_version);
+		values[5] = BoolGetDatum(state.known);
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	}
+	end_question(&question);
 	return (Datum) 0;
 }

@@ -179,7 +179,10 @@ leave_messages(List *messages)
 	owed_at_commit = true;
 }
 
-/* The requests for what these ScopeChanges changed and anybody is told of. */
+/*
+ * The requests for what these ScopeChanges changed and anybody is told of:
+ * definitions, and what is not ours.
+ */
 static List *
 requests_of(List *changes)
 {
@@ -192,7 +195,8 @@ requests_of(List *changes)
 	{
 		ScopeChange *change = lfirst(lc);
 
-		if (is_internal_domain(change->domain->name))
+		if (is_internal_domain(change->domain->name) &&
+			!is_definition_domain(change->domain->name))
 			continue;
 		request->domain = change->domain;
 		request->counter = change->counter;

@@ -25,6 +25,9 @@
 #include "common/string.h"
 #include "utils/snapmgr.h"
 
+/* Where it is told that views and functions were redefined: for the packages. */
+#define DEFINITION_CHANNEL	"cache_notify_definition"
+
 /* Bytes of payload_suffix; see check_payload() in sql/_cache_notify/setup.sql. */
 #define MAX_SUFFIX_LEN	63
 
@@ -281,16 +284,23 @@ former_route(const DeliveryRequest *request)
 
 /*
  * The routes that a key takes: those of its domain, the default one if it has
- * none of its own, or a former one.
+ * none of its own, or a former one.  What listeners of the default channel know
+ * nothing of, that a view or function was redefined, has a channel of its own.
  */
 static List *
 routes_of(const DeliveryRequest *request)
 {
 	static Route default_route = {0};
+	static Route definition_route = {.channel = DEFINITION_CHANNEL};
 	List	   *routes = routes_of_domain(request->domain);
 
 	if (request->former != NULL)
 		return list_make1(former_route(request));
+	if (is_definition_domain(request->domain->name))
+	{
+		definition_route.format = payload_format(NULL);
+		return list_make1(&definition_route);
+	}
 	default_route.format = payload_format(NULL);
 	return routes != NIL ? routes : list_make1(&default_route);
 }

@@ -52,8 +52,7 @@
 const char *
 definition_domain(Oid objid)
 {
-	return psprintf(DEFINITION_PREFIX "%u",
-					objid % DEFINITION_BUCKETS);
+	return psprintf(DEFINITION_PREFIX "%u", objid % DEFINITION_BUCKETS);
 }
 
 static Snapshot
