@@ -12,7 +12,7 @@ END;
 COMMENT ON FUNCTION cache_notify.domains_of(text) IS
 'The domains that the result of a query depends on, with views and SQL functions looked into, as the caller''s session would run it. The query must be a SELECT; $1 and so on are allowed. One row for each domain and source, by certainty:
 exact: the source is watched, and every change of what the query reads of it bumps the domain (of one tenant only, if per_tenant).
-definition: a view, a function, a type, text search, or roles where row security looks at them: what redefines it bumps the domain. Such a domain is for tokens: it begins with cache_notify/, is in no view, and no listener hears of it.
+definition: a view, a function, a type, text search, or roles where row security looks at them: what redefines it bumps the domain. Such a domain is for tokens: it begins with cache_notify/ and is in no view; listeners of the channel cache_notify_definition hear of it.
 unwatched: a relation some changes of which are not seen; reason says why.
 opaque: a function that cannot be looked into.
 volatile: the result changes by itself, with time or by chance.

@@ -5,7 +5,7 @@ import type { Adapter } from './adapters.js'
 import { ASK, answerOf, array } from './ask.js'
 import type { Answer } from './ask.js'
 import { Core } from './core.js'
-import type { Entry } from './core.js'
+import type { Entry, Ticket } from './core.js'
 import { Flights } from './flights.js'
 import type { Flight } from './flights.js'
 import { Listener } from './listener.js'
@@ -118,6 +118,7 @@ export class Cache {
       heartbeat,
       lease,
       log: this.log,
+      redefined: () => this.statements.forget(),
     })
   }
 
@@ -214,12 +215,15 @@ export class Cache {
     const adapter = adapterOf(db)
     const run = (): Promise<R[]> => adapter.query(statement, parameters) as Promise<R[]>
     if (this.isOff()) return run()
+    // Taken before what is remembered is looked at: a definition that moves from now on
+    // keeps the result from being stored.
+    const began = this.core.ticket()
     const names = this.statements.find(statement) ?? (await this.statements.analyse(adapter, statement))
     if (names.length === 0) {
       this.metrics.count('refusals', 'uncacheable_statement')
       return run()
     }
-    return this.serve(db, requestOf(['query', statement, parameters], names, options), run, options)
+    return this.serve(db, requestOf(['query', statement, parameters], names, options), run, options, began)
   }
 
   /**
@@ -247,12 +251,18 @@ export class Cache {
     return this.off > 0 || this.closed
   }
 
-  private async serve<T>(db: unknown, request: Request, load: Load<T>, how: HowToGet): Promise<T> {
+  private async serve<T>(
+    db: unknown,
+    request: Request,
+    load: Load<T>,
+    how: HowToGet,
+    began?: Ticket,
+  ): Promise<T> {
     if (this.isOff()) return load()
     const adapter = adapterOf(db)
     const inTransaction = adapter.inTransaction()
     if (how.fresh === true || inTransaction !== false) {
-      return this.fill(db as object, adapter, request, load, how, undefined)
+      return this.fill(db as object, adapter, request, load, how, undefined, began)
     }
     const entry = this.core.find(request.entry)
     if (entry !== undefined) {
@@ -263,7 +273,7 @@ export class Cache {
       const joined = this.flights.join(request.entry)
       if (joined === undefined) {
         return this.flights.fly(request.entry, (flight) =>
-          this.fill(db as object, adapter, request, load, how, flight),
+          this.fill(db as object, adapter, request, load, how, flight, began),
         )
       }
       const stale = this.stale(request, how.staleWhileRevalidate, 'stale_while_revalidate')
@@ -274,7 +284,7 @@ export class Cache {
         return this.copy(joined.flight.value) as T
       }
     }
-    return this.fill(db as object, adapter, request, load, how, undefined)
+    return this.fill(db as object, adapter, request, load, how, undefined, began)
   }
 
   /** Computes a result, for the others who wait for this flight too, if there is one. */
@@ -285,16 +295,18 @@ export class Cache {
     load: Load<T>,
     how: HowToGet,
     flight: Flight | undefined,
+    /** When it was found out what the result is made from, if that was asked for. */
+    began: Ticket | undefined,
   ): Promise<T> {
     const held = this.core.peek(request.entry)
-    let ticket = this.core.ticket()
+    let ticket = began ?? this.core.ticket()
     if (flight !== undefined) flight.ticket = ticket
     let primary = this.standbys.has(db) ? await this.askPrimary(request) : undefined
     let answer = await this.ask(adapter, request)
     if (answer.inRecovery && primary === undefined) {
       // What was heard may not be there yet: the primary says how far it must be.
       this.standbys.add(db)
-      ticket = this.core.ticket()
+      ticket = began ?? this.core.ticket()
       primary = await this.askPrimary(request)
       answer = await this.ask(adapter, request)
     }

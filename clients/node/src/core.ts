@@ -14,11 +14,16 @@
  *   generation.
  *
  * Entries of a whole domain cannot be compared with the version of one tenant. Any change
- * of the domain heard drops them, and refuses the fills in flight.
+ * of the domain heard drops them, and refuses the fills in flight. The same goes for
+ * definitions: which names a statement's result was made from was found out before the
+ * versions were asked for, so what was heard since then counts, whatever its version.
  */
 import { LRUCache } from 'lru-cache'
 import type { Metrics } from './metrics.js'
 import type { Change } from './payload.js'
+
+/** The extension's own domains: that a view, a function or a type is as it was. */
+export const INTERNAL = 'cache_notify/'
 
 /** What was heard is forgotten beyond so many (tenant, domain, key). */
 const MAX_HEARD = 100_000
@@ -72,6 +77,8 @@ export interface Limits {
 
 /** Letter case in keys is ignored: coarser for some, wrong for none. */
 const fold = (key: Key): Key => (key === null ? null : key.toLowerCase())
+
+const isInternal = (part: Part): boolean => part.domain.startsWith(INTERNAL)
 
 const place = (...parts: (string | null)[]): string => JSON.stringify(parts)
 
@@ -222,6 +229,17 @@ export class Core {
     this.metrics.count('resets', reason)
   }
 
+  /**
+   * What was sent while nobody listened will be asked for, but for definitions: drops what
+   * depends on them, and refuses the fills in flight.
+   */
+  listenAnew(): void {
+    for (const [name, entry] of [...this.entries.entries()]) {
+      if (entry.parts.some(isInternal)) this.drop(name, 'definitions_missed')
+    }
+    this.forget()
+  }
+
   private forget(): void {
     this.generation += 1
     this.sequence += 1
@@ -237,7 +255,9 @@ export class Core {
 
   private lacks(ticket: Ticket, part: Part): boolean {
     if (this.beyond(ticket, null, part, part.sharedVersion)) return true
-    if (part.tenant !== null) return this.beyond(ticket, part.tenant, part, part.version)
+    if (part.tenant !== null && !isInternal(part)) {
+      return this.beyond(ticket, part.tenant, part, part.version)
+    }
     const news = this.news.get(part.domain)
     if (news === undefined) return false
     // Whichever key changes, null is noted with it.
@@ -273,6 +293,7 @@ export class Core {
     const entry = this.entries.peek(name)
     const outdated = (part: Part): boolean => {
       if (part.domain !== domain) return false
+      if (isInternal(part)) return true
       if (tenant === null) return part.sharedVersion < version
       return part.tenant === null || (part.tenant === tenant && part.version < version)
     }

@@ -8,6 +8,7 @@
 import { randomUUID } from 'node:crypto'
 import pg from 'pg'
 import type { ClientConfig, Notification } from 'pg'
+import { INTERNAL } from './core.js'
 import type { Core } from './core.js'
 import { ConfigurationError, UnsupportedExtension } from './errors.js'
 import type { Metrics } from './metrics.js'
@@ -15,6 +16,9 @@ import { isVersion, parsePayload } from './payload.js'
 
 /** Versions of the extension that this package speaks with. */
 const SUPPORTED = /^1\./
+
+/** Where the extension tells that views, functions and types were redefined. */
+const DEFINITIONS = 'cache_notify_definition'
 
 /** In ms: until our own notification must have come, and between attempts to connect. */
 const PROBE_TIMEOUT = 5_000
@@ -41,6 +45,8 @@ export interface ListenerOptions {
   readonly heartbeat: number
   readonly lease: number
   readonly log: Log
+  /** What to do when a definition may have moved. */
+  redefined(): void
 }
 
 export class Listener {
@@ -192,9 +198,13 @@ export class Listener {
         this.heard(notification.payload ?? '')
       }
     })
-    await client.query(`LISTEN ${pg.escapeIdentifier(this.options.channel)}`)
+    for (const channel of [this.options.channel, DEFINITIONS]) {
+      await client.query(`LISTEN ${pg.escapeIdentifier(channel)}`)
+    }
     await this.prove(client, probe, () => proved)
     this.overdue = null // what was sent while we did not listen is lost
+    this.core.listenAnew()
+    this.options.redefined()
     const mayCatchUp = await this.mayCatchUp(client)
     while (!this.closed) {
       if (broken !== undefined) throw broken
@@ -310,6 +320,7 @@ export class Listener {
       this.core.reset('payload')
       return
     }
+    if (change.domain.startsWith(INTERNAL)) this.options.redefined()
     this.core.hear(change)
     const where = JSON.stringify([change.tenant, change.domain])
     const overdue = this.overdue?.get(where)

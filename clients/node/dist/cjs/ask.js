@@ -14,7 +14,7 @@ exports.ASK = `
          pg_catalog.pg_current_xact_id_if_assigned() IS NOT NULL AS has_written,
          pg_catalog.now() <> pg_catalog.statement_timestamp() AS in_transaction,
          v.tenant_id, v.domain, v.key, v.version::text, v.shared_version::text, v.known
-  FROM cache_notify.versions($1::text, VARIADIC $2::text::text[]) v`;
+  FROM cache_notify.near_versions($1::text, VARIADIC $2::text::text[]) v`;
 function answerOf(rows) {
     const first = rows[0] ?? {};
     let token = (first['token'] ?? null);

@@ -50,6 +50,7 @@ class Cache {
             heartbeat,
             lease,
             log: this.log,
+            redefined: () => this.statements.forget(),
         });
     }
     /** Stops listening. From then on results are computed, and none is kept. */
@@ -126,12 +127,15 @@ class Cache {
         const run = () => adapter.query(statement, parameters);
         if (this.isOff())
             return run();
+        // Taken before what is remembered is looked at: a definition that moves from now on
+        // keeps the result from being stored.
+        const began = this.core.ticket();
         const names = this.statements.find(statement) ?? (await this.statements.analyse(adapter, statement));
         if (names.length === 0) {
             this.metrics.count('refusals', 'uncacheable_statement');
             return run();
         }
-        return this.serve(db, requestOf(['query', statement, parameters], names, options), run, options);
+        return this.serve(db, requestOf(['query', statement, parameters], names, options), run, options, began);
     }
     /**
      * Around writes: once it is over, nothing that they changed is served from this cache,
@@ -156,13 +160,13 @@ class Cache {
     isOff() {
         return this.off > 0 || this.closed;
     }
-    async serve(db, request, load, how) {
+    async serve(db, request, load, how, began) {
         if (this.isOff())
             return load();
         const adapter = (0, adapters_js_1.adapterOf)(db);
         const inTransaction = adapter.inTransaction();
         if (how.fresh === true || inTransaction !== false) {
-            return this.fill(db, adapter, request, load, how, undefined);
+            return this.fill(db, adapter, request, load, how, undefined, began);
         }
         const entry = this.core.find(request.entry);
         if (entry !== undefined) {
@@ -172,7 +176,7 @@ class Cache {
         for (let attempt = 0; attempt < 2; attempt += 1) {
             const joined = this.flights.join(request.entry);
             if (joined === undefined) {
-                return this.flights.fly(request.entry, (flight) => this.fill(db, adapter, request, load, how, flight));
+                return this.flights.fly(request.entry, (flight) => this.fill(db, adapter, request, load, how, flight, began));
             }
             const stale = this.stale(request, how.staleWhileRevalidate, 'stale_while_revalidate');
             if (stale !== undefined)
@@ -183,12 +187,14 @@ class Cache {
                 return this.copy(joined.flight.value);
             }
         }
-        return this.fill(db, adapter, request, load, how, undefined);
+        return this.fill(db, adapter, request, load, how, undefined, began);
     }
     /** Computes a result, for the others who wait for this flight too, if there is one. */
-    async fill(db, adapter, request, load, how, flight) {
+    async fill(db, adapter, request, load, how, flight, 
+    /** When it was found out what the result is made from, if that was asked for. */
+    began) {
         const held = this.core.peek(request.entry);
-        let ticket = this.core.ticket();
+        let ticket = began ?? this.core.ticket();
         if (flight !== undefined)
             flight.ticket = ticket;
         let primary = this.standbys.has(db) ? await this.askPrimary(request) : undefined;
@@ -196,7 +202,7 @@ class Cache {
         if (answer.inRecovery && primary === undefined) {
             // What was heard may not be there yet: the primary says how far it must be.
             this.standbys.add(db);
-            ticket = this.core.ticket();
+            ticket = began ?? this.core.ticket();
             primary = await this.askPrimary(request);
             answer = await this.ask(adapter, request);
         }

@@ -13,10 +13,13 @@ exports.Listener = void 0;
  */
 const node_crypto_1 = require("node:crypto");
 const pg_1 = __importDefault(require("pg"));
+const core_js_1 = require("./core.js");
 const errors_js_1 = require("./errors.js");
 const payload_js_1 = require("./payload.js");
 /** Versions of the extension that this package speaks with. */
 const SUPPORTED = /^1\./;
+/** Where the extension tells that views, functions and types were redefined. */
+const DEFINITIONS = 'cache_notify_definition';
 /** In ms: until our own notification must have come, and between attempts to connect. */
 const PROBE_TIMEOUT = 5_000;
 const FIRST_DELAY = 100;
@@ -179,9 +182,13 @@ class Listener {
                 this.heard(notification.payload ?? '');
             }
         });
-        await client.query(`LISTEN ${pg_1.default.escapeIdentifier(this.options.channel)}`);
+        for (const channel of [this.options.channel, DEFINITIONS]) {
+            await client.query(`LISTEN ${pg_1.default.escapeIdentifier(channel)}`);
+        }
         await this.prove(client, probe, () => proved);
         this.overdue = null; // what was sent while we did not listen is lost
+        this.core.listenAnew();
+        this.options.redefined();
         const mayCatchUp = await this.mayCatchUp(client);
         while (!this.closed) {
             if (broken !== undefined)
@@ -280,6 +287,8 @@ class Listener {
             this.core.reset('payload');
             return;
         }
+        if (change.domain.startsWith(core_js_1.INTERNAL))
+            this.options.redefined();
         this.core.hear(change);
         const where = JSON.stringify([change.tenant, change.domain]);
         const overdue = this.overdue?.get(where);

@@ -1,5 +1,7 @@
 import type { Metrics } from './metrics.js';
 import type { Change } from './payload.js';
+/** The extension's own domains: that a view, a function or a type is as it was. */
+export declare const INTERNAL = "cache_notify/";
 /**
  * One thing that a result was made from, by the server's names. tenant null: of the whole
  * domain. key null: the domain, not one key of it.
@@ -75,6 +77,11 @@ export declare class Core {
     hearOwn(tenant: string | null, domain: string): void;
     /** Anything may have changed: drops everything, refuses the fills in flight. */
     reset(reason: string): void;
+    /**
+     * What was sent while nobody listened will be asked for, but for definitions: drops what
+     * depends on them, and refuses the fills in flight.
+     */
+    listenAnew(): void;
     private forget;
     private refuse;
     private lacks;

@@ -14,13 +14,18 @@
  *   generation.
  *
  * Entries of a whole domain cannot be compared with the version of one tenant. Any change
- * of the domain heard drops them, and refuses the fills in flight.
+ * of the domain heard drops them, and refuses the fills in flight. The same goes for
+ * definitions: which names a statement's result was made from was found out before the
+ * versions were asked for, so what was heard since then counts, whatever its version.
  */
 import { LRUCache } from 'lru-cache';
+/** The extension's own domains: that a view, a function or a type is as it was. */
+export const INTERNAL = 'cache_notify/';
 /** What was heard is forgotten beyond so many (tenant, domain, key). */
 const MAX_HEARD = 100_000;
 /** Letter case in keys is ignored: coarser for some, wrong for none. */
 const fold = (key) => (key === null ? null : key.toLowerCase());
+const isInternal = (part) => part.domain.startsWith(INTERNAL);
 const place = (...parts) => JSON.stringify(parts);
 export class Core {
     metrics;
@@ -164,6 +169,17 @@ export class Core {
         this.forget();
         this.metrics.count('resets', reason);
     }
+    /**
+     * What was sent while nobody listened will be asked for, but for definitions: drops what
+     * depends on them, and refuses the fills in flight.
+     */
+    listenAnew() {
+        for (const [name, entry] of [...this.entries.entries()]) {
+            if (entry.parts.some(isInternal))
+                this.drop(name, 'definitions_missed');
+        }
+        this.forget();
+    }
     forget() {
         this.generation += 1;
         this.sequence += 1;
@@ -178,8 +194,9 @@ export class Core {
     lacks(ticket, part) {
         if (this.beyond(ticket, null, part, part.sharedVersion))
             return true;
-        if (part.tenant !== null)
+        if (part.tenant !== null && !isInternal(part)) {
             return this.beyond(ticket, part.tenant, part, part.version);
+        }
         const news = this.news.get(part.domain);
         if (news === undefined)
             return false;
@@ -214,6 +231,8 @@ export class Core {
         const outdated = (part) => {
             if (part.domain !== domain)
                 return false;
+            if (isInternal(part))
+                return true;
             if (tenant === null)
                 return part.sharedVersion < version;
             return part.tenant === null || (part.tenant === tenant && part.version < version);

@@ -11,6 +11,8 @@ export interface ListenerOptions {
     readonly heartbeat: number;
     readonly lease: number;
     readonly log: Log;
+    /** What to do when a definition may have moved. */
+    redefined(): void;
 }
 export declare class Listener {
     private readonly config;

@@ -7,10 +7,13 @@
  */
 import { randomUUID } from 'node:crypto';
 import pg from 'pg';
+import { INTERNAL } from './core.js';
 import { ConfigurationError, UnsupportedExtension } from './errors.js';
 import { isVersion, parsePayload } from './payload.js';
 /** Versions of the extension that this package speaks with. */
 const SUPPORTED = /^1\./;
+/** Where the extension tells that views, functions and types were redefined. */
+const DEFINITIONS = 'cache_notify_definition';
 /** In ms: until our own notification must have come, and between attempts to connect. */
 const PROBE_TIMEOUT = 5_000;
 const FIRST_DELAY = 100;
@@ -173,9 +176,13 @@ export class Listener {
                 this.heard(notification.payload ?? '');
             }
         });
-        await client.query(`LISTEN ${pg.escapeIdentifier(this.options.channel)}`);
+        for (const channel of [this.options.channel, DEFINITIONS]) {
+            await client.query(`LISTEN ${pg.escapeIdentifier(channel)}`);
+        }
         await this.prove(client, probe, () => proved);
         this.overdue = null; // what was sent while we did not listen is lost
+        this.core.listenAnew();
+        this.options.redefined();
         const mayCatchUp = await this.mayCatchUp(client);
         while (!this.closed) {
             if (broken !== undefined)
@@ -274,6 +281,8 @@ export class Listener {
             this.core.reset('payload');
             return;
         }
+        if (change.domain.startsWith(INTERNAL))
+            this.options.redefined();
         this.core.hear(change);
         const where = JSON.stringify([change.tenant, change.domain]);
         const overdue = this.overdue?.get(where);

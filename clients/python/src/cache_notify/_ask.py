@@ -19,7 +19,7 @@ ASK = """
            pg_catalog.pg_is_in_recovery(),
            pg_catalog.pg_current_xact_id_if_assigned() IS NOT NULL,
            v.tenant_id, v.domain, v.key, v.version, v.shared_version, v.known
-    FROM cache_notify.versions({0}::text, VARIADIC {1}::text::text[]) v"""
+    FROM cache_notify.near_versions({0}::text, VARIADIC {1}::text::text[]) v"""
 
 @dataclass(frozen=True)
 class Answer:

@@ -76,7 +76,8 @@ class Base:
         with self._start_lock:
             if self._listener is None:
                 self._listener = Listener(
-                    self._listen_to, self.core, self._channel, self._heartbeat, self._lease)
+                    self._listen_to, self.core, self._channel, self._heartbeat, self._lease,
+                    self._forget_statements)
                 if self._closed:
                     self._listener.close()
             return self._listener
@@ -117,6 +118,10 @@ class Base:
         finally:
             self._disabled -= 1
             self._serving = not self._closed and self._disabled == 0
+
+    def _forget_statements(self) -> None:
+        self._statements_generation += 1
+        self._statements.clear()
 
     def _is_off(self) -> bool:
         if self._closed or self._disabled > 0:

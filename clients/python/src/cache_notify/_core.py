@@ -15,7 +15,9 @@ later sees it in the database. That is why
   the generation.
 
 Entries of a whole domain cannot be compared with the version of one tenant. Any
-change of the domain heard drops them, and refuses the fills in flight.
+change of the domain heard drops them, and refuses the fills in flight. The same goes
+for definitions: which names a statement's result was made from was found out before
+the versions were asked for, so what was heard since then counts, whatever its version.
 """
 
 from __future__ import annotations
@@ -30,6 +32,9 @@ from cachetools import LRUCache
 
 from ._metrics import Metrics
 from ._payload import Change
+
+# The extension's own domains: that a view, a function or a type is as it was.
+INTERNAL = "cache_notify/"
 
 # What was heard is forgotten beyond so many (tenant, domain, key).
 MAX_HEARD = 100_000
@@ -49,6 +54,10 @@ class Part:
     key: str | None
     version: int
     shared_version: int
+
+    @property
+    def internal(self) -> bool:
+        return self.domain.startswith(INTERNAL)
 
 
 @dataclass(frozen=True)
@@ -220,7 +229,7 @@ class Core:
     def _lacks(self, ticket: Ticket, part: Part) -> bool:
         if self._beyond(ticket, None, part, part.shared_version):
             return True
-        if part.tenant is not None:
+        if part.tenant is not None and not part.internal:
             return self._beyond(ticket, part.tenant, part, part.version)
         news = self._news.get(part.domain)
         if news is None:
@@ -261,6 +270,15 @@ class Core:
                 self._drop(name, reason)
             self._forget()
             self.metrics.count("resets", reason)
+
+    def listen_anew(self) -> None:
+        """What was sent while nobody listened will be asked for, but for definitions:
+        drops what depends on them, and refuses the fills in flight."""
+        with self.lock:
+            for name, entry in list(self._held.items()):
+                if any(part.internal for part in entry.parts):
+                    self._drop(name, "definitions_missed")
+            self._forget()
 
     def _forget(self) -> None:
         self._generation += 1
@@ -311,10 +329,10 @@ class Core:
         for part in entry.parts:
             if part.domain != domain:
                 continue
-            if tenant is None:
-                outdated = part.shared_version < version
-            elif part.tenant is None:
+            if part.internal or (tenant is not None and part.tenant is None):
                 outdated = True
+            elif tenant is None:
+                outdated = part.shared_version < version
             else:
                 outdated = part.tenant == tenant and part.version < version
             if outdated:

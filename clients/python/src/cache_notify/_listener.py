@@ -14,6 +14,7 @@ import socket
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 import psycopg
@@ -21,7 +22,7 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import PGnotify
 
-from ._core import Core
+from ._core import INTERNAL, Core
 from ._errors import ConfigurationError, UnsupportedExtension
 from ._payload import Change, is_version, parse_payload
 
@@ -29,6 +30,9 @@ log = logging.getLogger("cache_notify")
 
 #: Versions of the extension that this package speaks with: major.minor.
 SUPPORTED = ("1.",)
+
+# Where the extension tells that views, functions and types were redefined.
+DEFINITIONS = "cache_notify_definition"
 
 # Seconds: until our own notification must have come, and between attempts to connect.
 PROBE_TIMEOUT = 5.0
@@ -49,8 +53,9 @@ class Listener:
     """Listens until close(). Every method may be called from any thread."""
 
     def __init__(self, conninfo: str, core: Core, channel: str, heartbeat: float,
-                 lease: float) -> None:
+                 lease: float, redefined: Callable[[], None]) -> None:
         self._conninfo = conninfo
+        self._redefined = redefined  # what to do when a definition may have moved
         self._core = core
         self._channel = channel
         self._heartbeat = heartbeat
@@ -142,9 +147,12 @@ class Listener:
             # Before psycopg decodes it: what cannot be decoded is a reset, not an error.
             connection.pgconn.notify_handler = self._take
             self._check_server(connection)
-            connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(self._channel)))
+            for channel in (self._channel, DEFINITIONS):
+                connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
             self._prove(connection, parameters)
             self._overdue = None  # what was sent while we did not listen is lost
+            self._core.listen_anew()
+            self._redefined()
             may_catch_up = self._may_catch_up(connection)
             while not self._closed:
                 self._catch_up(connection, may_catch_up)
@@ -255,6 +263,8 @@ class Listener:
         if change is None:
             self._core.reset("payload")
             return
+        if change.domain.startswith(INTERNAL):
+            self._redefined()
         self._core.hear(change)
         place = (change.tenant, change.domain)
         if self._overdue and self._overdue.get(place, -1) <= change.version:

@@ -44,6 +44,9 @@ def query(cache: Base, adapter: Adapter, statement: Any, parameters: Any, tenant
     text = str(statement)
     told_apart = _hashable(parameters)
     place = ("query", text, type(statement), told_apart)
+    # Taken before what is remembered is looked at: a definition that moves from now on
+    # keeps the result from being stored.
+    ticket = cache.core.ticket()
     known = cache._statements.get(text)
     if known is None:
         known = yield from _analyse(cache, adapter, text)
@@ -59,7 +62,7 @@ def query(cache: Base, adapter: Adapter, statement: Any, parameters: Any, tenant
     def load(_: Any) -> Any:
         return adapter.query(statement, parameters)
 
-    return (yield from _steps.get(cache, adapter, request, load, options))
+    return (yield from _steps.get(cache, adapter, request, load, options, ticket))
 
 
 def _analyse(cache: Base, adapter: Adapter, text: str) -> Course[Statement]:

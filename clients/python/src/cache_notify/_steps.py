@@ -17,6 +17,7 @@ from ._request import Options, Request
 
 if TYPE_CHECKING:
     from ._base import Base
+    from ._core import Ticket
     from ._flight import Flight
 
 T = TypeVar("T")
@@ -57,15 +58,16 @@ async def run_async(course: Course[T]) -> T:
         return stop.value  # type: ignore[no-any-return]
 
 
-def get(cache: Base, adapter: Adapter, request: Request, load: Load,
-        options: Options) -> Course[Any]:
-    """A result that memory cannot give: from somebody else's flight, or our own."""
+def get(cache: Base, adapter: Adapter, request: Request, load: Load, options: Options,
+        began: Ticket | None = None) -> Course[Any]:
+    """A result that memory cannot give: from somebody else's flight, or our own. began:
+    when it was found out what the result is made from, if that was asked for."""
     if options.fresh or adapter.in_transaction():
-        return (yield from _fill(cache, adapter, request, load, options, None))
+        return (yield from _fill(cache, adapter, request, load, options, None, began))
     for _ in range(2):
         flight, joined_at = cache.flights.join_or_start(request.entry, cache._signal())
         if joined_at is None:
-            return (yield from _fly(cache, adapter, request, load, options, flight))
+            return (yield from _fly(cache, adapter, request, load, options, flight, began))
         try:
             stale = cache._stale(request, options)
             if stale is not None:
@@ -76,13 +78,13 @@ def get(cache: Base, adapter: Adapter, request: Request, load: Load,
         if cache.flights.may_use(flight, joined_at):
             cache.metrics.count("joins")
             return cache._copied(flight.value)
-    return (yield from _fill(cache, adapter, request, load, options, None))
+    return (yield from _fill(cache, adapter, request, load, options, None, began))
 
 
 def _fly(cache: Base, adapter: Adapter, request: Request, load: Load, options: Options,
-         flight: Flight) -> Course[Any]:
+         flight: Flight, began: Ticket | None) -> Course[Any]:
     try:
-        flight.value = yield from _fill(cache, adapter, request, load, options, flight)
+        flight.value = yield from _fill(cache, adapter, request, load, options, flight, began)
         flight.succeeded = True
         return flight.value
     finally:
@@ -90,11 +92,11 @@ def _fly(cache: Base, adapter: Adapter, request: Request, load: Load, options: O
 
 
 def _fill(cache: Base, adapter: Adapter, request: Request, load: Load, options: Options,
-          flight: Flight | None) -> Course[Any]:
+          flight: Flight | None, began: Ticket | None) -> Course[Any]:
     """Computes a result, for the others who wait for this flight too, if there is one."""
     in_transaction = adapter.in_transaction()
     held = cache.core.peek(request.entry)
-    ticket = cache.core.ticket()
+    ticket = began or cache.core.ticket()
     if flight is not None:
         flight.ticket = ticket
     primary = None
@@ -104,7 +106,7 @@ def _fill(cache: Base, adapter: Adapter, request: Request, load: Load, options: 
     if answer.in_recovery and primary is None:
         # What was heard may not be there yet: the primary says how far it must be.
         cache._remember_standby(adapter.db)
-        ticket = cache.core.ticket()
+        ticket = began or cache.core.ticket()
         primary = yield lambda: cache._ask_primary(request)
         answer = yield from _ask(adapter, request)
     if flight is not None:
