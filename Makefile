@@ -166,27 +166,29 @@ check-sources:
 # then PGXS can be read.
 again = $(MAKE) --no-print-directory --silent PG_CONFIG='$(PG_CONFIG)'
 
-PARTS = regress pgtap isolation tap truth examples model consistency
+PARTS = regress pgtap isolation tap truth clients examples model consistency
 test-unit: PARTS = regress pgtap
 test-integration: PARTS = isolation tap
 test-consistency: PARTS = consistency
 OUTPUT = test/output
-groups = build test $(filter consistency examples model,$(PARTS))
+groups = build test $(filter consistency clients examples model,$(PARTS))
 
 ifneq ($(elsewhere),)
-test test-unit test-integration test-consistency: prepare-examples
+test test-unit test-integration test-consistency: prepare-parts
 	@tools/in-version $(PG_VERSION) --fetch test/output=$(OUTPUT) \
 	  sh -c 'tools/install-dependencies build && make --silent test PARTS="$(PARTS)"'
 else
-test test-unit test-integration test-consistency: prepare-examples
+test test-unit test-integration test-consistency: prepare-parts
 	@tools/install-dependencies $(groups)
 	+@tools/private-server CN_ASSERT=1 '$(strict)' tools/unprivileged --fetch test/output test/run $(PARTS)
 endif
 
 # By whoever runs make, on whose behalf things can be downloaded.
-prepare-examples:
+prepare-parts:
 	@$(if $(filter examples,$(PARTS)),tools/install-dependencies examples && \
 	  tools/prepare examples)
+	@$(if $(filter clients,$(PARTS)),tools/install-dependencies clients && \
+	  tools/prepare clients)
 
 test-all-versions:
 	@tools/test-versions
@@ -244,7 +246,7 @@ benchmark:
 figures:
 	@bench/publish $(if $(NOTE),--note "$(NOTE)")
 
-.PHONY: check-version check-sources prepare-examples print-PARTS FORCE \
+.PHONY: check-version check-sources prepare-parts print-PARTS FORCE \
 	test test-unit test-integration test-interop test-consistency \
 	test-all-versions test-upgrade test-package test-traces test-hostile accept lint format demo benchmark figures
 FORCE:

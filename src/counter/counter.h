@@ -41,8 +41,8 @@
 
 /*
  * Counters whose name begins with this are the extension's own.  Tokens contain
- * them and cascade rules start from them, but they are never delivered nor
- * listed.
+ * them and cascade rules start from them, but they are never listed; delivered
+ * are those of definitions, on a channel of their own.
  */
 #define INTERNAL_PREFIX		"cache_notify/"
 #define is_internal_domain(name) \

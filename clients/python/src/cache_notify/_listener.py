@@ -106,7 +106,7 @@ class Listener:
             started = time.monotonic()
             try:
                 self._listen()
-            except Exception as error:  # nothing may end the listener
+            except Exception as error:  # noqa: BLE001 (nothing may end the listener)
                 self._failed(error)
             self._core.end_lease()
             if time.monotonic() - started > LAST_DELAY:

@@ -33,7 +33,7 @@ def run(course: Course[T]) -> T:
         while True:
             try:
                 result = step()
-            except BaseException as error:
+            except BaseException as error:  # noqa: BLE001 (it is thrown again, inside)
                 step = course.throw(error)
             else:
                 step = course.send(result)
@@ -50,7 +50,7 @@ async def run_async(course: Course[T]) -> T:
                 result = step()
                 if isinstance(result, Awaitable):
                     result = await result
-            except BaseException as error:
+            except BaseException as error:  # noqa: BLE001 (it is thrown again, inside)
                 step = course.throw(error)
             else:
                 step = course.send(result)
