@@ -30,6 +30,7 @@ _PG_init(void)
 	worker_init();
 	trigger_init();
 	inline_trigger_init();
+	quiet_change_init();
 	commit_init();
 	utility_init();
 	shared_memory_init();

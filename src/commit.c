@@ -102,6 +102,10 @@ forget_changes(void)
 static void
 xact_callback(XactEvent event, void *arg)
 {
+	if (event == XACT_EVENT_PRE_COMMIT || event == XACT_EVENT_PRE_PREPARE)
+		quiet_changes_pre_commit();
+	else
+		quiet_changes_end_transaction();
 	if (!change_set_active() && !delivery_due())
 		return;
 

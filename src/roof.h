@@ -11,6 +11,7 @@
 #define CACHE_NOTIFY_ROOF_H
 
 #include "change/change.h"
+#include "ddl/command_effect.h"
 #include "delivery/delivery.h"
 #include "trigger/trigger.h"
 #include "worker/worker.h"

@@ -32,8 +32,6 @@
 #include "storage/latch.h"
 #include "tcop/utility.h"
 
-#include "ddl/command_effect.h"
-
 /* How long to wait for a worker to go, in ms. */
 #define STOP_TIMEOUT_MS	5000
 #define STOP_POLL_MS	10
@@ -169,6 +167,33 @@ run_as_statement(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 	PG_END_TRY();
 }
 
+/* A command whose event triggers, or triggers, tell of all that it does. */
+static void
+run_telling_command(PlannedStmt *pstmt, const char *query, bool read_only_tree,
+					ProcessUtilityContext context, ParamListInfo params,
+					QueryEnvironment *environment, DestReceiver *dest,
+					QueryCompletion *completion)
+{
+	volatile bool succeeded = false;
+
+	quiet_command_begin();
+	PG_TRY();
+	{
+		if (IsA(pstmt->utilityStmt, TruncateStmt))
+			run_as_statement(pstmt, query, read_only_tree, context, params,
+							 environment, dest, completion);
+		else
+			run_utility(pstmt, query, read_only_tree, context, params,
+						environment, dest, completion);
+		succeeded = true;
+	}
+	PG_FINALLY();
+	{
+		quiet_command_end(succeeded);
+	}
+	PG_END_TRY();
+}
+
 static void
 process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 				ProcessUtilityContext context, ParamListInfo params,
@@ -187,8 +212,10 @@ process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 				  environment, dest, completion);
 		return;
 	}
-	if ((IsA(command, CopyStmt) && ((CopyStmt *) command)->is_from) ||
-		IsA(command, TruncateStmt))
+	if (command_tells(command))
+		run_telling_command(pstmt, query, read_only_tree, context, params,
+							environment, dest, completion);
+	else if (IsA(command, CopyStmt) && ((CopyStmt *) command)->is_from)
 		run_as_statement(pstmt, query, read_only_tree, context, params,
 						 environment, dest, completion);
 	else
@@ -224,6 +251,8 @@ executor_finish(QueryDesc *query)
 		(query->estate->es_top_eflags & EXEC_FLAG_SKIP_TRIGGERS))
 	{
 		run_finish(query);
+		if (quiet_changes_any())
+			quiet_changes_resolve(true);
 		return;
 	}
 	depth = trigger_depth() + 1;
@@ -239,6 +268,8 @@ executor_finish(QueryDesc *query)
 		change_set_end_statement(outer);
 	}
 	PG_END_TRY();
+	if (quiet_changes_any())
+		quiet_changes_resolve(true);
 }
 
 void

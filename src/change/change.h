@@ -207,4 +207,7 @@ extern void running_command_begin(RunningStatement *statement);
 extern void running_command_end(RunningStatement *statement);
 extern bool running_statement_changes(const char *domain);
 
+/* Set by ddl: bump what it has not looked at so far.  See quiet_change.c. */
+extern void (*resolve_quiet_changes) (void);
+
 #endif							/* CACHE_NOTIFY_CHANGE_H */

@@ -37,6 +37,8 @@
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
+void		(*resolve_quiet_changes) (void) = NULL;
+
 /* The innermost statement; backend's, empty when no statement runs. */
 static RunningStatement *running = NULL;
 
@@ -213,6 +215,8 @@ statement_changes(RunningStatement *statement, const char *domain)
 bool
 running_statement_changes(const char *domain)
 {
+	if (resolve_quiet_changes != NULL)
+		resolve_quiet_changes();
 	if (loaded_in == GetCurrentStatementStartTimestamp() &&
 		TransactionIdIsValid(GetTopTransactionIdIfAny()))
 		return true;
