@@ -45,6 +45,17 @@
 #error "cache_notify needs PostgreSQL 14 or later"
 #endif
 
+/* 15: ALTER TABLE ... SET ACCESS METHOD. */
+static inline bool
+compat_sets_access_method(AlterTableType subtype)
+{
+#if PG_VERSION_NUM >= 150000
+	return subtype == AT_SetAccessMethod;
+#else
+	return false;
+#endif
+}
+
 /* 16: heap_update() reports which indexes need an entry.  19: has options. */
 static inline TM_Result
 compat_heap_update(Relation rel, ItemPointer otid, HeapTuple newtup,

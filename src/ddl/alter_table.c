@@ -93,7 +93,11 @@ is_harmless(AlterTableType subtype)
 static bool
 changed_nothing(Oid relid, CollectedATSubcmd *subcmd)
 {
-	switch (((AlterTableCmd *) subcmd->parsetree)->subtype)
+	AlterTableType subtype = ((AlterTableCmd *) subcmd->parsetree)->subtype;
+
+	if (compat_sets_access_method(subtype))
+		return !catalog_relation_changed(relid, Anum_pg_class_relam);
+	switch (subtype)
 	{
 		case AT_AddColumn:		/* IF NOT EXISTS, and it did */
 			return !OidIsValid(subcmd->address.objectId);
@@ -101,8 +105,6 @@ changed_nothing(Oid relid, CollectedATSubcmd *subcmd)
 			return !catalog_relation_changed(relid, Anum_pg_class_relowner);
 		case AT_SetUnLogged:	/* a crash would empty it, unseen */
 			return !catalog_relation_changed(relid, Anum_pg_class_relpersistence);
-		case AT_SetAccessMethod:
-			return !catalog_relation_changed(relid, Anum_pg_class_relam);
 		case AT_EnableRowSecurity:
 		case AT_DisableRowSecurity:
 		case AT_ForceRowSecurity:
