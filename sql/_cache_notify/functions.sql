@@ -15,19 +15,7 @@ COMMENT ON FUNCTION _cache_notify.configuration_changed() IS
 CREATE FUNCTION _cache_notify.rules_changed() RETURNS trigger
 	AS 'MODULE_PATHNAME', 'cache_notify_rules_changed' LANGUAGE C;
 COMMENT ON FUNCTION _cache_notify.rules_changed() IS
-'Trigger of cascade_rules and schema_listener: makes every session read them again.';
-
-CREATE TRIGGER rules_changed
-	AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON _cache_notify.schema_listener
-	FOR EACH STATEMENT EXECUTE FUNCTION _cache_notify.rules_changed();
-COMMENT ON TRIGGER rules_changed ON _cache_notify.schema_listener IS
-'Makes every session know whether the domain schema is fed.';
-
-CREATE TRIGGER rules_changed
-	AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON _cache_notify.watched_name
-	FOR EACH STATEMENT EXECUTE FUNCTION _cache_notify.rules_changed();
-COMMENT ON TRIGGER rules_changed ON _cache_notify.watched_name IS
-'Makes every session read the names again.';
+'Trigger of cascade_rules: makes every session read the rules again.';
 
 CREATE FUNCTION _cache_notify.note_name(relation regclass, domain text, follow boolean) RETURNS void
 	AS 'MODULE_PATHNAME', 'cache_notify_note_name'

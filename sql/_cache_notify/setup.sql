@@ -206,12 +206,6 @@ $$;
 COMMENT ON FUNCTION _cache_notify.check_options(regclass, _cache_notify.watch_options) IS
 'Error, with a hint, if options contradict each other.';
 
-CREATE FUNCTION _cache_notify.trigger_follows() RETURNS void
-	AS 'MODULE_PATHNAME', 'cache_notify_trigger_follows'
-	LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION _cache_notify.trigger_follows() IS
-'Says that the next trigger of a watched table in this transaction is not from a dump. A trigger that comes without this begins a new history, if versions start at 0.';
-
 CREATE FUNCTION _cache_notify.create_watching_trigger(
 	table_name regclass, kind text, domain_name text, arguments text[])
 	RETURNS void

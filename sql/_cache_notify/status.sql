@@ -110,7 +110,7 @@ CREATE VIEW _cache_notify.rule_problem AS
 		|| CASE WHEN strpos(r.source_domain, '/') > 0
 			THEN 'rules start from domains, not from keys'
 			ELSE 'watch a table for it, call cache_notify.invalidate() for it, or delete the rule' END AS problem
-	FROM cache_notify.cascade_rules r
+	FROM _cache_notify.stored_rule r
 	WHERE r.rule_type = 'invalidate' AND NOT starts_with(r.source_domain, 'cache_notify/')
 	AND pg_catalog.has_table_privilege('cache_notify.cascade_rules', 'SELECT')
 	AND NOT EXISTS (SELECT FROM cache_notify.versions(NULL, cache_notify.key_name(r.source_domain)) v WHERE v.known);

@@ -73,35 +73,17 @@ COMMENT ON COLUMN _cache_notify.owed_delivery.former_relation IS 'the OID of the
 COMMENT ON COLUMN _cache_notify.owed_delivery.former_name IS 'what that relation is called, or was';
 COMMENT ON COLUMN _cache_notify.owed_delivery.former IS 'the configuration that the domain went to this channel by; NULL: to wherever the domain goes';
 
-CREATE TABLE _cache_notify.schema_listener (
-	channel text COLLATE "C" PRIMARY KEY,
-	preset text,
-	payload text,
-	payload_suffix text NOT NULL DEFAULT '',
-	CONSTRAINT schema_listener_channel_length CHECK (octet_length(channel) BETWEEN 1 AND 63),
-	CONSTRAINT schema_listener_has_payload CHECK (preset IS NOT NULL OR payload IS NOT NULL),
-	CONSTRAINT schema_listener_suffix_length CHECK (octet_length(payload_suffix) <= 63),
-	CONSTRAINT schema_listener_payload_length CHECK (octet_length(payload) + octet_length(payload_suffix) <= 7999)
-) USING heap;
-COMMENT ON TABLE _cache_notify.schema_listener IS
-'Which channels hear of changes to the schema; setup_schema_invalidation() writes it. Event triggers take no arguments, so this is their configuration.';
-COMMENT ON COLUMN _cache_notify.schema_listener.channel IS 'where to notify';
-COMMENT ON COLUMN _cache_notify.schema_listener.preset IS 'which changes count and how the payload looks, see schema_presets(); NULL: every change that a preset counts';
-COMMENT ON COLUMN _cache_notify.schema_listener.payload IS 'what to say; NULL: what the preset says';
-COMMENT ON COLUMN _cache_notify.schema_listener.payload_suffix IS 'added to the end of each payload';
-
--- watched_name.c knows the columns by their order. No key: a publication FOR ALL
--- TABLES may bring a subscriber the rows of another server.
-CREATE TABLE _cache_notify.watched_name (
-	domain text COLLATE "C" NOT NULL,
-	schema_name name NOT NULL,
-	relation_name name NOT NULL,
-	arguments text[] NOT NULL,
-	enabled "char" NOT NULL,
-	follow boolean NOT NULL
-) USING heap;
-
-COMMENT ON TABLE _cache_notify.watched_name IS
+-- watched_name.c knows the columns by their order.
+CREATE MATERIALIZED VIEW _cache_notify.watched_name
+USING heap AS SELECT
+	NULL::text COLLATE "C" AS domain,
+	NULL::name AS schema_name,
+	NULL::name AS relation_name,
+	NULL::text[] AS arguments,
+	NULL::"char" AS enabled,
+	NULL::boolean AS follow
+WHERE _cache_notify.only_when_created();
+COMMENT ON MATERIALIZED VIEW _cache_notify.watched_name IS
 'By which names relations were set up to feed a domain. While a relation that does not feed it has such a name (after a swap, created anew, restored without its triggers), the domain has no tokens.';
 COMMENT ON COLUMN _cache_notify.watched_name.domain IS 'the domain that was fed';
 COMMENT ON COLUMN _cache_notify.watched_name.schema_name IS 'the schema of the relation when it was set up';
@@ -139,9 +121,6 @@ CREATE UNLOGGED TABLE _cache_notify.running (
 COMMENT ON TABLE _cache_notify.running IS
 'Not empty while the server has not crashed since changes were first committed with synchronous_commit = off: crash recovery empties unlogged tables.';
 COMMENT ON COLUMN _cache_notify.running.running IS 'always true';
-
-SELECT pg_catalog.pg_extension_config_dump('_cache_notify.schema_listener', '');
-SELECT pg_catalog.pg_extension_config_dump('_cache_notify.watched_name', '');
 
 CREATE FUNCTION _cache_notify.hide_state() RETURNS void
 	AS 'MODULE_PATHNAME', 'cache_notify_hide_state'

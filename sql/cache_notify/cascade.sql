@@ -15,8 +15,8 @@ CREATE FUNCTION cache_notify.cascade_graph() RETURNS text
 BEGIN ATOMIC
 	WITH node AS (
 		SELECT d, 'd' || row_number() OVER (ORDER BY d) AS id
-		FROM (SELECT r.source_domain FROM cache_notify.cascade_rules r
-			  UNION SELECT r.target_domain FROM cache_notify.cascade_rules r) AS u (d)
+		FROM (SELECT r.source_domain FROM _cache_notify.stored_rule r
+			  UNION SELECT r.target_domain FROM _cache_notify.stored_rule r) AS u (d)
 	), line (kind, a, b, text) AS (
 		SELECT 0, '', '', 'graph LR'
 		UNION ALL
@@ -26,11 +26,11 @@ BEGIN ATOMIC
 		UNION ALL
 		SELECT 2, r.source_domain, r.target_domain,
 			format('    %s %s %s', s.id, CASE r.rule_type WHEN 'notify' THEN '-.->' ELSE '-->' END, t.id)
-		FROM cache_notify.cascade_rules r
+		FROM _cache_notify.stored_rule r
 		JOIN node s ON s.d = r.source_domain
 		JOIN node t ON t.d = r.target_domain
 	)
 	SELECT string_agg(text, E'\n' ORDER BY kind, a COLLATE "C", b COLLATE "C") FROM line;
 END;
 COMMENT ON FUNCTION cache_notify.cascade_graph() IS
-'The cascade rules as a Mermaid graph: solid arrows invalidate, dotted ones only notify. Needs the right to read cascade_rules.';
+'The cascade rules as a Mermaid graph: solid arrows invalidate, dotted ones only notify.';

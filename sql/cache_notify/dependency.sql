@@ -143,10 +143,10 @@ BEGIN ATOMIC
 				s.source, s.target) END
 	FROM suggestion s
 	WHERE s.source <> s.target AND NOT EXISTS (
-		SELECT FROM cache_notify.cascade_rules r
+		SELECT FROM _cache_notify.stored_rule r
 		WHERE r.source_domain = s.source AND r.target_domain = s.target)
 	GROUP BY s.source, s.target
 	ORDER BY 1, 2;
 END;
 COMMENT ON FUNCTION cache_notify.suggest_cascades() IS
-'Cascade rules that the schema suggests and that are not there: from the domain of a table to that of a table whose foreign key references it, and from the tables that a view reads to the view. keys is same if the key columns of both tables are those of the foreign key, so that a change of one row need not reach every key of the target. statement does it; nothing is ever done by itself. Needs the right to read cascade_rules.';
+'Cascade rules that the schema suggests and that are not there: from the domain of a table to that of a table whose foreign key references it, and from the tables that a view reads to the view. keys is same if the key columns of both tables are those of the foreign key, so that a change of one row need not reach every key of the target. statement does it; nothing is ever done by itself.';

@@ -49,6 +49,18 @@ CREATE FUNCTION cache_notify.payload_fields() RETURNS text[]
 COMMENT ON FUNCTION cache_notify.payload_fields() IS
 'The payload fields that setup_table_invalidation() takes.';
 
+CREATE FUNCTION cache_notify.cascade_rule() RETURNS trigger
+	AS 'MODULE_PATHNAME', 'cache_notify_cascade_rule' LANGUAGE C;
+COMMENT ON FUNCTION cache_notify.cascade_rule() IS
+'A trigger of the view cache_notify.configuration that calls this is a cascade rule, with the columns of cascade_rules for arguments ("name=value"). It is never fired.';
+REVOKE EXECUTE ON FUNCTION cache_notify.cascade_rule() FROM PUBLIC;
+
+CREATE FUNCTION cache_notify.schema_listener() RETURNS trigger
+	AS 'MODULE_PATHNAME', 'cache_notify_schema_listener' LANGUAGE C;
+COMMENT ON FUNCTION cache_notify.schema_listener() IS
+'A trigger of the view cache_notify.configuration that calls this is what setup_schema_invalidation() was called with. It is never fired.';
+REVOKE EXECUTE ON FUNCTION cache_notify.schema_listener() FROM PUBLIC;
+
 CREATE FUNCTION cache_notify.trigger_arguments(tgargs bytea) RETURNS text[]
 	AS 'MODULE_PATHNAME', 'cache_notify_trigger_arguments'
 	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;

@@ -23,10 +23,8 @@ BEGIN
 	channel := coalesce(channel, (
 		SELECT p.channel FROM cache_notify.schema_presets() p WHERE p.preset = preset));
 	PERFORM _cache_notify.create_schema_event_triggers();
-	INSERT INTO _cache_notify.schema_listener AS l
-	VALUES (channel, preset, payload, coalesce(payload_suffix, ''))
-	ON CONFLICT ON CONSTRAINT schema_listener_pkey DO UPDATE
-	SET preset = excluded.preset, payload = excluded.payload, payload_suffix = excluded.payload_suffix;
+	PERFORM _cache_notify.store('schema_listener', channel, ARRAY['channel=' || channel,
+		'preset=' || preset, 'payload=' || payload, 'payload_suffix=' || nullif(payload_suffix, '')]);
 	RETURN channel;
 EXCEPTION WHEN insufficient_privilege THEN
 	RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
@@ -53,7 +51,8 @@ AS $$
 DECLARE
 	doomed record;
 BEGIN
-	DELETE FROM _cache_notify.schema_listener l
+	PERFORM _cache_notify.store('schema_listener', l.channel, NULL)
+	FROM _cache_notify.schema_listener l
 	WHERE (preset IS NULL OR l.preset = preset) AND (channel IS NULL OR l.channel = channel);
 	IF NOT FOUND AND (preset IS NOT NULL OR channel IS NOT NULL) THEN
 		RAISE EXCEPTION USING ERRCODE = 'undefined_object',

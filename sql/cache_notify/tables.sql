@@ -1,6 +1,8 @@
 -- ---------------------------------------------------------------- tables
 
-CREATE TABLE cache_notify.cascade_rules (
+-- Unlogged, so no publication takes it. The rules themselves are in the configuration:
+-- stored.sql.
+CREATE UNLOGGED TABLE cache_notify.cascade_rules (
 	source_domain text COLLATE "C" NOT NULL,
 	target_domain text COLLATE "C" NOT NULL,
 	rule_type text NOT NULL DEFAULT 'invalidate',
@@ -26,5 +28,3 @@ COMMENT ON COLUMN cache_notify.cascade_rules.rule_type IS
 '''invalidate'': bump the target, deliver it and go on from it; ''notify'': deliver the target with its present version, go no further';
 COMMENT ON COLUMN cache_notify.cascade_rules.keys IS
 'which keys of the target a change of single keys reaches: ''all'', or ''same'': the same keys only (contract/123 reaches contract_summary/123). ''same'' takes effect where both domains have keys, and the target no more buckets than the source';
-
-SELECT pg_catalog.pg_extension_config_dump('cache_notify.cascade_rules', '');

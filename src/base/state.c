@@ -37,7 +37,7 @@ PG_FUNCTION_INFO_V1(cache_notify_only_when_created);
 PG_FUNCTION_INFO_V1(cache_notify_hide_state);
 
 static const char *const state_relations[] = {
-	"version_counter", "owed_delivery", "history"
+	"version_counter", "owed_delivery", "history", "watched_name"
 };
 
 /* only_when_created() returns boolean */
@@ -115,9 +115,6 @@ hide_state(void)
 		if (OidIsValid(toast))
 			(void) hide_relation(pg_class, toast);
 	}
-	/* Dumped, but what a subscriber watches is its own affair. */
-	(void) hide_relation(pg_class, extension_relation(INTERNAL_SCHEMA,
-													  "watched_name"));
 	table_close(pg_class, RowExclusiveLock);
 	CommandCounterIncrement();
 }

@@ -19,9 +19,13 @@
 
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "access/xact.h"
+#include "catalog/dependency.h"
 #include "catalog/indexing.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_extension.h"
 #include "catalog/pg_inherits.h"
+#include "commands/extension.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "storage/lmgr.h"
@@ -65,8 +69,6 @@ is_among(const char *name, List *objects)
 static bool
 names_extension(DropStmt *stmt)
 {
-	if (stmt->behavior != DROP_CASCADE)
-		return false;
 	return (stmt->removeType == OBJECT_EXTENSION &&
 			is_among(EXTENSION_NAME, stmt->objects)) ||
 		(stmt->removeType == OBJECT_SCHEMA &&
@@ -80,6 +82,24 @@ lock_family(Oid relid)
 	(void) find_all_inheritors(relid, AccessExclusiveLock, NULL);
 }
 
+/*
+ * The view of the configuration is no member of the extension, so that dumps
+ * contain its triggers, but it goes with it, also without CASCADE.
+ */
+static void
+take_configuration_along(void)
+{
+	ObjectAddress view = {RelationRelationId, configuration_view(), 0};
+	ObjectAddress extension = {
+		ExtensionRelationId, get_extension_oid(EXTENSION_NAME, true), 0
+	};
+
+	if (!OidIsValid(view.objectId) || !OidIsValid(extension.objectId))
+		return;
+	recordDependencyOn(&view, &extension, DEPENDENCY_AUTO_EXTENSION);
+	CommandCounterIncrement();
+}
+
 /* Before a DROP. */
 void
 extension_drop_starts(DropStmt *stmt)
@@ -88,6 +108,9 @@ extension_drop_starts(DropStmt *stmt)
 	ListCell   *lc;
 
 	if (!names_extension(stmt) || !may_drop())
+		return;
+	take_configuration_along();
+	if (stmt->behavior != DROP_CASCADE)
 		return;
 	foreach(lc, watches_by_trigger(false))
 		relations = list_append_unique_oid(relations,

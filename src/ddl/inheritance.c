@@ -65,7 +65,7 @@ call_inherit_triggers(Oid relid)
 	SPI_finish();
 }
 
-static Oid
+Oid
 owner_of_function(Oid function)
 {
 	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));

@@ -58,6 +58,7 @@
 #include "storage/lmgr.h"
 #include "tcop/deparse_utility.h"
 #include "utils/aclchk_internal.h"
+#include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/tuplestore.h"
@@ -189,13 +190,16 @@ trigger_created(SchemaEvent *event, Oid trigger)
 	bool		same;
 
 	if (watch == NULL && before == NULL)
+	{
+		configuration_trigger_created(trigger);
 		return;
+	}
 	announce_configuration();
 	same = watch != NULL && before != NULL && same_watch(watch, before);
 	if (before != NULL && !same && !before->is_row && !before->inherited)
 		add_former(event, before);
 	if (before == NULL)
-		restored_trigger_created();
+		(void) restored_trigger_created();
 	if (watch != NULL && !watch->is_row && !watch->inherited &&
 		(before == NULL || !same_domain(watch, before)))
 		feeding_begins(event, watch);
@@ -498,7 +502,12 @@ visit_dropped(TupleTableSlot *slot, void *arg)
 	else if (class == PolicyRelationId)
 		relation_changed(event, table_of_policy(objid, SnapshotAny));
 	else if (class == TriggerRelationId)
+	{
 		trigger_dropped(event, objid);
+		if (strstr(TextDatumGetCString(slot_getattr(slot, Anum_dropped_identity, &isnull)),
+				   " on " EXTENSION_SCHEMA "." CONFIGURATION_VIEW) != NULL)
+			announce_configuration();
+	}
 }
 
 static void

@@ -22,6 +22,7 @@ typedef struct SchemaEvent
 /* Columns of pg_event_trigger_ddl_commands(). */
 #define Anum_ddl_tag			4
 #define Anum_ddl_schema			6
+#define Anum_ddl_identity		7
 #define Anum_ddl_command		9
 
 /* Columns of pg_event_trigger_dropped_objects(). */
@@ -31,6 +32,7 @@ typedef struct SchemaEvent
 #define Anum_dropped_temporary	6
 #define Anum_dropped_type		7
 #define Anum_dropped_schema		8
+#define Anum_dropped_identity	10
 #define Anum_dropped_name		9
 #define Anum_dropped_address_names 11
 
@@ -53,10 +55,12 @@ extern Oid	table_of_policy(Oid policy, Snapshot snapshot);
 
 /* inheritance.c */
 extern bool inherit_triggers(Oid relid, Oid function);
+extern Oid	owner_of_function(Oid function);
 extern void make_way_for_clones(Oid parent, Oid child);
 
 /* restored.c */
-extern void restored_trigger_created(void);
+extern bool restored_trigger_created(void);
+extern void configuration_trigger_created(Oid trigger);
 
 /* drop_extension.c */
 struct DropStmt;

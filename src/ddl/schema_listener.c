@@ -161,6 +161,14 @@ text_column(TupleTableSlot *slot, AttrNumber column)
 	return isnull ? NULL : TextDatumGetCString(value);
 }
 
+/* Rules and listeners are in triggers of a view of ours, and concern nobody. */
+static bool
+is_configuration(const char *identity)
+{
+	return identity != NULL &&
+		strstr(identity, EXTENSION_SCHEMA "." CONFIGURATION_VIEW) != NULL;
+}
+
 static void
 visit_command(TupleTableSlot *slot, void *arg)
 {
@@ -176,7 +184,8 @@ visit_command(TupleTableSlot *slot, void *arg)
 	change.presets = schema_presets_of_command(visit->statement,
 											   change.command);
 	if (change.presets == 0 || is_temporary(command, change.schema) ||
-		is_housekeeping(command))
+		is_housekeeping(command) ||
+		is_configuration(text_column(slot, Anum_ddl_identity)))
 		return;
 	schema_change_add(change);
 	visit->counts = true;
@@ -218,6 +227,7 @@ visit_dropped(TupleTableSlot *slot, void *arg)
 		return;
 	change.presets = schema_presets_of_drop(text_column(slot, Anum_dropped_type));
 	if (change.presets == 0 ||
+		is_configuration(text_column(slot, Anum_dropped_identity)) ||
 		(class == TriggerRelationId &&
 		 watch_of_trigger(objid, WATCH_REMOVED) != NULL))
 		return;

@@ -6,10 +6,8 @@
  * A preset knows which changes of the schema a program counts, its channel,
  * and what the payload says.  To add one, list it in presets[].
  *
- * Who listens is in _cache_notify.schema_listener, one row for each channel.
- * Event triggers take no arguments, so their configuration needs a table, and
- * pg_dump carries its rows; a security label would need our library loaded in
- * each of the sessions that restore it.
+ * Who listens is in the configuration (stored.c), an entry for each channel, since
+ * event triggers take no arguments.
  *
  * Messages are made once, when the transaction is about to commit.
  *
@@ -17,7 +15,6 @@
  */
 #include "delivery/message.h"
 
-#include "access/relation.h"
 #include "access/xact.h"
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
@@ -27,12 +24,6 @@
 
 PG_FUNCTION_INFO_V1(cache_notify_schema_presets);
 
-/* Columns of _cache_notify.schema_listener. */
-#define Anum_listener_channel	1
-#define Anum_listener_preset	2
-#define Anum_listener_payload	3
-#define Anum_listener_suffix	4
-
 /* The most that NOTIFY takes, in bytes. */
 #define MAX_PAYLOAD_LEN		7999
 
@@ -40,7 +31,7 @@ PG_FUNCTION_INFO_V1(cache_notify_schema_presets);
 #define POSTGRAPHILE_ANYTHING \
 	"{\"type\" : \"ddl\", \"payload\" : [{\"schema\" : null, \"command\" : \"ANY\"}]}"
 
-/* A row of schema_listener. */
+/* What setup_schema_invalidation() was called with. */
 typedef struct SchemaListener
 {
 	const char *channel;
@@ -282,18 +273,25 @@ payloads_for(const SchemaListener *listener, List *changes)
 }
 
 static List *
-add_messages(List *messages, HeapTuple tuple, TupleDesc desc, List *changes)
+add_messages(List *messages, const StoredEntry *entry, List *changes)
 {
 	SchemaListener listener = {
-		.channel = text_attribute(tuple, desc, Anum_listener_channel),
-		.preset = text_attribute(tuple, desc, Anum_listener_preset),
-		.payload = text_attribute(tuple, desc, Anum_listener_payload),
-		.suffix = text_attribute(tuple, desc, Anum_listener_suffix)
+		.channel = stored_value(entry, "channel"),
+		.preset = stored_value(entry, "preset"),
+		.payload = stored_value(entry, "payload"),
+		.suffix = stored_value(entry, "payload_suffix")
 	};
 	ListCell   *lc;
 
+	/* Somebody may have written it by hand. */
+	if (listener.channel == NULL || listener.channel[0] == '\0' ||
+		strlen(listener.channel) >= NAMEDATALEN)
+		return messages;
 	if (listener.suffix == NULL)
-		listener.suffix = "";	/* the table does not allow it */
+		listener.suffix = "";
+	if (strlen(listener.suffix) +
+		(listener.payload != NULL ? strlen(listener.payload) : 0) > MAX_PAYLOAD_LEN)
+		return messages;
 	foreach(lc, payloads_for(&listener, changes))
 	{
 		Message    *message = palloc0(sizeof(Message));
@@ -312,24 +310,14 @@ schema_messages(void)
 {
 	List	   *changes = schema_changes();
 	List	   *messages = NIL;
-	Relation	rel;
-	TableScanDesc scan;
-	HeapTuple	tuple;
+	ListCell   *lc;
 
 	if (changes == NIL)
 		return NIL;
-	rel = extension_open(INTERNAL_SCHEMA, "schema_listener", AccessShareLock);
-	if (rel == NULL)
-		return NIL;
 	json_text_prepare();
 	CommandCounterIncrement();
-	PushActiveSnapshot(GetLatestSnapshot());
-	scan = compat_table_beginscan(rel, GetActiveSnapshot());
-	while ((tuple = heap_getnext(scan, ForwardScanDirection)) != NULL)
-		messages = add_messages(messages, tuple, RelationGetDescr(rel), changes);
-	table_endscan(scan);
-	PopActiveSnapshot();
-	relation_close(rel, NoLock);
+	foreach(lc, stored_entries("schema_listener"))
+		messages = add_messages(messages, lfirst(lc), changes);
 	return messages;
 }
 

@@ -3,9 +3,9 @@
  * cascade.c
  *	  The domains this backend knows, and the cascade rules between them.
  *
- * The rules live in cache_notify.cascade_rules.  Each backend keeps them in
- * memory, with the closure of each domain that it has asked for.  A trigger
- * on the table sends a relcache invalidation for it whenever rules change;
+ * The rules are entries of the configuration (stored.c).  Each backend keeps
+ * them in memory, with the closure of each domain that it has asked for.  What
+ * changes them sends a relcache invalidation of the table cascade_rules;
  * invalidation.c counts these.  Everything derived from the rules remembers the
  * count that it was made at (the
  * generation) and is made again when that has moved.  The count is read
@@ -19,12 +19,9 @@
  */
 #include "domain/domain.h"
 
-#include "access/genam.h"
 #include "access/htup_details.h"
-#include "access/relation.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
-#include "storage/proc.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
@@ -36,12 +33,6 @@
 PG_FUNCTION_INFO_V1(cache_notify_cascade_closure);
 PG_FUNCTION_INFO_V1(cache_notify_configuration_changed);
 PG_FUNCTION_INFO_V1(cache_notify_rules_changed);
-
-/* Columns of cache_notify.cascade_rules. */
-#define Anum_source_domain	1
-#define Anum_target_domain	2
-#define Anum_rule_type		3
-#define Anum_rule_keys		4
 
 /* More domains than this are forgotten at the end of a transaction. */
 #define MAX_CACHED_DOMAINS	4096
@@ -176,92 +167,53 @@ forget_rules(void)
 }
 
 static void
-add_rule(HeapTuple tuple, TupleDesc desc)
+add_rule(const StoredEntry *entry)
 {
-	bool		isnull;
-	char	   *source,
-			   *target,
-			   *type,
-			   *keys;
+	const char *source = stored_value(entry, "source");
+	const char *target = stored_value(entry, "target");
+	const char *type = stored_value(entry, "rule_type");
+	const char *keys = stored_value(entry, "keys");
 	CascadeTarget *rule;
 	Domain	   *domain;
 	MemoryContext old;
 
-	source = TextDatumGetCString(heap_getattr(tuple, Anum_source_domain, desc, &isnull));
-	target = TextDatumGetCString(heap_getattr(tuple, Anum_target_domain, desc, &isnull));
-	type = TextDatumGetCString(heap_getattr(tuple, Anum_rule_type, desc, &isnull));
-	keys = TextDatumGetCString(heap_getattr(tuple, Anum_rule_keys, desc, &isnull));
-
+	/* Somebody may have written it by hand. */
+	if (source == NULL || strlen(source) >= NAMEDATALEN ||
+		target == NULL || strlen(target) >= NAMEDATALEN)
+		return;
 	domain = domain_lookup(source);
 	old = MemoryContextSwitchTo(rules_context);
 	rule = palloc(sizeof(CascadeTarget));
 	rule->domain = domain_lookup(target);
-	rule->bump = strcmp(type, "notify") != 0;
-	rule->same_key = strcmp(keys, "same") == 0;
+	rule->bump = type == NULL || strcmp(type, "notify") != 0;
+	rule->same_key = keys != NULL && strcmp(keys, "same") == 0;
 	domain->rules = lappend(domain->rules, rule);
 	if (rule->bump)
 	{
 		rule->domain->sources = lappend(rule->domain->sources, domain);
-		known_since(rule->domain, HeapTupleHeaderGetXmin(tuple->t_data));
+		known_since(rule->domain, entry->xmin);
 	}
 	MemoryContextSwitchTo(old);
 }
 
-/* The user's lock_timeout is for his own locks: no write fails of this one. */
-static Relation
-open_rules(void)
-{
-	int			lock_timeout = LockTimeout;
-	Relation	rel = NULL;
-
-	LockTimeout = 0;
-	PG_TRY();
-	{
-		rel = extension_open(EXTENSION_SCHEMA, "cascade_rules", AccessShareLock);
-	}
-	PG_FINALLY();
-	{
-		LockTimeout = lock_timeout;
-	}
-	PG_END_TRY();
-	return rel;
-}
-
 /*
- * Read the rules, as committed now and as changed by this transaction,
- * whatever its isolation level.  Without the extension there are none.
- *
- * SnapshotSelf sees just that and, not being an MVCC snapshot, takes no
- * predicate locks.  A rule that is changed and committed while we read may be
- * missed or seen twice; its invalidation makes us read again.
+ * Read the rules.  One that is changed and committed while we read may be missed
+ * or seen twice; its invalidation makes us read again.
  */
 static void
 load_rules(void)
 {
-	Relation	rel;
-	SysScanDesc scan;
-	HeapTuple	tuple;
 	uint64		reading;
+	ListCell   *lc;
 
 	if (domains == NULL)
 		create_domains();
-	rel = open_rules();
-	rules_changes.relid = rel ? RelationGetRelid(rel) : InvalidOid;
-	reading = rules_changes.count;	/* after the lock has taken invalidations
-									 * in */
+	AcceptInvalidationMessages();
+	rules_changes.relid = extension_relation(EXTENSION_SCHEMA, "cascade_rules");
+	reading = rules_changes.count;
 	forget_rules();
-
-	if (rel != NULL)
-	{
-		scan = systable_beginscan(rel, InvalidOid, false, SnapshotSelf, 0, NULL);
-		while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-		{
-			add_rule(tuple, RelationGetDescr(rel));
-			FAULT_POINT("load_rules");
-		}
-		systable_endscan(scan);
-		relation_close(rel, AccessShareLock);
-	}
+	foreach(lc, stored_entries("cascade_rule"))
+		add_rule(lfirst(lc));
 	loaded_generation = reading;
 }
 

@@ -8,6 +8,7 @@
  *	  canonical.c		the one text of each value that may name something
  *	  naming.c			the same from what a caller writes
  *	  option.h			the options that a relation is watched with
+ *	  stored.c			configuration that no watched table carries
  *	  watched.c			what a relation is watched with
  *	  watch_before.c	what this transaction has removed or replaced of that
  *	  watch_load.c		what all relations are watched with
@@ -20,9 +21,9 @@
  * What somebody wrote by hand and makes no sense is left out, see option.h; it
  * is no error.
  *
- * Locks: AccessShareLock on the catalogs and on cascade_rules while they are
- * read.  "May read the catalogs" is said where it may happen: then what depends on
- * the rules, cascade_targets() above all, may be made again.
+ * Locks: AccessShareLock on the catalogs while they are read.  "May read the
+ * catalogs" is said where it may happen: then what depends on the rules,
+ * cascade_targets() above all, may be made again.
  *
  * What may not happen here: anything that writes, but for watches_rename_column()
  * and forget_name().
@@ -46,7 +47,7 @@ typedef struct Domain
 	uint32		hash;			/* of the name */
 
 	/* cascade.c */
-	List	   *rules;			/* CascadeTarget *, as in cascade_rules */
+	List	   *rules;			/* CascadeTarget * */
 	uint64		targets_generation; /* graph that targets was made from */
 	List	   *targets;		/* CascadeTarget *, the closure */
 	bool		carries_keys;	/* one of them has same_key */
@@ -159,6 +160,21 @@ extern uint64 cascade_domains_forgotten(void);
 extern void cascade_end_transaction(void);
 extern void announce_configuration(void);
 
+#define CONFIGURATION_VIEW	"configuration"
+
+/* An entry of the configuration: what a trigger's arguments say. */
+typedef struct StoredEntry
+{
+	char	  **args;			/* "name=value" */
+	int			nargs;
+	TransactionId xmin;			/* that made it what it is */
+} StoredEntry;
+
+/* stored.c */
+extern Oid	configuration_view(void);
+extern List *stored_entries(const char *kind);
+extern const char *stored_value(const StoredEntry *entry, const char *name);
+
 /* key.c */
 extern int64 domain_bucket_layout(Domain *domain);
 extern uint32 bucket_of_hash(int64 bucket_layout, uint32 hash);
@@ -200,6 +216,8 @@ extern char *watch_as_text(const Watch *watch);
 extern List *watches_by_trigger(bool of_rows);
 extern Watch *watch_of_trigger(Oid trigger, WatchTime when);
 extern Watch *watch_of_trigger_tuple(HeapTuple tuple, TupleDesc desc);
+extern char **trigger_tuple_arguments(HeapTuple tuple, TupleDesc desc,
+									 int *nargs);
 extern void watches_rename_column(Oid relid, const char *old, const char *new);
 extern bool same_domain(const Watch *a, const Watch *b);
 extern bool same_watch(const Watch *a, const Watch *b);

@@ -281,21 +281,13 @@ domain_is_known(const char *name, Snapshot snapshot, FedByHand by_hand,
 void
 known_read_listeners(void)
 {
-	Relation	rel = extension_open(INTERNAL_SCHEMA, "schema_listener",
-									 AccessShareLock);
-	SysScanDesc scan;
-	HeapTuple	tuple;
+	ListCell   *lc;
 
-	if (rel == NULL)
-		return;
-	scan = systable_beginscan(rel, InvalidOid, false, SnapshotSelf, 0, NULL);
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	foreach(lc, stored_entries("schema_listener"))
 	{
 		Domain	   *domain = domain_lookup(SCHEMA_DOMAIN);
 
 		domain->has_listener = true;
-		known_since(domain, HeapTupleHeaderGetXmin(tuple->t_data));
+		known_since(domain, ((StoredEntry *) lfirst(lc))->xmin);
 	}
-	systable_endscan(scan);
-	relation_close(rel, AccessShareLock);
 }

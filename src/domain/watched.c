@@ -105,24 +105,34 @@ may_be_read(Datum value)
 	return toast_raw_datum_size(value) <= MAX_ARGUMENTS_LEN;
 }
 
+/*
+ * The arguments in a row of pg_trigger, and how many there are: none, if they are
+ * too long.
+ */
+char **
+trigger_tuple_arguments(HeapTuple tuple, TupleDesc desc, int *nargs)
+{
+	bool		isnull;
+	Datum		tgargs = heap_getattr(tuple, Anum_pg_trigger_tgargs, desc, &isnull);
+
+	*nargs = may_be_read(tgargs) ?
+		((Form_pg_trigger) GETSTRUCT(tuple))->tgnargs : 0;
+	return *nargs > 0 ? split_arguments(DatumGetByteaPCopy(tgargs), *nargs) : NULL;
+}
+
 /* The Watch that a row of pg_trigger stands for, or NULL if it is not ours. */
 Watch *
 watch_of_trigger_tuple(HeapTuple tuple, TupleDesc desc)
 {
 	Form_pg_trigger form = (Form_pg_trigger) GETSTRUCT(tuple);
 	bool		is_row = form->tgfoid == extension_function(EXTENSION_SCHEMA, "row_change");
-	bool		isnull;
-	Datum		tgargs;
 	char	  **args;
 	int			nargs;
 	Watch	   *watch;
 
 	if (!is_row && form->tgfoid != extension_function(EXTENSION_SCHEMA, "statement_change"))
 		return NULL;
-	tgargs = heap_getattr(tuple, Anum_pg_trigger_tgargs, desc, &isnull);
-	nargs = may_be_read(tgargs) ? form->tgnargs : 0;
-	args = nargs > 0 ?
-		split_arguments(DatumGetByteaPCopy(tgargs), nargs) : NULL;
+	args = trigger_tuple_arguments(tuple, desc, &nargs);
 	watch = make_watch(args, nargs, form->tgrelid);
 	watch->trigger = form->oid;
 	watch->name = pstrdup(NameStr(form->tgname));

@@ -37,6 +37,7 @@
  */
 #include "worker/worker.h"
 
+#include "access/relation.h"
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "commands/async.h"
@@ -45,6 +46,7 @@
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
+#include "storage/bufmgr.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/lmgr.h"
@@ -445,13 +447,35 @@ ignore_database_settings(void)
 	compat_no_transaction_timeout();
 }
 
-/* pg_upgrade has lost it: see state.c. */
+/* Has a crash emptied the table cascade_rules?  See stored.c. */
+static bool
+rules_are_lost(void)
+{
+	Relation	rel = extension_open(EXTENSION_SCHEMA, "cascade_rules",
+									 AccessShareLock);
+	bool		empty;
+
+	if (rel == NULL)
+		return false;
+	empty = RelationGetNumberOfBlocks(rel) == 0;
+	relation_close(rel, NoLock);
+	return empty && stored_entries("cascade_rule") != NIL;
+}
+
+/* What pg_upgrade has lost (state.c), and a crash. */
 static void
-hide_state_again(void)
+put_right(void)
 {
 	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
 	if (!state_is_hidden())
 		hide_state();
+	if (rules_are_lost() && SPI_connect() == SPI_OK_CONNECT)
+	{
+		(void) SPI_execute("SELECT " INTERNAL_SCHEMA ".refill_rules()", false, 0);
+		SPI_finish();
+	}
+	PopActiveSnapshot();
 	CommitTransactionCommand();
 }
 
@@ -489,7 +513,7 @@ cache_notify_worker_main(Datum database)
 										  "cache_notify delivery",
 										  ALLOCSET_DEFAULT_SIZES);
 	my_database = waiting_worker_started(oid, MyLatch);
-	hide_state_again();
+	put_right();
 	if (my_database != NULL)	/* else another one is there */
 		work();
 	proc_exit(0);

@@ -96,7 +96,7 @@ SELECT pg_temp.denied('SELECT * FROM _cache_notify.' || relation, 'he lists noth
 	FROM unnest('{version_counter,owed_delivery,history,running,counter_total}'::text[]) AS relation;
 SELECT pg_temp.denied('SELECT ' || call, 'he does not call ' || call)
 	FROM unnest(ARRAY['cache_notify.changes_since(NULL)', 'cache_notify.invalidate(''item'', ''a'')',
-		'cache_notify.new_history()', 'cache_notify.cascade_closure(''item'')', 'cache_notify.cascade_graph()',
+		'cache_notify.new_history()', 'cache_notify.cascade_closure(''item'')', 'cache_notify.repair()',
 		'_cache_notify.statistics()', 'cache_notify.clear_statistics()']) AS call;
 SELECT pg_temp.denied('SELECT n FROM shop.item', 'a version lets him read no row');
 
@@ -181,7 +181,7 @@ CREATE TEMPORARY TABLE state AS
 	SELECT c.oid::regclass AS name, (SELECT attname FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum = 1) AS col
 	FROM pg_class c JOIN ours o ON o.objid = c.oid AND o.classid = 'pg_class'::regclass WHERE c.relkind = 'm';
 SELECT set_eq('SELECT name::text FROM state',
-	'{_cache_notify.version_counter,_cache_notify.history,_cache_notify.owed_delivery}'::text[], 'the state that is looked at');
+	'{_cache_notify.version_counter,_cache_notify.history,_cache_notify.owed_delivery,_cache_notify.watched_name}'::text[], 'the state that is looked at');
 SELECT ok(pg_temp.sqlstate_of(format(statement, name, col)) IN ('42809', '55000', '0A000'), 'refused: ' || format(statement, name, col))
 	FROM state, unnest(ARRAY['INSERT INTO %s DEFAULT VALUES', 'UPDATE %1$s SET %2$I = NULL', 'DELETE FROM %s', 'TRUNCATE %s',
 		'REFRESH MATERIALIZED VIEW %s', 'REFRESH MATERIALIZED VIEW %s WITH NO DATA',

@@ -1,0 +1,26 @@
+-- ------------------------------------------------------------------------ repair
+
+CREATE FUNCTION cache_notify.repair() RETURNS void
+	LANGUAGE plpgsql VOLATILE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	watched regclass;
+BEGIN
+	PERFORM _cache_notify.refill_rules();
+	PERFORM _cache_notify.hide_state();
+	FOR watched IN
+		SELECT DISTINCT w.tgrelid FROM _cache_notify.watching_trigger w
+		WHERE NOT w.inherited AND w.tgparentid = 0
+	LOOP
+		PERFORM cache_notify.inherit_triggers(watched);
+	END LOOP;
+	IF EXISTS (SELECT FROM _cache_notify.schema_listener) THEN
+		PERFORM _cache_notify.create_schema_event_triggers();
+	END IF;
+	PERFORM _cache_notify.configuration_changed();
+END
+$$;
+COMMENT ON FUNCTION cache_notify.repair() IS
+'Puts right what a crash, pg_upgrade or the restoring of parts of a dump can leave: fills the table cascade_rules from the configuration, hides state from logical decoding, gives partitions and child tables their triggers, and schema listeners their event triggers. Calling it again does no harm. v_invalidation_status says what else is wrong. For superusers.';
+REVOKE EXECUTE ON FUNCTION cache_notify.repair() FROM PUBLIC;

@@ -1,0 +1,107 @@
+/*-------------------------------------------------------------------------
+ *
+ * rule_table.c
+ *	  The triggers of cascade_rules: what people write into the table becomes
+ *	  entries of the configuration (stored.c).
+ *
+ * Whoever has been granted the right to write the table need have no rights on
+ * the configuration, so this runs the SQL functions that do it as the
+ * extension's owner.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "ddl/schema_event.h"
+
+#include "catalog/pg_type.h"
+#include "commands/trigger.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/rel.h"
+
+PG_FUNCTION_INFO_V1(cache_notify_rule_written);
+
+/* Columns of cache_notify.cascade_rules, all of type text. */
+#define Natts_rule	4
+
+/* Call a function with texts, of which NULL is the SQL NULL. */
+static void
+call_function(const char *call, const char **values, int nvalues)
+{
+	Oid			types[2 * Natts_rule];
+	Datum		datums[2 * Natts_rule];
+	char		nulls[2 * Natts_rule];
+
+	for (int i = 0; i < nvalues; i++)
+	{
+		types[i] = TEXTOID;
+		nulls[i] = values[i] == NULL ? 'n' : ' ';
+		datums[i] = values[i] == NULL ? (Datum) 0 :
+			CStringGetTextDatum(values[i]);
+	}
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	if (SPI_execute_with_args(call, nvalues, types, datums, nulls, false, 0) !=
+		SPI_OK_SELECT)
+		elog(ERROR, "%s failed", call);
+	SPI_finish();
+}
+
+static void
+read_rule(HeapTuple tuple, TupleDesc desc, const char **values)
+{
+	for (int i = 0; i < Natts_rule; i++)
+		values[i] = tuple == NULL ? NULL : text_attribute(tuple, desc, i + 1);
+}
+
+static void
+row_written(TriggerData *trigger)
+{
+	TupleDesc	desc = RelationGetDescr(trigger->tg_relation);
+	bool		update = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event);
+	bool		insert = TRIGGER_FIRED_BY_INSERT(trigger->tg_event);
+	const char *values[2 * Natts_rule];
+
+	read_rule(insert ? NULL : trigger->tg_trigtuple, desc, values);
+	read_rule(update ? trigger->tg_newtuple : insert ? trigger->tg_trigtuple : NULL,
+			  desc, values + Natts_rule);
+	call_function("SELECT " INTERNAL_SCHEMA ".write_rule($1, $2, $3, $4, $5, $6, $7, $8)",
+				  values, 2 * Natts_rule);
+}
+
+static void
+statement_written(TriggerData *trigger)
+{
+	const char *insert = TRIGGER_FIRED_BY_INSERT(trigger->tg_event) ? "t" : "f";
+
+	if (TRIGGER_FIRED_BY_TRUNCATE(trigger->tg_event))
+		call_function("SELECT " INTERNAL_SCHEMA ".remove_rules()", NULL, 0);
+	else
+		call_function("SELECT " INTERNAL_SCHEMA ".begin_writing_rules($1::bool)",
+					  &insert, 1);
+}
+
+/* Trigger on cascade_rules, for each row or statement. */
+Datum
+cache_notify_rule_written(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+	Oid			user;
+	int			sec_context;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) ||
+		RelationGetRelid(trigger->tg_relation) !=
+		extension_relation(EXTENSION_SCHEMA, "cascade_rules"))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("rule_written() is a trigger of cache_notify.cascade_rules only")));
+	GetUserIdAndSecContext(&user, &sec_context);
+	SetUserIdAndSecContext(owner_of_function(fcinfo->flinfo->fn_oid),
+						   sec_context | SECURITY_LOCAL_USERID_CHANGE);
+	if (TRIGGER_FIRED_FOR_ROW(trigger->tg_event))
+		row_written(trigger);
+	else
+		statement_written(trigger);
+	SetUserIdAndSecContext(user, sec_context);
+	return PointerGetDatum(NULL);
+}

@@ -1,0 +1,160 @@
+# G10: state belongs to one server. No publication takes it, made before the extension
+# or after, and logical decoding shows it to no output plugin. So subscriptions work
+# with the extension on both sides, on one, or on none, and each side has versions of
+# its own.
+#
+# Failure shows as a subscription that cannot be created or whose worker dies, as a
+# version that moved on the other side, or as a row of ours in the stream.
+
+use strict;
+use warnings;
+
+use CacheNotify;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $settings = "wal_level = logical\nmax_worker_processes = 20\nmax_replication_slots = 20\nmax_wal_senders = 20\n"
+  . "max_logical_replication_workers = 12\nlog_min_messages = log\n";
+my $publisher = start_server('publisher', $settings);
+my $subscriber = start_server('subscriber', $settings);
+my $version = server_version($publisher);
+
+my %publications = (
+	all => 'FOR ALL TABLES',
+	list => 'FOR TABLE item, other',
+	$version >= 15 ? (schema => 'FOR TABLES IN SCHEMA public, shop') : ());
+my $tables = <<'END';
+CREATE SCHEMA shop;
+CREATE TABLE item (id int PRIMARY KEY, tenant_id text, n int);
+CREATE TABLE other (id int PRIMARY KEY);
+END
+my $watch = <<'END';
+SELECT cache_notify.setup_table_invalidation('item', fire_on_replica => true);
+INSERT INTO cache_notify.cascade_rules VALUES ('item', 'page');
+SELECT cache_notify.setup_schema_invalidation('postgrest');
+END
+
+sub rows { return "INSERT INTO item SELECT i, 't', i FROM generate_series($_[0], $_[1]) AS i;" }
+
+# A deleted, prepared or long payload writes owed_delivery, and TOAST.
+my $owe = <<"END";
+BEGIN;
+ALTER TABLE item ADD COLUMN IF NOT EXISTS x int;
+UPDATE item SET n = n + 1;
+SELECT cache_notify.invalidate('page');
+COMMIT;
+END
+
+# One direction with one kind of publication.
+sub replicate
+{
+	my ($kind, $theirs, $ours, $when) = @_;
+	my $name = join('_', $kind, $theirs ? 'extension' : 'plain', $ours ? 'extension' : 'plain', $when);
+	my $slot = "s_$name";
+	my $from = sub { return $publisher->safe_psql($name, $_[0]) };
+	my $to = sub { return $subscriber->safe_psql($name, $_[0]) };
+
+	$_->safe_psql('postgres', "CREATE DATABASE $name") for $publisher, $subscriber;
+	$from->('CREATE EXTENSION cache_notify') if $theirs && $when eq 'after';
+	$from->($tables . 'ALTER TABLE item ADD COLUMN x int;');
+	$to->($tables . 'ALTER TABLE item ADD COLUMN x int;');
+	$from->("CREATE PUBLICATION p $publications{$kind}");
+	$to->('CREATE EXTENSION cache_notify;' . $watch) if $ours;
+	$from->('CREATE EXTENSION cache_notify') if $theirs && $when eq 'before';
+	$from->($watch) if $theirs;
+	$from->(rows(1, 100));
+
+	my ($status, $out, $error) = $subscriber->psql($name,
+		"CREATE SUBSCRIPTION $slot CONNECTION '" . $publisher->connstr . " dbname=$name' PUBLICATION p");
+	is($status, 0, "$name: subscribed") or return diag($error);
+	$subscriber->wait_for_subscription_sync($publisher, $slot, $name)
+	  if $subscriber->can('wait_for_subscription_sync');
+	$subscriber->poll_query_until($name, 'SELECT count(*) = 100 FROM item') or return fail("$name: synchronized");
+	my $before = $ours ? $to->("SELECT cache_notify.version('item', 't')") : 0;
+	for (1 .. 5)
+	{
+		$from->(rows($_ * 1000, $_ * 1000 + 9));
+		$from->($owe) if $theirs;
+	}
+	$publisher->wait_for_catchup($slot);
+	is($to->('SELECT count(*), sum(n) FROM item'), $from->('SELECT count(*), sum(n) FROM item'), "$name: replicated");
+	is( $from->("SELECT count(*) FROM pg_publication_tables WHERE schemaname IN ('cache_notify', '_cache_notify')"),
+		0, "$name: nothing of ours is published");
+	if ($theirs && $ours)
+	{
+		my $expected = $from->("SELECT string_agg(domain || ' ' || version, ',' ORDER BY domain) FROM cache_notify.domain_version WHERE tenant_id IS NOT NULL");
+		isnt($to->("SELECT cache_notify.version('item', 't')"),
+			$from->("SELECT cache_notify.version('item', 't')"), "$name: versions of its own");
+	}
+	if ($ours)
+	{
+		cmp_ok($to->("SELECT cache_notify.version('item', 't')"), '>', $before, "$name: what was applied counts");
+		is($to->('SELECT count(*) FROM cache_notify.cascade_rules'), 1, "$name: rules of its own");
+	}
+	is($to->("SELECT count(*) FROM pg_stat_subscription WHERE subname = '$slot' AND pid IS NOT NULL"), 1,
+		"$name: the worker lives");
+	$to->("DROP SUBSCRIPTION $slot");
+	return;
+}
+
+for my $kind (sort keys %publications)
+{
+	replicate($kind, 1, 1, 'after');
+	replicate($kind, 1, 0, 'after');
+	replicate($kind, 0, 1, 'after');
+	replicate($kind, 0, 0, 'after');
+}
+replicate('all', 1, 1, 'before');
+replicate('all', 1, 0, 'before');
+
+# Nobody can publish it by name.
+for my $relation (qw(_cache_notify.version_counter _cache_notify.history _cache_notify.owed_delivery cache_notify.cascade_rules))
+{
+	my ($status, $out, $error) = $publisher->psql('postgres', "CREATE PUBLICATION ours FOR TABLE $relation");
+	isnt($status, 0, "$relation cannot be published");
+}
+is($publisher->safe_psql('postgres', <<'END'), '', 'no relation of ours can be published');
+SELECT c.oid::regclass FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname IN ('cache_notify', '_cache_notify') AND c.relkind IN ('r', 'p') AND c.relpersistence = 'p'
+END
+
+# ---------------------------------------------------------------- output plugins
+
+sub decoded
+{
+	my ($what) = @_;
+	my $changes = $publisher->safe_psql('postgres',
+		"SELECT data FROM pg_logical_slot_get_changes('look', NULL, NULL, 'include-xids', '0')");
+
+	like($changes, qr/table public\.item: UPDATE/, "$what: other changes are decoded");
+	unlike($changes, qr/_?cache_notify/, "$what: nothing of ours");
+	return;
+}
+
+$publisher->safe_psql('postgres', $tables . $watch . rows(1, 10));
+$publisher->safe_psql('postgres', "SELECT pg_create_logical_replication_slot('look', 'test_decoding')");
+my $long = 'x' x 7900;
+$publisher->safe_psql('postgres', "SELECT cache_notify.setup_schema_invalidation(channel => 'long', payload => '$long')");
+my $write = $owe . <<"END" . "DELETE FROM item WHERE id = 1; UPDATE item SET n = 0;";
+BEGIN;
+CREATE TABLE made (i int);
+UPDATE item SET n = n + 1;
+PREPARE TRANSACTION 'gone';
+END
+$publisher->safe_psql('postgres', $write =~ s/PREPARE.*?;/COMMIT;/r);
+decoded('decoding');
+$publisher->safe_psql('postgres', 'SELECT cache_notify.compact(); SELECT cache_notify.new_history(); UPDATE item SET n = 3');
+decoded('after compact() and a new history');
+for my $command ('VACUUM FULL _cache_notify.version_counter', 'CLUSTER _cache_notify.version_counter USING version_counter_key',
+	'VACUUM FULL _cache_notify.owed_delivery', 'REINDEX TABLE _cache_notify.version_counter')
+{
+	$publisher->safe_psql('postgres', "$command; UPDATE item SET n = n + 1;");
+	decoded($command);
+}
+# pg_upgrade does not carry what hides it.
+$publisher->safe_psql('postgres', 'SET allow_system_table_mods = on; UPDATE pg_class SET relrewrite = 0 WHERE relrewrite <> 0;');
+$publisher->safe_psql('postgres', 'SELECT cache_notify.repair(); UPDATE item SET n = n + 1');
+decoded('after repair()');
+
+done_testing();
