@@ -54,6 +54,8 @@ extern Relation extension_open(const char *schema, const char *name,
 							   LOCKMODE lockmode);
 extern Oid	extension_function(const char *schema, const char *name);
 extern char *text_attribute(HeapTuple tuple, TupleDesc desc, AttrNumber column);
+extern void check_column(TupleDesc desc, int natts, int n, const char *name,
+						 Oid type);
 
 /* state.c */
 extern bool is_state_relation(Oid relid);

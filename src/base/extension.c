@@ -101,3 +101,22 @@ text_attribute(HeapTuple tuple, TupleDesc desc, AttrNumber column)
 
 	return isnull ? NULL : TextDatumGetCString(value);
 }
+
+/*
+ * Is the n-th of natts columns what a C function is about to return?  If not,
+ * the library and the extension's SQL are of different versions, or somebody
+ * has forgotten one of the two.
+ */
+void
+check_column(TupleDesc desc, int natts, int n, const char *name, Oid type)
+{
+	if (desc->natts == natts &&
+		strcmp(NameStr(TupleDescAttr(desc, n)->attname), name) == 0 &&
+		TupleDescAttr(desc, n)->atttypid == type)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_DATATYPE_MISMATCH),
+			 errmsg("column \"%s\" is not where the library of extension \"%s\" expects it",
+					name, EXTENSION_NAME),
+			 errhint("Run ALTER EXTENSION %s UPDATE.", EXTENSION_NAME)));
+}

@@ -206,10 +206,10 @@ tree_changed(SchemaEvent *event, Oid relid)
 			 relkind == RELKIND_PARTITIONED_TABLE ||
 			 relkind == RELKIND_FOREIGN_TABLE)
 		foreach(lc, find_all_inheritors(relid, NoLock, NULL))
-		{
-			relation_changed(event, lfirst_oid(lc));
-			type_changed(event, get_rel_type_id(lfirst_oid(lc)), &seen);
-		}
+	{
+		relation_changed(event, lfirst_oid(lc));
+		type_changed(event, get_rel_type_id(lfirst_oid(lc)), &seen);
+	}
 }
 
 /* Everything in the schema has another name. */

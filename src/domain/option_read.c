@@ -328,11 +328,7 @@ check_type(TupleDesc desc)
 		const char *name = i < num_options ? option_table[i].name : "problem";
 		Oid			type = i < num_options ? type_of(&option_table[i]) : TEXTOID;
 
-		if (desc->natts != num_options + 1 ||
-			strcmp(NameStr(TupleDescAttr(desc, i)->attname), name) != 0 ||
-			TupleDescAttr(desc, i)->atttypid != type)
-			elog(ERROR, "type watch_options does not match the table of options at %s",
-				 name);
+		check_column(desc, num_options + 1, i, name, type);
 	}
 }
 

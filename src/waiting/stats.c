@@ -16,8 +16,33 @@
 PG_FUNCTION_INFO_V1(cache_notify_statistics);
 PG_FUNCTION_INFO_V1(cache_notify_clear_statistics);
 
-/* Columns of statistics(): one for each Statistic, the worker, what waits. */
+/*
+ * The columns of statistics(): one for each Statistic, the worker, what waits.
+ *
+ * To add a statistic: (i) a Statistic, and here its column; (ii) the column in
+ * sql/_cache_notify/stats.sql, at the same place; (iii) one with a comment in
+ * the view, sql/cache_notify/stats.sql, and if operators need it in
+ * monitoring/queries.yaml; (iv) what counts it, in this file.
+ */
 #define NUM_COLUMNS (NUM_STATS + 2)
+
+static const char *const column_names[] = {
+	[STAT_BUMPS] = "bumps",
+	[STAT_ROWS] = "rows_seen",
+	[STAT_DELIVERED] = "delivered",
+	[STAT_COALESCED] = "coalesced",
+	[STAT_CYCLES] = "cycles",
+	[STAT_OVERFLOWS] = "overflows",
+	[STAT_WORKER_RESTARTS] = "worker_restarts",
+	[STAT_LAST_LAG_US] = "last_lag_us",
+	[STAT_MAX_LAG_US] = "max_lag_us",
+	[STAT_CLEARED_AT] = "cleared_at_us",
+	[NUM_STATS] = "worker_pid",
+	[NUM_STATS + 1] = "waiting"
+};
+
+StaticAssertDecl(lengthof(column_names) == NUM_COLUMNS,
+				 "each Statistic has a column");
 
 /* What is counted for this database, or NULL. */
 static WaitingDatabase *
@@ -71,6 +96,9 @@ cache_notify_statistics(PG_FUNCTION_ARGS)
 	int			pid;
 
 	compat_materialize_result(fcinfo);
+	for (int n = 0; n < NUM_COLUMNS; n++)
+		check_column(rsinfo->setDesc, NUM_COLUMNS, n, column_names[n],
+					 n == NUM_STATS ? INT4OID : INT8OID);
 	if (db == NULL)
 		return (Datum) 0;
 	for (int n = 0; n < NUM_STATS; n++)

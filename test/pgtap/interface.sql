@@ -2,7 +2,7 @@
 -- exist with the columns and defaults that callers rely on.
 -- A failure shows as a test that is "not ok" and names what is missing.
 BEGIN;
-SELECT plan(42);
+SELECT plan(45);
 
 SELECT has_extension('cache_notify');
 SELECT has_schema('cache_notify');
@@ -57,5 +57,15 @@ SELECT is(current_setting('cache_notify.inline_triggers'), 'on', 'rows are noted
 
 SELECT is(reltoastrelid::int, 0, 'counters have no TOAST table, which only who has a snapshot may change')
 	FROM pg_class WHERE oid = '_cache_notify.version_counter'::regclass;
+-- What C and SQL say of the same columns must agree.
+CREATE FUNCTION pg_temp.other_statistics(OUT bumps bigint, OUT delivered bigint) RETURNS SETOF record
+	AS '$libdir/cache_notify', 'cache_notify_statistics' LANGUAGE C;
+SELECT throws_ok('SELECT * FROM pg_temp.other_statistics()', '42804',
+	'column "bumps" is not where the library of extension "cache_notify" expects it', 'statistics() looks at its columns');
+CREATE TYPE pg_temp.other_options AS (domain_name text, channel text);
+CREATE FUNCTION pg_temp.other_options(text[], oid) RETURNS pg_temp.other_options
+	AS '$libdir/cache_notify', 'cache_notify_watch_options' LANGUAGE C;
+SELECT throws_ok('SELECT pg_temp.other_options(''{}'', 0)', '42804', NULL, 'and so does watch_options()');
+SELECT is(cache_notify.payload_fields(), '{lsn,xid,operations,keys}', 'the fields of payloads');
 SELECT * FROM finish();
 ROLLBACK;

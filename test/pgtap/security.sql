@@ -294,7 +294,7 @@ SELECT pg_temp.denied(statement, 'the owner of the database does not ' || statem
 		'DROP SCHEMA _cache_notify CASCADE',
 		'ALTER SCHEMA _cache_notify RENAME TO mine',
 		'CREATE TABLE _cache_notify.history2 ()',
-		'CREATE FUNCTION _cache_notify.argument(text[], name) RETURNS text LANGUAGE sql AS ''SELECT 1''',
+		'CREATE FUNCTION _cache_notify.option(name, text) RETURNS text LANGUAGE sql AS ''SELECT 1''',
 		'CREATE TABLE cache_notify.history2 ()',
 		'ALTER EVENT TRIGGER cache_notify_drop DISABLE',
 		'DROP EVENT TRIGGER cache_notify_drop',
