@@ -8,8 +8,9 @@
 #   make test-unit         the same with pg_regress and pgTAP only
 #   make test-integration  the same with isolation specs and TAP only
 #   make test-consistency  is a cache ever stale? READS=n says how long to look
+#   make test-fuzz         can an owner of tables harm anybody? an hour; FUZZ_SECONDS=60
 #   make test-hostile      sanitizer, sqlsmith, valgrind, soak (tools/test-hostile); takes
-#                          90 minutes, HOSTILE="sqlsmith soak" picks, SOAK_MINUTES=5 shortens
+#                          three hours, HOSTILE="sqlsmith soak" picks, SOAK_MINUTES=5 shortens
 #   make test-interop      the same with the programs of others (test/interop)
 #   make test-upgrade      from every release, and from an older PostgreSQL
 #   make test-package      the Debian package, built and installed on fresh systems
@@ -166,19 +167,21 @@ check-sources:
 # then PGXS can be read.
 again = $(MAKE) --no-print-directory --silent PG_CONFIG='$(PG_CONFIG)'
 
-PARTS = regress pgtap isolation tap truth clients examples model consistency
+PARTS = regress pgtap isolation tap truth fuzz clients examples model consistency
 test-unit: PARTS = regress pgtap
 test-integration: PARTS = isolation tap
 test-consistency: PARTS = consistency
+test-fuzz: PARTS = fuzz
+test-fuzz: export FUZZ_SECONDS ?= 3600
 OUTPUT = test/output
-groups = build test $(filter consistency clients examples model,$(PARTS))
+groups = build test $(filter fuzz consistency clients examples model,$(PARTS))
 
 ifneq ($(elsewhere),)
-test test-unit test-integration test-consistency: prepare-parts
+test test-unit test-integration test-consistency test-fuzz: prepare-parts
 	@tools/in-version $(PG_VERSION) --fetch test/output=$(OUTPUT) \
 	  sh -c 'tools/install-dependencies build && make --silent test PARTS="$(PARTS)"'
 else
-test test-unit test-integration test-consistency: prepare-parts
+test test-unit test-integration test-consistency test-fuzz: prepare-parts
 	@tools/install-dependencies $(groups)
 	+@tools/private-server CN_ASSERT=1 '$(strict)' tools/unprivileged --fetch test/output test/run $(PARTS)
 endif
@@ -247,6 +250,6 @@ figures:
 	@bench/publish $(if $(NOTE),--note "$(NOTE)")
 
 .PHONY: check-version check-sources prepare-parts print-PARTS FORCE \
-	test test-unit test-integration test-interop test-consistency \
+	test test-unit test-integration test-interop test-consistency test-fuzz \
 	test-all-versions test-upgrade test-package test-traces test-hostile accept lint format demo benchmark figures
 FORCE:
