@@ -7,46 +7,68 @@ CREATE FUNCTION _cache_notify.bucket_count(bucket_layout bigint) RETURNS int
 COMMENT ON FUNCTION _cache_notify.bucket_count(bigint) IS
 'How many buckets the keys of a domain with this bucket layout fall into.';
 
+-- What somebody else has set up must not keep anybody from setting up his own.
+CREATE FUNCTION _cache_notify.same_owner(one oid, other oid) RETURNS boolean
+	LANGUAGE sql STABLE
+	SET search_path = pg_catalog, pg_temp
+	RETURN (SELECT relowner FROM pg_class WHERE oid = one) = (SELECT relowner FROM pg_class WHERE oid = other);
+COMMENT ON FUNCTION _cache_notify.same_owner(oid, oid) IS
+'Do two relations belong to one role?';
+
 -- The bucket layout for a table that is to feed a domain with so many buckets
--- (NULL: as many as it has, or the default).
+-- (NULL: as many as it has, or the default). It is that of the oldest trigger, as
+-- watch_load.c has it: who names the domain later can neither change it nor, by
+-- what he has set up, keep others from setting up theirs. The number of a new one
+-- is above all that were counted in before.
 CREATE FUNCTION _cache_notify.choose_bucket_layout(
 	table_name regclass, domain_name text, buckets int) RETURNS bigint
 	LANGUAGE plpgsql VOLATILE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	others record;
-	present bigint := (
-		SELECT max((w.options).bucket_layout)
-		FROM _cache_notify.watching_trigger w WHERE w.domain = domain_name);
+	present record;
+	other regclass;
 BEGIN
 	IF buckets NOT BETWEEN 16 AND 1048576 OR buckets & (buckets - 1) <> 0 THEN
 		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
 			MESSAGE = format('%s is not a number of buckets', buckets),
 			HINT = 'It is a power of two from 16 to 1048576.';
 	END IF;
-	SELECT w.tgrelid::regclass AS relation,
-		(w.options).bucket_layout AS bucket_layout INTO others
+	SELECT w.tgrelid::regclass AS relation, (w.options).bucket_layout AS layout,
+		_cache_notify.bucket_count((w.options).bucket_layout) AS buckets,
+		_cache_notify.same_owner(w.tgrelid, table_name) AS own INTO present
 	FROM _cache_notify.watching_trigger w
+	WHERE w.domain = domain_name AND w.function = 'statement_change' AND (w.options).bucket_layout IS NOT NULL
+	ORDER BY w.trigger_oid LIMIT 1;
+	IF buckets IS NULL OR buckets = present.buckets THEN
+		IF present.layout IS NOT NULL THEN
+			RETURN present.layout;
+		END IF;
+	ELSIF NOT present.own THEN
+		RAISE NOTICE USING
+			MESSAGE = format('domain "%s" has %s buckets', domain_name, present.buckets),
+			DETAIL = format('Table %s, which somebody else owns, has fed it for longer.', present.relation);
+		RETURN present.layout;
+	END IF;
+	SELECT w.tgrelid INTO other FROM _cache_notify.watching_trigger w
 	WHERE w.domain = domain_name AND w.tgrelid <> table_name AND NOT w.inherited AND w.tgparentid = 0
-	AND (w.options).bucket_layout IS NOT NULL
-	ORDER BY 2 DESC LIMIT 1;
-	IF buckets <> _cache_notify.bucket_count(others.bucket_layout) THEN
+	AND (w.options).bucket_layout IS NOT NULL AND _cache_notify.same_owner(w.tgrelid, table_name) LIMIT 1;
+	IF FOUND THEN
 		RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
-			MESSAGE = format('domain "%s" has %s buckets', domain_name, _cache_notify.bucket_count(others.bucket_layout)),
-			DETAIL = format('Table %s feeds it, too.', others.relation),
+			MESSAGE = format('domain "%s" has %s buckets', domain_name, present.buckets),
+			DETAIL = format('Table %s feeds it, too.', other),
 			HINT = 'Tables that feed one domain have the same number of buckets: leave it out, or call remove_table_invalidation() for the others first.';
 	END IF;
-	buckets := coalesce(buckets, _cache_notify.bucket_count(others.bucket_layout), 1024);
-	IF buckets = _cache_notify.bucket_count(present) THEN
-		RETURN present;
+	buckets := coalesce(buckets, 1024);
+	IF present.layout >= 999999999999999000 THEN
+		RETURN present.layout;	-- somebody has written it by hand, and there is none above it
 	END IF;
-	RETURN (greatest(present >> 5, _cache_notify.counted(domain_name)) + 1) << 5
+	RETURN (greatest(present.layout >> 5, _cache_notify.counted(domain_name)) + 1) << 5
 		| (SELECT e FROM generate_series(0, 20) AS g (e) WHERE 1 << e = buckets);
 END
 $$;
 COMMENT ON FUNCTION _cache_notify.choose_bucket_layout(regclass, text, int) IS
-'The bucket layout of a domain''s keys: the one that it has, if that has so many buckets, else a new one. Error if another table feeds the domain with another number of buckets.';
+'The bucket layout of a domain''s keys: the one that it has, if that has so many buckets or somebody else''s table has fed it for longer, else a new one. Error if another table of the same owner feeds the domain with another number of buckets.';
 
 CREATE FUNCTION _cache_notify.key_arguments(
 	table_name regclass, domain_name text, granularity text,
@@ -79,6 +101,7 @@ BEGIN
 	-- Listeners must know what the keys in a payload are keys of.
 	SELECT w.tgrelid INTO other FROM _cache_notify.watching_trigger w
 	WHERE w.domain = domain_name AND w.tgrelid <> table_name
+	AND _cache_notify.same_owner(w.tgrelid, table_name)
 	AND CASE WHEN keys IS NULL THEN 'keys' = ANY (fields)
 			AND (w.options).bucket_layout IS NOT NULL
 		ELSE 'keys' = ANY ((w.options).fields)

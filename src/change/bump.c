@@ -305,10 +305,8 @@ load_targets(Domain *domain)
 {
 	List	   *targets = cascade_targets(domain);
 
-	if (!domain->carries_keys)
-		return targets;
 	(void) domain_bucket_layout(domain);
-	return cascade_targets(domain);
+	return domain->carries_keys ? cascade_targets(domain) : targets;
 }
 
 /*
@@ -324,7 +322,10 @@ change_set_bump_key_once(ScopeChange *scope, int64 bucket_layout, uint32 hash, i
 	if (change_set_is_bumped(scope, depth))
 		return;
 	targets = load_targets(scope->domain);
-	if (scope->domain->reaches_itself || !may_be_keyed(scope, bucket_layout))
+	/* In a layout that is not the domain's nothing is counted: see key.c. */
+	if (scope->domain->reaches_itself ||
+		bucket_layout != scope->domain->bucket_layout ||
+		!may_be_keyed(scope, bucket_layout))
 	{
 		change_set_bump_once(scope, depth);
 		return;

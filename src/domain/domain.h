@@ -72,6 +72,7 @@ typedef struct Domain
 	/* watch_load.c */
 	bool		watched;		/* something feeds it */
 	int64		bucket_layout;	/* of its keys, see key.c; 0: has none */
+	Oid			layout_trigger; /* that it is from */
 
 	/* naming.c */
 	struct Naming *naming;		/* NULL: names are texts that nothing reads */

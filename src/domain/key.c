@@ -29,6 +29,11 @@
  * of the old bucket layout is at most the domain's sum, which the first of the new one
  * begins with.
  *
+ * The domain's is that of its oldest trigger (watch_load.c).  Nobody owns a
+ * domain, and a trigger made by hand may have any number, so nothing is counted
+ * by keys in another layout: what is counted nowhere cannot be lost when that
+ * trigger goes.
+ *
  * A name for which there is no bucket layout has the version of its domain, and
  * so has one of which naming.c cannot tell which key it is.
  *

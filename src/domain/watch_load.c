@@ -39,6 +39,22 @@ copy_watch(const Watch *watch)
 }
 
 /*
+ * The layout of a domain's keys is that of its oldest trigger that has one.
+ * Whoever names the domain later cannot change it, nor change it back: versions
+ * of keys are sums of what was counted in a layout, and would be lower in one
+ * that had been left before.
+ */
+static void
+take_bucket_layout(Domain *domain, const Watch *watch)
+{
+	if (watch->options->bucket_layout == 0 ||
+		(domain->bucket_layout != 0 && domain->layout_trigger < watch->trigger))
+		return;
+	domain->bucket_layout = watch->options->bucket_layout;
+	domain->layout_trigger = watch->trigger;
+}
+
+/*
  * Bring watch_all(), Domain.watched and Domain.bucket_layout up to date, and say
  * which generation they are of.  May read the catalogs, and wait for a lock on
  * them; what it leaves stays valid until the next call of this or of
@@ -68,8 +84,7 @@ watch_load(void)
 		domain = domain_lookup(watch->domain);
 		domain->watched = true;
 		known_add_watch(watch);
-		domain->bucket_layout = Max(domain->bucket_layout,
-									watch->options->bucket_layout);
+		take_bucket_layout(domain, watch);
 	}
 	MemoryContextSwitchTo(old);
 	foreach(lc, watches_by_trigger(true))

@@ -131,6 +131,54 @@ SELECT lives_ok('SELECT * FROM ' || relation, 'pg_monitor reads ' || relation)
 	FROM unnest('{cache_notify.domain_version,cache_notify.v_domain_versions,cache_notify.v_recent_invalidations,cache_notify.cascade_rules,_cache_notify.history,cache_notify.stats}'::text[]) AS relation;
 SELECT pg_temp.denied('SELECT cache_notify.invalidate(''item'')', 'and changes nothing');
 
+-- ------------------------------------------- names that others use as well
+
+-- Somebody else's table feeds the domain, with keys in another layout, as its owner
+-- has written it: no version goes back, and nobody is kept from setting up his own.
+RESET ROLE;
+CREATE ROLE cn_other;
+CREATE SCHEMA other AUTHORIZATION cn_other;
+SET ROLE cn_owner;
+CREATE TABLE shop.keyed (id int PRIMARY KEY, n int);
+INSERT INTO shop.keyed SELECT i, 0 FROM generate_series(1, 8) i;
+SELECT lives_ok($$SELECT cache_notify.setup_table_invalidation('shop.keyed', 'keyed', keys => '{id}', buckets => 16)$$, 'keys');
+SET LOCAL client_min_messages = error;
+CREATE TEMPORARY TABLE seen (i serial, v bigint);
+CREATE FUNCTION pg_temp.look() RETURNS void LANGUAGE sql AS
+	$$INSERT INTO seen (v) SELECT cache_notify.version('keyed/1') WHERE cache_notify.version('keyed/1') IS NOT NULL$$;
+UPDATE shop.keyed SET n = 1 WHERE id = 2;
+UPDATE shop.keyed SET n = 2 WHERE id = 2;
+UPDATE shop.keyed SET n = 3 WHERE id = 3;
+SELECT pg_temp.look() \g /dev/null
+SET ROLE cn_other;
+CREATE TABLE other.t (id int, n int);
+CREATE TRIGGER r AFTER INSERT OR UPDATE OR DELETE ON other.t FOR EACH ROW
+	EXECUTE FUNCTION cache_notify.row_change('domain=keyed', 'key=id', 'bucket_layout=9999999994');
+CREATE TRIGGER s AFTER TRUNCATE ON other.t FOR EACH STATEMENT
+	EXECUTE FUNCTION cache_notify.statement_change('domain=keyed', 'key=id', 'bucket_layout=9999999994');
+INSERT INTO other.t VALUES (1, 1), (2, 2);
+SET ROLE cn_owner;
+SELECT pg_temp.look() \g /dev/null
+UPDATE shop.keyed SET n = 4 WHERE id = 2;
+SELECT pg_temp.look() \g /dev/null
+SELECT lives_ok($$SELECT cache_notify.setup_table_invalidation('shop.keyed', 'keyed', keys => '{id}', buckets => 64)$$,
+	'an owner changes his buckets, whatever somebody else has set up');
+SELECT pg_temp.look() \g /dev/null
+UPDATE shop.keyed SET n = 5 WHERE id = 1;
+SELECT pg_temp.look() \g /dev/null
+SET ROLE cn_other;
+DROP TABLE other.t;
+SET ROLE cn_owner;
+SELECT pg_temp.look() \g /dev/null
+UPDATE shop.keyed SET n = 6 WHERE id = 1;
+SELECT pg_temp.look() \g /dev/null
+SELECT cmp_ok(count(*), '>', 4::bigint, 'there were versions') FROM seen;
+SELECT is(array_agg(format('%s after %s', b.v, a.v)), NULL, 'no version goes back')
+	FROM seen a JOIN seen b ON b.i > a.i AND b.v < a.v;
+SELECT set_eq($$SELECT buckets FROM cache_notify.v_invalidation_status WHERE domain = 'keyed' AND table_name = 'shop.keyed'::regclass$$, '{64}'::int[],
+	'the buckets are those that were asked for');
+RESET client_min_messages;
+
 -- --------------------------------------------------- the code of functions
 
 -- Of every extension of this repository: cache_notify and what requires it.
