@@ -37,10 +37,12 @@ AS $$
 BEGIN
 	RETURN QUERY
 	SELECT w.domain,
-		w.enabled AND w.problem IS NULL AND gap.problem IS NULL AND unseen.reason IS NULL,
-		coalesce(w.problem, gap.problem, unseen.reason),
+		w.enabled AND w.problem IS NULL AND gap.problem IS NULL AND unseen.reason IS NULL AND v.known,
+		coalesce(w.problem, gap.problem, unseen.reason,
+			CASE WHEN NOT v.known THEN format('domain "%s" is not known: see cache_notify.v_invalidation_status', w.domain) END),
 		w.per_tenant
 	FROM _cache_notify.watched_relation w
+	CROSS JOIN LATERAL cache_notify.versions(NULL, cache_notify.key_name(w.domain)) AS v
 	LEFT JOIN LATERAL (
 		WITH RECURSIVE family (relid) AS (
 			SELECT i.inhrelid FROM pg_inherits i WHERE i.inhparent = $1

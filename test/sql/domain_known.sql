@@ -134,3 +134,11 @@ UPDATE part SET n = 4 WHERE id = 2;
 SELECT cache_notify.is_current(:'token');
 DROP VIEW v_list;
 DROP TABLE item, part;
+-- A table that feeds a known domain and one that is not.
+CREATE TABLE twice (n int);
+SELECT cache_notify.setup_table_invalidation('twice'), cache_notify.setup_table_invalidation('twice', 'second');
+INSERT INTO cache_notify.cascade_rules VALUES ('secnod', 'second');
+SELECT domain, certainty, reason FROM cache_notify.domains_of('SELECT * FROM twice');
+SELECT cache_notify.token_for('SELECT * FROM twice') IS NOT NULL AS token;
+SELECT table_name, domain, problem FROM cache_notify.v_invalidation_status WHERE problem IS NOT NULL;
+DROP TABLE twice;

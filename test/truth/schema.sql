@@ -86,11 +86,23 @@ SELECT cache_notify.setup_table_invalidation('page', keys => '{product}', bucket
 INSERT INTO cache_notify.cascade_rules (source_domain, target_domain, keys) VALUES
 	('product', 'page', 'same'), ('stock', 'page', 'same'), ('tags_of_product', 'page', 'same'), ('setting', 'page', 'all');
 
+-- What is swapped for a copy of itself, and dropped and created anew.
+CREATE TABLE tariff (id int PRIMARY KEY, tenant_id text, n int);
+INSERT INTO tariff SELECT g, chr(97 + g % 3), g FROM generate_series(1, 12) g;
+CREATE MATERIALIZED VIEW m_tariff AS SELECT tenant_id, sum(n) AS n FROM tariff GROUP BY 1;
+SELECT cache_notify.setup_table_invalidation('tariff', keys => '{id}', buckets => 64);
+SELECT cache_notify.setup_table_invalidation('tariff', 'price_list');
+SELECT cache_notify.setup_table_invalidation('m_tariff');
+-- A rule whose source is mistyped.
+SELECT cache_notify.setup_table_invalidation('country', 'atlas');
+INSERT INTO cache_notify.cascade_rules VALUES ('custmoer', 'atlas');
+
 -- The queries whose results are cached.
 CREATE SCHEMA truth;
 CREATE TABLE truth.query (
 	id serial PRIMARY KEY, query text, tenant text,
 	names text[],		-- for token(); NULL: those that token_for() finds
+	mistyped boolean DEFAULT false,
 	result text, token text, domains text[]);
 INSERT INTO truth.query (query, tenant) VALUES
 	('SELECT * FROM country', NULL),
@@ -118,7 +130,29 @@ INSERT INTO truth.query (query, tenant) VALUES
 	('SELECT id, name FROM tagged(2)', NULL),
 	('SELECT body FROM note', NULL),
 	('SELECT count(*) FROM note', NULL),
-	('SELECT value FROM setting WHERE name = ''rate''', NULL);
+	('SELECT value FROM setting WHERE name = ''rate''', NULL),
+	-- of all tenants
+	('SELECT count(*), sum(price) FROM contract', NULL),
+	('SELECT tenant_id, sum(total) FROM invoice GROUP BY 1', NULL),
+	('SELECT * FROM v_contract', NULL),
+	('SELECT id, tenant_id, total, country, lines FROM v_invoice', NULL),
+	('SELECT * FROM tariff', NULL),
+	('SELECT * FROM m_tariff', NULL),
+	('SELECT sum(n) FROM tariff WHERE tenant_id = ''b''', 'b');
+INSERT INTO truth.query (query, tenant, names) VALUES
+	('SELECT count(*) FROM contract', NULL, '{contract}'),
+	('SELECT * FROM contract WHERE id = 4', NULL, '{contract/4}'),
+	('SELECT * FROM invoice WHERE contract = 5', NULL, '{invoices_of_contract/5}'),
+	('SELECT * FROM tariff WHERE id = 2', NULL, '{tariff/2}'),
+	('SELECT * FROM tariff', NULL, '{price_list}'),
+	('SELECT * FROM tariff WHERE tenant_id = ''a''', 'a', '{tariff}'),
+	('SELECT sum(n) FROM m_tariff', NULL, '{m_tariff}');
+INSERT INTO truth.query (query, tenant, names, mistyped) VALUES
+	('SELECT count(*) FROM contract WHERE id < 9', 'a', '{contrat}', true),
+	('SELECT count(*) FROM contract WHERE id < 8', 'contract', '{a}', true),
+	('SELECT p.name, c.price FROM product p, contract c WHERE p.id = 3 AND c.id = 4', NULL, '{product/3,contarct/4}', true),
+	('SELECT count(*) FROM country, customer', NULL, '{atlas}', true),
+	('SELECT 1 FROM stock', NULL, '{Stock}', true);
 
 INSERT INTO truth.query (query, tenant, names)
 	SELECT replace(q.query, '?', i::text), q.tenant, ARRAY[q.name || '/' || i]
