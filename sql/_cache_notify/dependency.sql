@@ -121,21 +121,21 @@ $$;
 COMMENT ON FUNCTION _cache_notify.check_view(regclass) IS
 'Error unless it is a view.';
 
-CREATE FUNCTION _cache_notify.adjust_rules(domain_name text, old text[], new text[]) RETURNS void
+CREATE FUNCTION _cache_notify.adjust_rules(domain_name text, old text[], new text[], tenants text DEFAULT 'same') RETURNS void
 	LANGUAGE plpgsql VOLATILE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	DELETE FROM cache_notify.cascade_rules
 	WHERE target_domain = domain_name AND source_domain = ANY (old) AND source_domain <> ALL (new);
-	INSERT INTO cache_notify.cascade_rules (source_domain, target_domain)
-	SELECT s, domain_name FROM unnest(new) AS u (s)
-	ON CONFLICT (source_domain, target_domain) DO UPDATE SET rule_type = 'invalidate'
-	WHERE cascade_rules.rule_type <> 'invalidate';
+	INSERT INTO cache_notify.cascade_rules (source_domain, target_domain, tenants)
+	SELECT s, domain_name, adjust_rules.tenants FROM unnest(new) AS u (s)
+	ON CONFLICT (source_domain, target_domain) DO UPDATE SET rule_type = 'invalidate', tenants = excluded.tenants
+	WHERE (cascade_rules.rule_type, cascade_rules.tenants) <> ('invalidate', excluded.tenants);
 END
 $$;
-COMMENT ON FUNCTION _cache_notify.adjust_rules(text, text[], text[]) IS
-'Makes a domain depend on the domains in new, and no longer on those in old that new has not.';
+COMMENT ON FUNCTION _cache_notify.adjust_rules(text, text[], text[], text) IS
+'Makes a domain depend on the domains in new, and no longer on those in old that new has not; tenants is that of the rules.';
 
 -- What a view depends on: its functions are looked into with the caller's
 -- search_path, as they will run with that of whoever reads the view.
@@ -207,7 +207,13 @@ BEGIN
 		PERFORM _cache_notify.adjust_rules(old_domain, old_sources, '{}');
 		old_sources := '{}';
 	END IF;
-	PERFORM _cache_notify.adjust_rules(domain_name, old_sources, sources);
+	PERFORM _cache_notify.adjust_rules(domain_name, old_sources, sources, (
+		-- A view that does not say whose its rows are is one result for all tenants.
+		SELECT CASE WHEN count(w.tenant_column) > 0 AND count(w.tenant_setting) = 0 AND count(a.attname) = 0
+			THEN 'all' ELSE 'same' END
+		FROM _cache_notify.dependencies_of_view(view, path) d
+		JOIN _cache_notify.watched_relation w ON w.relation = d.relation
+		LEFT JOIN pg_attribute a ON a.attrelid = view AND a.attname::text = w.tenant_column AND a.attnum > 0));
 	arguments := _cache_notify.option('domain_name', domain_name)
 		|| _cache_notify.option('channel', channel)
 		|| _cache_notify.option('payload', payload)

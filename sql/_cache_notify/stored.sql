@@ -31,7 +31,8 @@ CREATE VIEW _cache_notify.stored_rule AS
 	SELECT _cache_notify.entry_value(e.arguments, 'source') COLLATE "C" AS source_domain,
 		_cache_notify.entry_value(e.arguments, 'target') COLLATE "C" AS target_domain,
 		coalesce(_cache_notify.entry_value(e.arguments, 'rule_type'), 'invalidate') AS rule_type,
-		coalesce(_cache_notify.entry_value(e.arguments, 'keys'), 'all') AS keys
+		coalesce(_cache_notify.entry_value(e.arguments, 'keys'), 'all') AS keys,
+		coalesce(_cache_notify.entry_value(e.arguments, 'tenants'), 'same') AS tenants
 	FROM _cache_notify.stored_entry e WHERE e.kind = 'cascade_rule';
 COMMENT ON VIEW _cache_notify.stored_rule IS
 'The cascade rules that are entries of the configuration. The table cascade_rules has the same, but in crash recovery and on a standby.';
@@ -96,10 +97,10 @@ BEGIN
 	WHERE NOT EXISTS (SELECT FROM cache_notify.cascade_rules c
 		WHERE (c.source_domain, c.target_domain) = (r.source_domain, r.target_domain))
 	ON CONFLICT (source_domain, target_domain) DO NOTHING;
-	UPDATE cache_notify.cascade_rules c SET rule_type = r.rule_type, keys = r.keys
+	UPDATE cache_notify.cascade_rules c SET rule_type = r.rule_type, keys = r.keys, tenants = r.tenants
 	FROM _cache_notify.stored_rule r
 	WHERE (c.source_domain, c.target_domain) = (r.source_domain, r.target_domain)
-	AND (c.rule_type, c.keys) <> (r.rule_type, r.keys);
+	AND (c.rule_type, c.keys, c.tenants) <> (r.rule_type, r.keys, r.tenants);
 	DELETE FROM cache_notify.cascade_rules c
 	WHERE (c.source_domain, c.target_domain) NOT IN (
 		SELECT r.source_domain, r.target_domain FROM _cache_notify.stored_rule r);
@@ -131,8 +132,8 @@ COMMENT ON FUNCTION _cache_notify.begin_writing_rules(boolean) IS
 'Whoever changes rules must see those that there are: fills the table again before INSERT, and complains before UPDATE and DELETE.';
 
 CREATE FUNCTION _cache_notify.write_rule(
-	old_source text, old_target text, old_type text, old_keys text,
-	source text, target text, rule_type text, keys text) RETURNS void
+	old_source text, old_target text, old_type text, old_keys text, old_tenants text,
+	source text, target text, rule_type text, keys text, tenants text) RETURNS void
 	LANGUAGE plpgsql VOLATILE
 	SET search_path = pg_catalog, pg_temp
 AS $$
@@ -142,11 +143,11 @@ BEGIN
 	END IF;
 	IF source IS NOT NULL THEN
 		PERFORM _cache_notify.store('cascade_rule', source || E'\n' || target, ARRAY[
-			'source=' || source, 'target=' || target, 'rule_type=' || rule_type, 'keys=' || keys]);
+			'source=' || source, 'target=' || target, 'rule_type=' || rule_type, 'keys=' || keys, 'tenants=' || tenants]);
 	END IF;
 END
 $$;
-COMMENT ON FUNCTION _cache_notify.write_rule(text, text, text, text, text, text, text, text) IS
+COMMENT ON FUNCTION _cache_notify.write_rule(text, text, text, text, text, text, text, text, text, text) IS
 'Writes a row of cascade_rules into the configuration: what it was (NULL: it is new), and what it is (NULL: it is deleted).';
 
 CREATE FUNCTION _cache_notify.remove_rules() RETURNS void
@@ -159,7 +160,7 @@ END;
 COMMENT ON FUNCTION _cache_notify.remove_rules() IS
 'Takes all rules out of the configuration.';
 REVOKE EXECUTE ON FUNCTION _cache_notify.begin_writing_rules(boolean),
-	_cache_notify.write_rule(text, text, text, text, text, text, text, text), _cache_notify.remove_rules() FROM PUBLIC;
+	_cache_notify.write_rule(text, text, text, text, text, text, text, text, text, text), _cache_notify.remove_rules() FROM PUBLIC;
 
 CREATE FUNCTION _cache_notify.rule_written() RETURNS trigger
 	AS 'MODULE_PATHNAME', 'cache_notify_rule_written' LANGUAGE C;

@@ -50,6 +50,7 @@ COMMENT ON FUNCTION cache_notify.setup_view_invalidation(regclass, text, text, t
 'Gives a view a domain that moves whenever its result may have changed: watches the tables it reads that are not watched yet, with the defaults of setup_table_invalidation(), adds cascade rules from their domains into the view''s, and bumps it when the view is redefined. Returns the domain.
 domain_name: NULL: the domain it has, else the view''s name without a leading tv_, tb_ or v_.
 channel, payload: as for setup_table_invalidation().
+If tables that it reads have tenants, and the view has no column of the same name, it is one result for all tenants: then each tenant''s change is a shared one of the view''s domain.
 Call it again when the view, or one that it reads, has changed: rules that it added and that no longer apply are removed, others left alone. Warns of what it cannot see changes of. Needs ownership of the view, the right to watch its tables and to write cascade_rules.';
 
 CREATE FUNCTION cache_notify.remove_view_invalidation(view regclass) RETURNS void

@@ -147,10 +147,11 @@ cascade_scope(ScopeChange *scope, List *targets, int i, bool keyed)
 	foreach(lc, targets)
 	{
 		CascadeTarget *target = lfirst(lc);
-		ScopeChange *reached = change_set_scope(target->domain, scope->counter.tenant,
-												scope->counter.tenant_len);
+		ScopeChange *reached = change_set_reached(scope, target);
 		bool		carried = keyed && carries_key(target, scope->bucket_layout);
 
+		if (reached == scope)
+			continue;			/* it has come back */
 		if (target->bump)
 			bump_scope(reached, i, carried &&
 					   may_be_keyed(reached, target->domain->bucket_layout));

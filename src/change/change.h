@@ -154,6 +154,8 @@ extern ScopeChange *change_set_scope(Domain *domain, const char *tenant,
 extern bool change_set_full(void);
 extern bool change_set_active(void);
 extern List *change_set_scopes(void);
+extern ScopeChange *change_set_reached(const ScopeChange *scope,
+									   const CascadeTarget *target);
 extern List *change_set_pending(void);
 extern ScopeChange *change_set_find(const char *name, const char *tenant);
 extern void change_set_recascade(void);

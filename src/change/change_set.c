@@ -368,6 +368,15 @@ change_set_find(const char *name, const char *tenant)
 		find_scope(&probe, domain, tenant, tenant ? strlen(tenant) : 0);
 }
 
+/* What a rule's target gets of a scope's change. */
+ScopeChange *
+change_set_reached(const ScopeChange *scope, const CascadeTarget *target)
+{
+	return change_set_scope(target->domain,
+							target->shared ? NULL : scope->counter.tenant,
+							target->shared ? 0 : scope->counter.tenant_len);
+}
+
 /*
  * Rules may have changed, in another session, since the keys were touched:
  * give every target of the rules as they are now at least one bump.  Bumps
@@ -393,8 +402,7 @@ change_set_recascade(void)
 		foreach(lc2, cascade_targets(scope->domain))
 		{
 			CascadeTarget *target = lfirst(lc2);
-			ScopeChange *reached = change_set_scope(target->domain, scope->counter.tenant,
-													scope->counter.tenant_len);
+			ScopeChange *reached = change_set_reached(scope, target);
 
 			reached->extra.events_incomplete = true;
 			if (target->bump && reached->bumps == 0)

@@ -22,7 +22,7 @@
 PG_FUNCTION_INFO_V1(cache_notify_rule_written);
 
 /* Columns of cache_notify.cascade_rules, all of type text. */
-#define Natts_rule	4
+#define Natts_rule	5
 
 /* Call a function with texts, of which NULL is the SQL NULL. */
 static void
@@ -65,7 +65,7 @@ row_written(TriggerData *trigger)
 	read_rule(insert ? NULL : trigger->tg_trigtuple, desc, values);
 	read_rule(update ? trigger->tg_newtuple : insert ? trigger->tg_trigtuple : NULL,
 			  desc, values + Natts_rule);
-	call_function("SELECT " INTERNAL_SCHEMA ".write_rule($1, $2, $3, $4, $5, $6, $7, $8)",
+	call_function("SELECT " INTERNAL_SCHEMA ".write_rule($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
 				  values, 2 * Natts_rule);
 }
 

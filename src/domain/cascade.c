@@ -38,13 +38,18 @@ PG_FUNCTION_INFO_V1(cache_notify_rules_changed);
 #define MAX_CACHED_DOMAINS	4096
 
 /*
- * Domain.mark, while a closure is computed: the number of the closure, and how
- * the domain is reached; the higher, the more.  Marks of other numbers are
- * none, so marks that an error left behind do no harm.
+ * Domain.mark, while a closure is computed: the number of the closure, whether
+ * the domain is reached for all tenants, and how; the higher, the more.  Marks of
+ * other numbers are none, so marks that an error left behind do no harm.
  */
-#define MARK_NOTICE	(closure_number << 2 | 1)
-#define MARK_SAME	(closure_number << 2 | 2)	/* bumped, of the same keys */
-#define MARK_BUMP	(closure_number << 2 | 3)
+#define REACH_NOTICE	1
+#define REACH_SAME		2		/* bumped, of the same keys */
+#define REACH_BUMP		3
+#define REACH_MASK		3
+#define REACH_SHARED	4		/* not within the tenant */
+#define make_mark(reach)	(closure_number << 3 | (reach))
+#define reach_of(domain) \
+	((domain)->mark >> 3 == closure_number ? (int) ((domain)->mark & 7) : 0)
 
 static uint64 closure_number = 0;
 static HTAB *domains = NULL;
@@ -173,6 +178,7 @@ add_rule(const StoredEntry *entry)
 	const char *target = stored_value(entry, "target");
 	const char *type = stored_value(entry, "rule_type");
 	const char *keys = stored_value(entry, "keys");
+	const char *tenants = stored_value(entry, "tenants");
 	CascadeTarget *rule;
 	Domain	   *domain;
 	MemoryContext old;
@@ -187,6 +193,7 @@ add_rule(const StoredEntry *entry)
 	rule->domain = domain_lookup(target);
 	rule->bump = type == NULL || strcmp(type, "notify") != 0;
 	rule->same_key = keys != NULL && strcmp(keys, "same") == 0;
+	rule->shared = tenants != NULL && strcmp(tenants, "all") == 0;
 	domain->rules = lappend(domain->rules, rule);
 	if (rule->bump)
 	{
@@ -217,9 +224,32 @@ load_rules(void)
 	loaded_generation = reading;
 }
 
+/* How a rule's target is reached, from how its source is. */
+static int
+reach_by_rule(const CascadeTarget *rule, int source)
+{
+	int			shared = rule->shared ? REACH_SHARED : source & REACH_SHARED;
+
+	if (!rule->bump)
+		return shared | REACH_NOTICE;
+	if (!rule->same_key || shared)
+		return shared | REACH_BUMP;
+	return source;
+}
+
+/* Reached in both ways. */
+static int
+join_reach(int a, int b)
+{
+	int			how = Max(a & REACH_MASK, b & REACH_MASK);
+	int			shared = (a | b) & REACH_SHARED;
+
+	return shared | (shared && how == REACH_SAME ? REACH_BUMP : how);
+}
+
 /*
  * Go on from a domain that is bumped; append what is reached now.  A domain
- * that is reached in more than one way gets the highest mark of them all.
+ * that is reached in more than one way is reached in the way that covers them all.
  */
 static void
 follow_rules(Domain *domain, List **reached, List **queue)
@@ -230,17 +260,18 @@ follow_rules(Domain *domain, List **reached, List **queue)
 	{
 		CascadeTarget *rule = lfirst(lc);
 		Domain	   *target = rule->domain;
-		uint64		mark = !rule->bump ? MARK_NOTICE :
-			rule->same_key ? domain->mark : MARK_BUMP;
+		int			before = reach_of(target);
+		int			now = join_reach(before,
+									 reach_by_rule(rule, reach_of(domain)));
 
-		if (target->mark >= mark)
+		if (now == before)
 			continue;
-		if (target->mark < MARK_NOTICE)
+		if (before == 0)
 			*reached = lappend(*reached, target);
-		if (target->mark < MARK_SAME)
+		if ((before & REACH_MASK) < REACH_SAME)
 			target->reached_from = domain;
-		target->mark = mark;
-		if (rule->bump)
+		target->mark = make_mark(now);
+		if ((now & REACH_MASK) > REACH_NOTICE)
 			*queue = lappend(*queue, target);
 	}
 }
@@ -249,7 +280,8 @@ follow_rules(Domain *domain, List **reached, List **queue)
  * Follow the rules breadth first, so that reached_from leads back on a
  * shortest path.  Returns the domains reached, in that order, with their
  * marks set until the next call.  The source itself, which is not among them,
- * gets MARK_BUMP if its change reaches all its keys.
+ * has REACH_BUMP if its change reaches all its keys, and REACH_SHARED if it comes
+ * back to it for all tenants.
  */
 static List *
 reach(Domain *source)
@@ -258,7 +290,7 @@ reach(Domain *source)
 	List	   *queue = list_make1(source);
 
 	closure_number++;
-	source->mark = MARK_SAME;
+	source->mark = make_mark(REACH_SAME);
 	source->reached_from = NULL;
 	while (queue != NIL)
 	{
@@ -276,18 +308,24 @@ compute_targets(Domain *source)
 {
 	List	   *reached = reach(source);
 	List	   *targets = NIL;
-	MemoryContext old = MemoryContextSwitchTo(rules_context);
+	MemoryContext old;
 	ListCell   *lc;
 
-	source->reaches_itself = source->mark == MARK_BUMP;
+	if (reach_of(source) & REACH_SHARED)
+		reached = lappend(reached, source);
+	source->reaches_itself = (reach_of(source) & REACH_MASK) == REACH_BUMP;
 	source->carries_keys = false;
+	old = MemoryContextSwitchTo(rules_context);
 	foreach(lc, reached)
 	{
 		CascadeTarget *target = palloc(sizeof(CascadeTarget));
+		int			how;
 
 		target->domain = lfirst(lc);
-		target->bump = target->domain->mark >= MARK_SAME;
-		target->same_key = target->domain->mark == MARK_SAME;
+		how = reach_of(target->domain);
+		target->bump = (how & REACH_MASK) >= REACH_SAME;
+		target->same_key = how == REACH_SAME;
+		target->shared = (how & REACH_SHARED) != 0;
 		source->carries_keys |= target->same_key;
 		targets = lappend(targets, target);
 	}
@@ -309,8 +347,8 @@ cascade_load(void)
 }
 
 /*
- * What a change of the domain reaches: CascadeTargets, never the domain
- * itself.  The list is valid until the next call of a function that can
+ * What a change of the domain reaches: CascadeTargets; the domain itself only if a
+ * tenant's change comes back to it for all tenants.  The list is valid until the next call of a function that can
  * read the catalogs.
  */
 List *
@@ -397,7 +435,7 @@ cache_notify_cascade_closure(PG_FUNCTION_ARGS)
 		int			depth;
 
 		values[0] = CStringGetTextDatum(domain->name);
-		values[1] = CStringGetTextDatum(domain->mark >= MARK_SAME ?
+		values[1] = CStringGetTextDatum((reach_of(domain) & REACH_MASK) >= REACH_SAME ?
 										"invalidate" : "notify");
 		values[3] = path_to(domain, &depth);
 		values[2] = Int32GetDatum(depth);

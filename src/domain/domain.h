@@ -89,6 +89,7 @@ typedef struct CascadeTarget
 	Domain	   *domain;
 	bool		bump;			/* false: rule_type 'notify', deliver only */
 	bool		same_key;		/* a key reaches only the same key there */
+	bool		shared;			/* a tenant's change is one for all there */
 } CascadeTarget;
 
 /* How the values of a type are told apart by texts; see canonical.c. */
@@ -218,7 +219,7 @@ extern List *watches_by_trigger(bool of_rows);
 extern Watch *watch_of_trigger(Oid trigger, WatchTime when);
 extern Watch *watch_of_trigger_tuple(HeapTuple tuple, TupleDesc desc);
 extern char **trigger_tuple_arguments(HeapTuple tuple, TupleDesc desc,
-									 int *nargs);
+									  int *nargs);
 extern void watches_rename_column(Oid relid, const char *old, const char *new);
 extern bool same_domain(const Watch *a, const Watch *b);
 extern bool same_watch(const Watch *a, const Watch *b);

@@ -109,7 +109,7 @@ may_be_read(Datum value)
  * The arguments in a row of pg_trigger, and how many there are: none, if they are
  * too long.
  */
-char **
+char	  **
 trigger_tuple_arguments(HeapTuple tuple, TupleDesc desc, int *nargs)
 {
 	bool		isnull;

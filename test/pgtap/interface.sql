@@ -32,7 +32,7 @@ SELECT is(count(*), 0::bigint, 'no function of ours is SECURITY DEFINER')
 	FROM pg_proc WHERE pronamespace IN ('cache_notify'::regnamespace, '_cache_notify'::regnamespace) AND prosecdef;
 
 SELECT has_table('cache_notify', 'cascade_rules', 'the rules are a table');
-SELECT columns_are('cache_notify', 'cascade_rules', ARRAY['source_domain', 'target_domain', 'rule_type', 'keys']);
+SELECT columns_are('cache_notify', 'cascade_rules', ARRAY['source_domain', 'target_domain', 'rule_type', 'keys', 'tenants']);
 SELECT col_is_pk('cache_notify', 'cascade_rules', ARRAY['source_domain', 'target_domain'], 'its primary key');
 SELECT col_default_is('cache_notify', 'cascade_rules', 'rule_type', 'invalidate', 'the default rule_type');
 SELECT col_not_null('cache_notify', 'cascade_rules', 'rule_type', 'rule_type is not null');

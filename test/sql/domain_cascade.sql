@@ -172,3 +172,41 @@ COMMIT;
 
 DELETE FROM cache_notify.cascade_rules;
 DROP TABLE item, other;
+
+-- Every tenant's change into the target's shared version, and on from there; also
+-- where another path stays within the tenant, and back to the source.
+CREATE TABLE bill (id int PRIMARY KEY, tenant_id text, n int);
+SELECT cache_notify.setup_table_invalidation('bill', keys => '{id}');
+INSERT INTO cache_notify.cascade_rules (source_domain, target_domain, tenants) VALUES ('bill', 'total', 'all');
+INSERT INTO cache_notify.cascade_rules (source_domain, target_domain) VALUES ('total', 'page'), ('bill', 'own');
+INSERT INTO bill VALUES (1, 'a', 1), (2, 'b', 1), (3, NULL, 1);
+:moved
+UPDATE bill SET n = 2 WHERE id = 1;
+:moved
+SELECT cache_notify.invalidate('bill/2', 'b');
+:moved
+TRUNCATE bill;
+:moved
+INSERT INTO cache_notify.cascade_rules (source_domain, target_domain) VALUES ('own', 'page');
+INSERT INTO bill VALUES (1, 'a', 1);
+:moved
+INSERT INTO cache_notify.cascade_rules (source_domain, target_domain, rule_type, tenants) VALUES ('own', 'heard', 'notify', 'all');
+UPDATE bill SET n = 3;
+:moved
+INSERT INTO cache_notify.cascade_rules (source_domain, target_domain) VALUES ('page', 'bill');
+UPDATE bill SET n = 4;
+:moved
+SELECT cache_notify.invalidate('bill');
+:moved
+SELECT cache_notify.invalidate('bill', 'z');
+:moved
+DELETE FROM cache_notify.cascade_rules;
+INSERT INTO cache_notify.cascade_rules (source_domain, target_domain, tenants) VALUES ('bill', 'total', 'none');
+-- A view over tables with tenants that does not say whose its rows are.
+CREATE VIEW v_turnover AS SELECT sum(n) AS n FROM bill;
+CREATE VIEW v_turnovers AS SELECT tenant_id, sum(n) AS n FROM bill GROUP BY 1;
+SELECT cache_notify.setup_view_invalidation('v_turnover'), cache_notify.setup_view_invalidation('v_turnovers');
+UPDATE bill SET n = 5;
+:moved
+DROP VIEW v_turnover, v_turnovers;
+DROP TABLE bill;
