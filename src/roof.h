@@ -11,7 +11,7 @@
 #define CACHE_NOTIFY_ROOF_H
 
 #include "change/change.h"
-#include "ddl/command_effect.h"
+#include "ddl/ddl.h"
 #include "delivery/delivery.h"
 #include "trigger/trigger.h"
 #include "worker/worker.h"

@@ -46,37 +46,9 @@
 PG_FUNCTION_INFO_V1(cache_notify_query_dependencies);
 PG_FUNCTION_INFO_V1(cache_notify_definition_domain);
 
-/* Columns of query_dependencies(). */
-#define Anum_dep_kind		1
-#define Anum_dep_classid	2
-#define Anum_dep_objid		3
-#define Anum_dep_columns	4
-#define Anum_dep_reason		5
-#define Natts_dep			5
-
-/* One row of the result.  What is said twice is folded in SQL. */
-void
-add_dependency(Dependencies *deps, const char *kind, Oid class, Oid objid,
-			   Datum columns, const char *reason)
-{
-	Datum		values[Natts_dep] = {0};
-	bool		nulls[Natts_dep] = {0};
-
-	values[Anum_dep_kind - 1] = CStringGetTextDatum(kind);
-	values[Anum_dep_classid - 1] = ObjectIdGetDatum(class);
-	nulls[Anum_dep_classid - 1] = !OidIsValid(class);
-	values[Anum_dep_objid - 1] = ObjectIdGetDatum(objid);
-	nulls[Anum_dep_objid - 1] = !OidIsValid(objid);
-	values[Anum_dep_columns - 1] = columns;
-	nulls[Anum_dep_columns - 1] = columns == (Datum) 0;
-	if (reason != NULL)
-		values[Anum_dep_reason - 1] = CStringGetTextDatum(reason);
-	nulls[Anum_dep_reason - 1] = reason == NULL;
-	tuplestore_putvalues(deps->result->setResult, deps->result->setDesc,
-						 values, nulls);
-}
-
 /* -------------------------------------------------------------- relations */
+
+static bool walk_dependencies(Node *node, void *context);
 
 /* The columns that are read, as int2[]; none if it may be any of them. */
 static Datum
@@ -382,7 +354,7 @@ function_callback(Oid function, void *context)
 }
 
 /* Walk a query or an expression. */
-bool
+static bool
 walk_dependencies(Node *node, void *context)
 {
 	Dependencies *deps = context;
@@ -400,24 +372,6 @@ walk_dependencies(Node *node, void *context)
 	deps->call = node;
 	(void) check_functions_in_node(node, function_callback, context);
 	return expression_tree_walker(node, walk_dependencies, context);
-}
-
-/* Walk the rewritten queries of a function's body, or of a policy. */
-void
-walk_queries(Dependencies *deps, Oid function, List *queries)
-{
-	ListCell   *lc;
-
-	foreach(lc, queries)
-	{
-		Query	   *query = lfirst(lc);
-
-		if (query->commandType != CMD_SELECT || query->hasModifyingCTE)
-			add_dependency(deps, KIND_OPAQUE, ProcedureRelationId, function, 0,
-						   "does more than SELECT");
-		else
-			(void) walk_dependencies((Node *) query, deps);
-	}
 }
 
 /* -------------------------------------------------------------- the query */
@@ -475,6 +429,8 @@ cache_notify_query_dependencies(PG_FUNCTION_ARGS)
 	deps.result = (ReturnSetInfo *) fcinfo->resultinfo;
 	deps.user = GetUserId();
 	deps.every_role = PG_GETARG_BOOL(1);
+	deps.walk = walk_dependencies;
+	deps.add_function = add_function;
 	query = rewritten_query(sql, &deps.literals);
 	(void) walk_dependencies((Node *) query, &deps);
 	return (Datum) 0;

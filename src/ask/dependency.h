@@ -35,22 +35,26 @@ typedef struct Dependencies
 	bool		every_role;		/* look at the policies of all roles */
 	List	   *policies;		/* OIDs: relations whose policies were */
 	bool		unchecked;		/* what is walked the caller need not read */
+
+	bool		(*walk) (Node *node, void *deps);	/* a query or an
+													 * expression */
+	void		(*add_function) (struct Dependencies *deps, Oid function);
 } Dependencies;
 
-/* dependency.c */
+/*
+ * The files below each other, as they call; what has to go up again, since a
+ * function's body is a query, goes by walk and add_function.
+ */
+
+/* dependency_list.c */
 extern void add_dependency(Dependencies *deps, const char *kind, Oid class,
 						   Oid objid, Datum columns, const char *reason);
-extern bool walk_dependencies(Node *node, void *context);
-extern void walk_queries(Dependencies *deps, Oid function, List *queries);
-
-/* function_dependency.c */
 extern List *call_arguments(Node *call);
-extern void add_function(Dependencies *deps, Oid function);
-extern void add_called_function(Dependencies *deps, Oid function);
-extern void add_default_arguments(Dependencies *deps, FuncExpr *call);
 
-/* builtin_function.c */
-extern void add_builtin(Dependencies *deps, Oid function);
+/* time_literal.c */
+extern List *literals_of(RawStmt *statement);
+extern const char *literal_at(Dependencies *deps, int location);
+extern bool may_mean_now(const char *literal);
 
 /* type_dependency.c */
 extern void add_type(Dependencies *deps, Oid type);
@@ -59,9 +63,13 @@ extern void add_sort(Dependencies *deps, SortGroupClause *sort);
 extern void add_output(Dependencies *deps, Oid type, bool as_json);
 extern void add_input(Dependencies *deps, Oid type, const char *literal);
 
-/* time_literal.c */
-extern List *literals_of(RawStmt *statement);
-extern const char *literal_at(Dependencies *deps, int location);
-extern bool may_mean_now(const char *literal);
+/* builtin_function.c */
+extern void add_builtin(Dependencies *deps, Oid function);
+
+/* function_dependency.c */
+extern void walk_queries(Dependencies *deps, Oid function, List *queries);
+extern void add_function(Dependencies *deps, Oid function);
+extern void add_called_function(Dependencies *deps, Oid function);
+extern void add_default_arguments(Dependencies *deps, FuncExpr *call);
 
 #endif							/* CACHE_NOTIFY_DEPENDENCY_H */

@@ -41,36 +41,21 @@ typedef struct FunctionLook
 	List	   *types;			/* OIDs, of the arguments */
 } FunctionLook;
 
-/* The arguments of a node that calls a function. */
-List *
-call_arguments(Node *call)
+/* Walk the rewritten queries of a function's body, or of a policy. */
+void
+walk_queries(Dependencies *deps, Oid function, List *queries)
 {
-	List	   *arguments = NIL;
 	ListCell   *lc;
 
-	if (call == NULL)
-		return NIL;
-	switch (nodeTag(call))
+	foreach(lc, queries)
 	{
-		case T_FuncExpr:
-			return ((FuncExpr *) call)->args;
-		case T_OpExpr:
-		case T_DistinctExpr:
-		case T_NullIfExpr:
-			return ((OpExpr *) call)->args;
-		case T_ScalarArrayOpExpr:
-			return ((ScalarArrayOpExpr *) call)->args;
-		case T_WindowFunc:
-			return ((WindowFunc *) call)->args;
-		case T_CoerceViaIO:
-			return list_make1(((CoerceViaIO *) call)->arg);
-		case T_Aggref:
-			foreach(lc, ((Aggref *) call)->args)
-				arguments = lappend(arguments,
-									lfirst_node(TargetEntry, lc)->expr);
-			return arguments;
-		default:
-			return NIL;
+		Query	   *query = lfirst(lc);
+
+		if (query->commandType != CMD_SELECT || query->hasModifyingCTE)
+			add_dependency(deps, KIND_OPAQUE, ProcedureRelationId, function, 0,
+						   "does more than SELECT");
+		else
+			(void) deps->walk((Node *) query, deps);
 	}
 }
 
@@ -355,7 +340,7 @@ add_default_arguments(Dependencies *deps, FuncExpr *call)
 
 			/* Those of the call have been walked, or will be. */
 			if (!list_member(call->args, argument))
-				(void) walk_dependencies(argument, deps);
+				(void) deps->walk(argument, deps);
 		}
 	}
 	ReleaseSysCache(tuple);

@@ -95,7 +95,7 @@ add_support_functions(Dependencies *deps, Oid family)
 	{
 		Form_pg_amproc form = (Form_pg_amproc) GETSTRUCT(&list->members[i]->tuple);
 
-		add_function(deps, form->amproc);
+		deps->add_function(deps, form->amproc);
 	}
 	ReleaseSysCacheList(list);
 }
@@ -133,13 +133,13 @@ add_sort(Dependencies *deps, SortGroupClause *sort)
 	deps->call = NULL;
 	if (OidIsValid(sort->eqop))
 	{
-		add_function(deps, get_opcode(sort->eqop));
+		deps->add_function(deps, get_opcode(sort->eqop));
 		op_input_types(sort->eqop, &left, &right);
 		add_comparison(deps, left);
 	}
 	if (OidIsValid(sort->sortop))
 	{
-		add_function(deps, get_opcode(sort->sortop));
+		deps->add_function(deps, get_opcode(sort->sortop));
 		family = compat_sort_family(sort->sortop);
 		if (OidIsValid(family))
 			add_support_functions(deps, family);
@@ -173,7 +173,7 @@ visit_output(Dependencies *deps, Oid type, void *arg)
 		return;
 	getTypeOutputInfo(type, &output, &is_varlena);
 	deps->call = NULL;
-	add_function(deps, output);
+	deps->add_function(deps, output);
 }
 
 /* Values of the type are written as text, or as JSON, which has ISO dates. */
@@ -251,7 +251,7 @@ visit_input(Dependencies *deps, Oid type, void *arg)
 		Node	   *call = deps->call;
 
 		deps->call = NULL;
-		add_function(deps, input);
+		deps->add_function(deps, input);
 		deps->call = call;
 		return;
 	}

@@ -10,15 +10,14 @@
  *	  table_event.c		what it did to which table, in order
  *	  schema_change.c	what it did to the schema
  *	  running_statement.c	which statements are changing watched tables now
- *	  invalidate.c		bump by hand
- *	  by_hand.c			which domains are fed so
+ *	  invalidate.c		bump by hand; by_hand.c: which domains are fed so
  *
  * Promise: one bump for each statement and scope, however many rows; a rollback
  * to a savepoint undoes what came after it, but for ExtraFields, which may say too
  * much; every limit leads to something coarser, never to an error.
  *
- * All is in this backend's memory and goes with the transaction, whose end the
- * roof tells: the ..._end_transaction(), ..._subcommit() and ..._subabort().
+ * All is in this backend's memory and goes with the transaction; the roof tells its
+ * end, and that of subtransactions, to the ..._end_transaction() and the like.
  *
  * Locks: none, but those of domain when rules or watches have to be read.
  *
@@ -40,17 +39,13 @@
 #define OPERATION_DELETE	0x04
 #define OPERATION_TRUNCATE	0x08
 
-/* Bytes of JSON that the keys of one payload may take. */
-#define MAX_KEYS_LEN		240
-
-/* Bytes that a row's primary key may take in a table event. */
-#define MAX_ROW_LEN		239
+#define MAX_KEYS_LEN		240 /* bytes of JSON, for the keys of a payload */
+#define MAX_ROW_LEN			239 /* bytes, for a row's primary key in an event */
 
 typedef struct ExtraFields
 {
 	bool		wanted;			/* a trigger asks for operations or keys */
-	bool		events_incomplete;	/* its tables' events do not tell all of
-									 * it */
+	bool		events_incomplete;	/* its tables' events do not tell all */
 	bool		all_keys;		/* some are unknown, or they are too long */
 	uint8		operations;
 	uint16		keys_len;
@@ -58,9 +53,8 @@ typedef struct ExtraFields
 } ExtraFields;
 
 /*
- * What this transaction did to one scope, that is, a (domain, tenant); or to a
- * bucket of its keys.  Lives until the end of the transaction, also when a savepoint
- * rollback has emptied it.
+ * What this transaction did to one scope, a (domain, tenant), or to a bucket of its
+ * keys.  Lives as long as that, also when a rollback to a savepoint has emptied it.
  */
 typedef struct ScopeChange
 {
@@ -100,7 +94,7 @@ typedef struct TableEvent
 	int			level;			/* of the subtransaction */
 } TableEvent;
 
-/* A statement interrupted by one at the same depth; see change_set.c. */
+/* A statement interrupted by one at the same depth; see statement_no.c. */
 typedef struct Statement
 {
 	int			index;
@@ -109,9 +103,6 @@ typedef struct Statement
 } Statement;
 
 #define scope_is_pending(scope) ((scope)->bumps > 0 || (scope)->notices > 0)
-
-/* The domain that moves with the schema; see schema_change.c. */
-#define SCHEMA_DOMAIN	"schema"
 
 /* One fact about what a transaction did to the schema. */
 typedef struct SchemaChange
@@ -153,11 +144,7 @@ extern ScopeChange *change_set_scope(Domain *domain, const char *tenant,
 									 int tenant_len);
 extern bool change_set_full(void);
 extern bool change_set_active(void);
-extern List *change_set_scopes(void);
-extern ScopeChange *change_set_reached(const ScopeChange *scope,
-									   const CascadeTarget *target);
 extern List *change_set_pending(void);
-extern ScopeChange *change_set_find(const char *name, const char *tenant);
 extern void change_set_recascade(void);
 extern void change_set_end_transaction(void);
 extern void change_set_subcommit(int level);
@@ -168,7 +155,6 @@ extern void change_set_bump_once(ScopeChange *scope, int depth);
 extern void change_set_bump(ScopeChange *scope);
 extern void change_set_bump_key_once(ScopeChange *scope, int64 bucket_layout, uint32 hash,
 									 int depth);
-extern void change_set_bump_key(ScopeChange *scope, const VersionName *name);
 extern void change_set_tell_key(ScopeChange *scope, const char *json);
 extern uint32 bucket_limit(int64 bucket_layout);
 extern void change_set_write(CounterTable *table, ScopeChange *scope);
@@ -195,7 +181,6 @@ extern void schema_changes_subcommit(int level);
 extern void schema_changes_subabort(int level);
 
 /* by_hand.c */
-extern void by_hand_note(ScopeChange *scope);
 extern bool by_hand_pending(const char *domain);
 extern bool by_hand_seen(CounterTable *table, const char *domain,
 						 Snapshot snapshot);

@@ -17,5 +17,16 @@ extern uint64 current_statement_no(int i);
 /* change_set.c */
 extern void journal_scope(ScopeChange *scope);
 extern bool change_set_admit_bucket(void);
+extern List *change_set_scopes(void);
+extern ScopeChange *change_set_find(const char *name, const char *tenant);
+
+extern ScopeChange *change_set_reached(const ScopeChange *scope,
+									   const CascadeTarget *target);
+
+/* bump.c */
+extern void change_set_bump_key(ScopeChange *scope, const VersionName *name);
+
+/* by_hand.c */
+extern void by_hand_note(ScopeChange *scope);
 
 #endif							/* CACHE_NOTIFY_CHANGE_SET_H */

@@ -5,7 +5,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "change/change.h"
+#include "change/change_set.h"
 
 #include "tcop/utility.h"
 #include "utils/builtins.h"

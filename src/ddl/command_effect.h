@@ -29,18 +29,4 @@ extern void written_rows_changed(SchemaEvent *event);
 /* schema_event.c */
 extern void bump_event(SchemaEvent *event);
 
-/* quiet_change.c: for the roof */
-extern void quiet_change_init(void);
-extern bool quiet_changes_any(void);
-extern void quiet_changes_resolve(bool equip);
-extern bool command_tells(Node *command);
-extern void quiet_command_begin(void);
-extern void quiet_command_end(bool succeeded);
-extern void quiet_changes_pre_commit(void);
-extern void quiet_changes_end_transaction(void);
-
-/* unseen_command.c: for the roof */
-extern bool may_be_unseen(Node *command);
-extern void unseen_command_done(Node *command, bool complete);
-
 #endif							/* CACHE_NOTIFY_COMMAND_EFFECT_H */

@@ -46,6 +46,7 @@
 
 #include "ddl/catalog_change.h"
 #include "ddl/command_effect.h"
+#include "ddl/ddl.h"
 
 /* More relations than this are looked for in the catalogs. */
 #define MAX_SUSPECTS	64

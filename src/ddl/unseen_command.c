@@ -33,6 +33,7 @@
 
 #include "ddl/catalog_change.h"
 #include "ddl/command_effect.h"
+#include "ddl/ddl.h"
 
 static void
 visit_member(HeapTuple tuple, TupleDesc desc, void *arg)

@@ -17,7 +17,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "domain/domain.h"
+#include "domain/domain_inside.h"
 
 #include "access/htup_details.h"
 #include "catalog/pg_type.h"
@@ -49,7 +49,7 @@ PG_FUNCTION_INFO_V1(cache_notify_rules_changed);
 #define REACH_SHARED	4		/* not within the tenant */
 #define make_mark(reach)	(closure_number << 3 | (reach))
 #define reach_of(domain) \
-	((domain)->mark >> 3 == closure_number ? (int) ((domain)->mark & 7) : 0)
+	(inside(domain)->mark >> 3 == closure_number ? (int) (inside(domain)->mark & 7) : 0)
 
 static uint64 closure_number = 0;
 static HTAB *domains = NULL;
@@ -98,7 +98,7 @@ create_domains(void)
 {
 	HASHCTL		ctl = {
 		.keysize = NAMEDATALEN,
-		.entrysize = sizeof(Domain),
+		.entrysize = sizeof(DomainEntry),
 		.hcxt = TopMemoryContext
 	};
 
@@ -130,11 +130,39 @@ domain_lookup(const char *name)
 	if (!found)
 	{
 		memset((char *) domain + NAMEDATALEN, 0,
-			   sizeof(Domain) - NAMEDATALEN);
+			   sizeof(DomainEntry) - NAMEDATALEN);
 		domain->hash = hash_bytes((const unsigned char *) domain->name,
 								  strlen(domain->name));
 	}
 	return domain;
+}
+
+/* What feeds a domain is about to be read anew. */
+void
+domain_forget_watches(Domain *domain)
+{
+	inside(domain)->watching = inside(domain)->names = NIL;
+	inside(domain)->nrow_triggers = inside(domain)->nrow_wanted = 0;
+	inside(domain)->incomplete = inside(domain)->has_listener = false;
+	inside(domain)->found_known = false;
+}
+
+/* The newer of two transactions; those that are none or frozen are old. */
+static TransactionId
+newer_xid(TransactionId a, TransactionId b)
+{
+	if (!TransactionIdIsNormal(a))
+		return b;
+	if (!TransactionIdIsNormal(b))
+		return a;
+	return TransactionIdFollows(a, b) ? a : b;
+}
+
+/* This transaction has set up something that feeds the domain. */
+void
+domain_set_up_by(Domain *domain, TransactionId xid)
+{
+	inside(domain)->since = newer_xid(inside(domain)->since, xid);
 }
 
 /* Call visit() for every domain that this backend knows. */
@@ -154,14 +182,14 @@ domains_visit(void (*visit) (Domain *domain))
 static void
 forget_rules_of(Domain *domain)
 {
-	domain->rules = domain->targets = domain->sources = NIL;
+	inside(domain)->rules = inside(domain)->targets = inside(domain)->sources = NIL;
 	domain->routes = NULL;
 	domain->watched = false;
-	domain->targets_generation = 0;
+	inside(domain)->targets_generation = 0;
 	domain->bucket_layout = 0;
-	domain->naming = NULL;
-	domain->since = InvalidTransactionId;
-	known_forget_watches(domain);
+	inside(domain)->naming = NULL;
+	inside(domain)->since = InvalidTransactionId;
+	domain_forget_watches(domain);
 }
 
 static void
@@ -194,11 +222,12 @@ add_rule(const StoredEntry *entry)
 	rule->bump = type == NULL || strcmp(type, "notify") != 0;
 	rule->same_key = keys != NULL && strcmp(keys, "same") == 0;
 	rule->shared = tenants != NULL && strcmp(tenants, "all") == 0;
-	domain->rules = lappend(domain->rules, rule);
+	inside(domain)->rules = lappend(inside(domain)->rules, rule);
 	if (rule->bump)
 	{
-		rule->domain->sources = lappend(rule->domain->sources, domain);
-		known_since(rule->domain, entry->xmin);
+		inside(rule->domain)->sources =
+			lappend(inside(rule->domain)->sources, domain);
+		domain_set_up_by(rule->domain, entry->xmin);
 	}
 	MemoryContextSwitchTo(old);
 }
@@ -256,7 +285,7 @@ follow_rules(Domain *domain, List **reached, List **queue)
 {
 	ListCell   *lc;
 
-	foreach(lc, domain->rules)
+	foreach(lc, inside(domain)->rules)
 	{
 		CascadeTarget *rule = lfirst(lc);
 		Domain	   *target = rule->domain;
@@ -269,8 +298,8 @@ follow_rules(Domain *domain, List **reached, List **queue)
 		if (before == 0)
 			*reached = lappend(*reached, target);
 		if ((before & REACH_MASK) < REACH_SAME)
-			target->reached_from = domain;
-		target->mark = make_mark(now);
+			inside(target)->reached_from = domain;
+		inside(target)->mark = make_mark(now);
 		if ((now & REACH_MASK) > REACH_NOTICE)
 			*queue = lappend(*queue, target);
 	}
@@ -290,8 +319,8 @@ reach(Domain *source)
 	List	   *queue = list_make1(source);
 
 	closure_number++;
-	source->mark = make_mark(REACH_SAME);
-	source->reached_from = NULL;
+	inside(source)->mark = make_mark(REACH_SAME);
+	inside(source)->reached_from = NULL;
 	while (queue != NIL)
 	{
 		Domain	   *domain = linitial(queue);
@@ -355,12 +384,12 @@ List *
 cascade_targets(Domain *domain)
 {
 	(void) cascade_load();
-	if (domain->targets_generation != loaded_generation)
+	if (inside(domain)->targets_generation != loaded_generation)
 	{
-		domain->targets = compute_targets(domain);
-		domain->targets_generation = loaded_generation;
+		inside(domain)->targets = compute_targets(domain);
+		inside(domain)->targets_generation = loaded_generation;
 	}
-	return domain->targets;
+	return inside(domain)->targets;
 }
 
 /* Memory that is kept as long as the rules are. */
@@ -399,7 +428,7 @@ path_to(Domain *domain, int *length)
 	ArrayBuildState *path = initArrayResult(TEXTOID, CurrentMemoryContext, false);
 	ListCell   *lc;
 
-	for (Domain *d = domain; d != NULL; d = d->reached_from)
+	for (Domain *d = domain; d != NULL; d = inside(d)->reached_from)
 		names = lcons(d->name, names);
 	foreach(lc, names)
 		path = accumArrayResult(path, CStringGetTextDatum(lfirst(lc)), false,
@@ -442,20 +471,6 @@ cache_notify_cascade_closure(PG_FUNCTION_ARGS)
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
 	return (Datum) 0;
-}
-
-/*
- * Tell every backend, once this transaction has committed, to read the rules
- * and the triggers again: a relcache invalidation of cascade_rules, which is
- * what rules_changes counts.
- */
-void
-announce_configuration(void)
-{
-	Oid			rules = extension_relation(EXTENSION_SCHEMA, "cascade_rules");
-
-	if (OidIsValid(rules))
-		CacheInvalidateRelcacheByRelid(rules);
 }
 
 /* configuration_changed() returns void: after (un)watching a table */

@@ -52,13 +52,12 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 
+#include "domain/domain_inside.h"
+
 /* Names that one call takes: what it needs of memory and time is bounded. */
 #define MAX_NAMES	10000
 
 PG_FUNCTION_INFO_V1(cache_notify_key_name);
-
-/* Digits of the number of a bucket, and more. */
-#define MAX_BUCKET_DIGITS 10
 
 /* The bucket layout of a domain's keys; 0: it has none.  May read the catalogs. */
 int64
@@ -66,34 +65,6 @@ domain_bucket_layout(Domain *domain)
 {
 	(void) watch_load();
 	return domain->bucket_layout;
-}
-
-uint32
-bucket_of_hash(int64 bucket_layout, uint32 hash)
-{
-	return hash & (bucket_count(bucket_layout) - 1);
-}
-
-/*
- * The name of a bucket's counter, palloc'd.  Not by psprintf(), as each commit
- * of a table with keys needs one.
- */
-const char *
-bucket_name(const char *domain, int64 bucket_layout, uint32 bucket)
-{
-	static const char prefix[] = INTERNAL_PREFIX "key/";
-	Size		domain_size = strlen(domain) + 1;
-	char	   *name = palloc(sizeof(prefix) + MAXINT8LEN + 1 +
-							  MAX_BUCKET_DIGITS + 1 + domain_size);
-	char	   *end = name + sizeof(prefix) - 1;
-
-	memcpy(name, prefix, sizeof(prefix) - 1);
-	end += pg_lltoa(bucket_layout, end);
-	*end++ = '/';
-	end += pg_ultoa_n(bucket, end);
-	*end++ = '/';
-	memcpy(end, domain, domain_size);
-	return name;
 }
 
 /* The sum of a name's counters, for a tenant or (NULL) shared. */

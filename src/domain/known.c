@@ -28,7 +28,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "domain/domain.h"
+#include "domain/domain_inside.h"
 
 #include "access/genam.h"
 #include "access/htup_details.h"
@@ -40,9 +40,6 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
-/* The domain that changes of the schema move, if anybody listens to them. */
-#define SCHEMA_DOMAIN "schema"
-
 /* A walk through the rules; numbers of others are in Domain.walk. */
 static uint64 last_walk = 0;
 
@@ -53,63 +50,11 @@ by_hand_name(const char *domain)
 	return psprintf(INTERNAL_PREFIX "by_hand/%s", domain);
 }
 
-/* What feeds a domain is about to be read anew. */
-void
-known_forget_watches(Domain *domain)
-{
-	domain->watching = domain->names = NIL;
-	domain->nrow_triggers = domain->nrow_wanted = 0;
-	domain->incomplete = domain->has_listener = false;
-	domain->found_known = false;
-}
-
-/* The newer of two transactions; those that are none or frozen are old. */
-static TransactionId
-newer_xid(TransactionId a, TransactionId b)
-{
-	if (!TransactionIdIsNormal(a))
-		return b;
-	if (!TransactionIdIsNormal(b))
-		return a;
-	return TransactionIdFollows(a, b) ? a : b;
-}
-
-/* This transaction has set up something that feeds the domain. */
-void
-known_since(Domain *domain, TransactionId xid)
-{
-	domain->since = newer_xid(domain->since, xid);
-}
-
-/* Note a Watch, with its domain. */
-void
-known_add_watch(const Watch *watch)
-{
-	Domain	   *domain;
-	MemoryContext old;
-
-	domain = domain_lookup(watch->domain);
-	known_since(domain, watch->xmin);
-	if (watch->enabled == TRIGGER_DISABLED ||
-		watch->enabled == TRIGGER_FIRES_ON_REPLICA)
-		domain->incomplete = true;
-	if (watch->is_row)
-	{
-		domain->nrow_triggers++;
-		return;
-	}
-	if (OidIsValid(watch->trigger) && !is_per_statement(watch->options))
-		domain->nrow_wanted++;
-	old = MemoryContextSwitchTo(cascade_context());
-	domain->watching = lappend_oid(domain->watching, watch->relation);
-	MemoryContextSwitchTo(old);
-}
-
 /* Does something but rules and invalidate() feed the domain? */
 static bool
 is_watched(const Domain *domain)
 {
-	return domain->watching != NIL || domain->has_listener ||
+	return inside(domain)->watching != NIL || inside(domain)->has_listener ||
 		is_internal_domain(domain->name);
 }
 
@@ -127,8 +72,8 @@ domain_is_watched(const char *name)
 static bool
 lets_changes_through(const Domain *domain)
 {
-	return domain->incomplete ||
-		domain->nrow_triggers < domain->nrow_wanted ||
+	return inside(domain)->incomplete ||
+		inside(domain)->nrow_triggers < inside(domain)->nrow_wanted ||
 		watched_name_taken_over(domain);
 }
 
@@ -138,18 +83,18 @@ with_sources(Domain *domain)
 {
 	List	   *all = list_make1(domain);
 
-	domain->walk = ++last_walk;
+	inside(domain)->walk = ++last_walk;
 	for (int i = 0; i < list_length(all); i++)
 	{
 		ListCell   *lc;
 
-		foreach(lc, ((Domain *) list_nth(all, i))->sources)
+		foreach(lc, inside(list_nth(all, i))->sources)
 		{
 			Domain	   *source = lfirst(lc);
 
-			if (source->walk == last_walk)
+			if (inside(source)->walk == last_walk)
 				continue;
-			source->walk = last_walk;
+			inside(source)->walk = last_walk;
 			all = lappend(all, source);
 		}
 	}
@@ -161,9 +106,9 @@ has_fed_source(const Domain *domain)
 {
 	ListCell   *lc;
 
-	foreach(lc, domain->sources)
+	foreach(lc, inside(domain)->sources)
 	{
-		if (((Domain *) lfirst(lc))->fed)
+		if (inside(lfirst(lc))->fed)
 			return true;
 	}
 	return false;
@@ -186,9 +131,9 @@ all_are_fed(List *all)
 		{
 			Domain	   *domain = lfirst(lc);
 
-			if (!domain->fed && has_fed_source(domain))
-				domain->fed = progress = true;
-			complete &= domain->fed;
+			if (!inside(domain)->fed && has_fed_source(domain))
+				inside(domain)->fed = progress = true;
+			complete &= inside(domain)->fed;
 		}
 	}
 	return complete;
@@ -212,18 +157,18 @@ work_out(Domain *domain, FedByHand by_hand, void *arg)
 		Domain	   *source = lfirst(lc);
 
 		known &= !lets_changes_through(source);
-		source->fed = is_watched(source);
-		if (!source->fed && by_hand(source->name, arg))
+		inside(source)->fed = is_watched(source);
+		if (!inside(source)->fed && by_hand(source->name, arg))
 		{
-			source->fed = true;
+			inside(source)->fed = true;
 			lasting = false;
 		}
-		known_since(domain, source->since);
+		domain_set_up_by(domain, inside(source)->since);
 	}
 	known = known && all_are_fed(all);
 	list_free(all);
-	domain->found_known = known && lasting;
-	domain->names_checked = names;
+	inside(domain)->found_known = known && lasting;
+	inside(domain)->names_checked = names;
 	return known;
 }
 
@@ -234,7 +179,7 @@ work_out(Domain *domain, FedByHand by_hand, void *arg)
 static bool
 is_seen(Domain *domain, Snapshot snapshot)
 {
-	TransactionId xid = domain->since;
+	TransactionId xid = inside(domain)->since;
 
 	if (!TransactionIdIsNormal(xid))
 		return true;
@@ -242,8 +187,8 @@ is_seen(Domain *domain, Snapshot snapshot)
 		return !IsolationUsesXactSnapshot();
 	if (TransactionIdPrecedes(xid, MyProc->xmin))
 	{
-		domain->since = InvalidTransactionId;	/* no snapshot of ours is
-												 * older */
+		inside(domain)->since = InvalidTransactionId;	/* no snapshot of ours
+														 * is older */
 		return true;
 	}
 	return !XidInMVCCSnapshot(xid, snapshot);
@@ -265,29 +210,11 @@ domain_is_known(const char *name, Snapshot snapshot, FedByHand by_hand,
 	domain = domain_find(name);
 	if (domain == NULL)
 		return by_hand(name, arg);
-	if (!domain->found_known ||
-		domain->names_checked != watched_name_changes())
+	if (!inside(domain)->found_known ||
+		inside(domain)->names_checked != watched_name_changes())
 	{
 		if (!work_out(domain, by_hand, arg))
 			return false;
 	}
 	return is_seen(domain, snapshot);
-}
-
-/*
- * Note whether anybody listens to changes of the schema, which bump a domain.
- * The table has a few rows; whoever changes it makes everybody read it again.
- */
-void
-known_read_listeners(void)
-{
-	ListCell   *lc;
-
-	foreach(lc, stored_entries("schema_listener"))
-	{
-		Domain	   *domain = domain_lookup(SCHEMA_DOMAIN);
-
-		domain->has_listener = true;
-		known_since(domain, ((StoredEntry *) lfirst(lc))->xmin);
-	}
 }

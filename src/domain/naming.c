@@ -33,6 +33,8 @@
 #include "utils/memutils.h"
 #include "utils/syscache.h"
 
+#include "domain/domain_inside.h"
+
 /* The columns of a key, by type. */
 typedef struct KeyTypes
 {
@@ -183,12 +185,12 @@ same_key_types(const KeyTypes *a, const KeyTypes *b)
 static Naming *
 make_naming(Domain *domain)
 {
-	if (domain->naming == NULL)
+	if (inside(domain)->naming == NULL)
 	{
 		named = lappend(named, domain);
-		domain->naming = palloc0(sizeof(Naming));
+		inside(domain)->naming = palloc0(sizeof(Naming));
 	}
-	return domain->naming;
+	return inside(domain)->naming;
 }
 
 /* The functions that add to a Naming run in its context.  True if it is new. */
@@ -278,11 +280,11 @@ carry_all_types(void)
 		Domain	   *domain = llast(queue);
 
 		queue = list_delete_last(queue);
-		foreach(lc, domain->rules)
+		foreach(lc, inside(domain)->rules)
 		{
 			CascadeTarget *rule = lfirst(lc);
 
-			if (rule->bump && carry_types(domain->naming, rule))
+			if (rule->bump && carry_types(inside(domain)->naming, rule))
 				queue = lappend(queue, rule->domain);
 		}
 	}
@@ -330,7 +332,7 @@ read_types(void)
 	ListCell   *lc;
 
 	foreach(lc, named)
-		((Domain *) lfirst(lc))->naming = NULL;
+		inside(lfirst(lc))->naming = NULL;
 	named = NIL;
 	MemoryContextReset(namings_context);
 	old = MemoryContextSwitchTo(namings_context);
@@ -339,7 +341,7 @@ read_types(void)
 	carry_all_types();
 	foreach(lc, named)
 	{
-		Naming	   *naming = ((Domain *) lfirst(lc))->naming;
+		Naming	   *naming = inside(lfirst(lc))->naming;
 
 		naming->code = naming_hash(naming);
 	}
@@ -369,7 +371,7 @@ naming_load(void)
 uint32
 naming_code(const Domain *domain)
 {
-	return domain != NULL && domain->naming != NULL ? domain->naming->code : 0;
+	return domain != NULL && inside(domain)->naming != NULL ? inside(domain)->naming->code : 0;
 }
 
 /* Does what a type makes of a text agree with what others have made of it? */
@@ -403,7 +405,7 @@ agrees(const CanonicalType *type, const char *string, const char **result,
 const char *
 naming_tenant(const Domain *domain, const char *written)
 {
-	const Naming *naming = domain ? domain->naming : NULL;
+	const Naming *naming = domain ? inside(domain)->naming : NULL;
 	const char *result = NULL;
 	int			len = 0;
 	ListCell   *lc;
@@ -463,7 +465,7 @@ read_key(const KeyTypes *types, const char *key, int len, StringInfo result,
 bool
 naming_key(const Domain *domain, const char *key, int len, StringInfo result)
 {
-	const Naming *naming = domain->naming;
+	const Naming *naming = inside(domain)->naming;
 	StringInfoData other;
 	bool		found = false;
 	ListCell   *lc;

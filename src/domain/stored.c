@@ -20,8 +20,9 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "domain/domain.h"
+#include "domain/domain_inside.h"
 
+#include "access/detoast.h"
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
@@ -53,6 +54,43 @@ configuration_view(void)
 	valid = form->relkind == RELKIND_VIEW && superuser_arg(form->relowner);
 	ReleaseSysCache(tuple);
 	return valid ? oid : InvalidOid;
+}
+
+/* Somebody's arguments or label: not so long that reading it is a burden? */
+bool
+arguments_may_be_read(Datum value)
+{
+	return toast_raw_datum_size(value) <= MAX_ARGUMENTS_LEN;
+}
+
+/* Split pg_trigger.tgargs: each argument ends with a zero byte. */
+static char **
+split_arguments(bytea *tgargs, int nargs)
+{
+	char	  **args = palloc(Max(nargs, 1) * sizeof(char *));
+	char	   *p = VARDATA_ANY(tgargs);
+
+	for (int i = 0; i < nargs; i++)
+	{
+		args[i] = p;
+		p += strlen(p) + 1;
+	}
+	return args;
+}
+
+/*
+ * The arguments in a row of pg_trigger, and how many there are: none, if they are
+ * too long.
+ */
+char	  **
+trigger_tuple_arguments(HeapTuple tuple, TupleDesc desc, int *nargs)
+{
+	bool		isnull;
+	Datum		tgargs = heap_getattr(tuple, Anum_pg_trigger_tgargs, desc, &isnull);
+
+	*nargs = arguments_may_be_read(tgargs) ?
+		((Form_pg_trigger) GETSTRUCT(tuple))->tgnargs : 0;
+	return *nargs > 0 ? split_arguments(DatumGetByteaPCopy(tgargs), *nargs) : NULL;
 }
 
 static List *
@@ -140,4 +178,18 @@ Datum
 cache_notify_schema_listener(PG_FUNCTION_ARGS)
 {
 	return PointerGetDatum(NULL);
+}
+
+/*
+ * Tell every backend, once this transaction has committed, to read the rules
+ * and the triggers again: a relcache invalidation of cascade_rules, which is
+ * what rules_changes counts.
+ */
+void
+announce_configuration(void)
+{
+	Oid			rules = extension_relation(EXTENSION_SCHEMA, "cascade_rules");
+
+	if (OidIsValid(rules))
+		CacheInvalidateRelcacheByRelid(rules);
 }

@@ -11,7 +11,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "domain/watch_before.h"
+#include "domain/domain_inside.h"
 
 #include "access/htup_details.h"
 #include "access/table.h"
@@ -77,14 +77,6 @@ row_was_replaced(Oid catalog, Oid index, AttrNumber column, Oid oid)
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
 	return found;
-}
-
-/* Has this transaction changed a function, rather than created it? */
-bool
-function_was_replaced(Oid function)
-{
-	return row_was_replaced(ProcedureRelationId, ProcedureOidIndexId,
-							Anum_pg_proc_oid, function);
 }
 
 /* Has this transaction changed a view, rather than created it? */

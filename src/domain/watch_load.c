@@ -8,11 +8,16 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "domain/domain.h"
+#include "domain/domain_inside.h"
 
 #include "access/detoast.h"
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/relation.h"
+#include "commands/trigger.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
+#include "utils/snapmgr.h"
 
 PG_FUNCTION_INFO_V1(cache_notify_trigger_arguments);
 
@@ -36,6 +41,45 @@ copy_watch(const Watch *watch)
 	copy->domain = pstrdup(watch->domain);
 	copy->options = watch_options(copy->args, copy->nargs);
 	return copy;
+}
+
+/* Note a Watch, with its domain. */
+static void
+add_to_domain(const Watch *watch)
+{
+	Domain	   *domain;
+	MemoryContext old;
+
+	domain = domain_lookup(watch->domain);
+	domain_set_up_by(domain, watch->xmin);
+	if (watch->enabled == TRIGGER_DISABLED ||
+		watch->enabled == TRIGGER_FIRES_ON_REPLICA)
+		inside(domain)->incomplete = true;
+	if (watch->is_row)
+	{
+		inside(domain)->nrow_triggers++;
+		return;
+	}
+	if (OidIsValid(watch->trigger) && !is_per_statement(watch->options))
+		inside(domain)->nrow_wanted++;
+	old = MemoryContextSwitchTo(cascade_context());
+	inside(domain)->watching = lappend_oid(inside(domain)->watching, watch->relation);
+	MemoryContextSwitchTo(old);
+}
+
+/* Note whether anybody listens to changes of the schema, which bump a domain. */
+static void
+read_listeners(void)
+{
+	ListCell   *lc;
+
+	foreach(lc, stored_entries("schema_listener"))
+	{
+		Domain	   *domain = domain_lookup(SCHEMA_DOMAIN);
+
+		inside(domain)->has_listener = true;
+		domain_set_up_by(domain, ((StoredEntry *) lfirst(lc))->xmin);
+	}
 }
 
 /*
@@ -73,7 +117,7 @@ watch_load(void)
 	found = list_concat(watches_by_trigger(false), watches_by_label());
 	old = MemoryContextSwitchTo(cascade_context());
 	watches = NIL;
-	domains_visit(known_forget_watches);
+	domains_visit(domain_forget_watches);
 	foreach(lc, found)
 	{
 		Watch	   *watch = copy_watch(lfirst(lc));
@@ -83,13 +127,13 @@ watch_load(void)
 		watches = lappend(watches, watch);
 		domain = domain_lookup(watch->domain);
 		domain->watched = true;
-		known_add_watch(watch);
+		add_to_domain(watch);
 		take_bucket_layout(domain, watch);
 	}
 	MemoryContextSwitchTo(old);
 	foreach(lc, watches_by_trigger(true))
-		known_add_watch(lfirst(lc));
-	known_read_listeners();
+		add_to_domain(lfirst(lc));
+	read_listeners();
 	watched_name_load();
 	loaded_generation = reading;
 	return reading;

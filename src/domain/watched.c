@@ -19,7 +19,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "domain/watch_before.h"
+#include "domain/domain_inside.h"
 
 #include "access/detoast.h"
 #include "access/htup_details.h"
@@ -81,43 +81,6 @@ make_watch(char **args, int nargs, Oid relation)
 	watch->args = args;
 	watch->nargs = nargs;
 	return watch;
-}
-
-/* Split pg_trigger.tgargs: each argument ends with a zero byte. */
-static char **
-split_arguments(bytea *tgargs, int nargs)
-{
-	char	  **args = palloc(Max(nargs, 1) * sizeof(char *));
-	char	   *p = VARDATA_ANY(tgargs);
-
-	for (int i = 0; i < nargs; i++)
-	{
-		args[i] = p;
-		p += strlen(p) + 1;
-	}
-	return args;
-}
-
-/* Somebody's arguments or label: not so long that reading it is a burden? */
-static bool
-may_be_read(Datum value)
-{
-	return toast_raw_datum_size(value) <= MAX_ARGUMENTS_LEN;
-}
-
-/*
- * The arguments in a row of pg_trigger, and how many there are: none, if they are
- * too long.
- */
-char	  **
-trigger_tuple_arguments(HeapTuple tuple, TupleDesc desc, int *nargs)
-{
-	bool		isnull;
-	Datum		tgargs = heap_getattr(tuple, Anum_pg_trigger_tgargs, desc, &isnull);
-
-	*nargs = may_be_read(tgargs) ?
-		((Form_pg_trigger) GETSTRUCT(tuple))->tgnargs : 0;
-	return *nargs > 0 ? split_arguments(DatumGetByteaPCopy(tgargs), *nargs) : NULL;
 }
 
 /* The Watch that a row of pg_trigger stands for, or NULL if it is not ours. */
@@ -207,7 +170,7 @@ watch_of_label_tuple(HeapTuple tuple, TupleDesc desc)
 	int			nargs = 0;
 	Watch	   *watch;
 
-	if (may_be_read(label))
+	if (arguments_may_be_read(label))
 		args = split_label(TextDatumGetCString(label), &nargs);
 	watch = make_watch(args, nargs,
 					   DatumGetObjectId(heap_getattr(tuple, Anum_pg_seclabel_objoid,
@@ -481,5 +444,4 @@ void
 watched_init(void)
 {
 	register_label_provider(LABEL_PROVIDER, check_label);
-	watched_name_init();
 }

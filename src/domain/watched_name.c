@@ -17,7 +17,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "domain/domain.h"
+#include "domain/domain_inside.h"
 
 #include "access/genam.h"
 #include "access/htup_details.h"
@@ -92,7 +92,7 @@ read_name(HeapTuple tuple, TupleDesc desc)
 	name->follow = DatumGetBool(heap_getattr(tuple, Anum_name_follow, desc,
 											 &isnull));
 	any_follows |= name->follow;
-	domain->names = lappend(domain->names, name);
+	inside(domain)->names = lappend(inside(domain)->names, name);
 	MemoryContextSwitchTo(old);
 }
 
@@ -123,7 +123,7 @@ is_taken_over(const Domain *domain, const WatchedName *name)
 		get_relname_relid(name->relation, schema) : InvalidOid;
 
 	return OidIsValid(relation) &&
-		!list_member_oid(domain->watching, relation);
+		!list_member_oid(inside(domain)->watching, relation);
 }
 
 /* Has a relation that does not feed the domain the name of one that did? */
@@ -132,7 +132,7 @@ watched_name_taken_over(const Domain *domain)
 {
 	ListCell   *lc;
 
-	foreach(lc, domain->names)
+	foreach(lc, inside(domain)->names)
 	{
 		if (is_taken_over(domain, lfirst(lc)))
 			return true;
@@ -147,7 +147,7 @@ look_for_follower(Domain *domain)
 {
 	ListCell   *lc;
 
-	foreach(lc, domain->names)
+	foreach(lc, inside(domain)->names)
 	{
 		WatchedName *name = lfirst(lc);
 
@@ -155,11 +155,13 @@ look_for_follower(Domain *domain)
 	}
 }
 
-/* Is there a name whose new relation is to be watched?  Reads the catalogs. */
+/*
+ * Is there a name whose new relation is to be watched?  watch_load() must have been
+ * called.  Reads the catalogs.
+ */
 bool
 watched_name_to_follow(void)
 {
-	(void) watch_load();
 	follow_found = false;
 	if (any_follows)
 		domains_visit(look_for_follower);
