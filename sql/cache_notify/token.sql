@@ -40,7 +40,7 @@ CREATE FUNCTION cache_notify.versions(for_tenant text, VARIADIC domains text[],
 	AS 'MODULE_PATHNAME', 'cache_notify_versions'
 	LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 3;
 COMMENT ON FUNCTION cache_notify.versions(text, text[]) IS
-'The versions of these domains, each once, as a tenant sees them: version, to compare with payloads that name the tenant, and shared_version, to compare with payloads whose tenant_id is null. Without a tenant (NULL), version is that of the whole domain. Take them before the query whose result you cache. Both are NULL if this transaction has changed the domain, or the domain is not known: then do not cache. known: something feeds the domain, see token(). tenant_id: the tenant as payloads name it. Errors as token().';
+'The versions of these domains, each once, as a tenant sees them: version, to compare with payloads that name the tenant, and shared_version, to compare with payloads whose tenant_id is null. Without a tenant (NULL), version is that of the whole domain. Take them before the query whose result you cache. Both are NULL if this transaction has changed the domain, or the domain is not known: then do not cache. known: something feeds the domain, see token(). domain and tenant_id are as payloads name them, whatever spelling was asked for (01 for 1, capitals in a UUID); domain is without a key, or tenant_id NULL, if it cannot be told exactly which one is meant: then it is all of them. Errors as token().';
 
 CREATE FUNCTION cache_notify.near_versions(for_tenant text, VARIADIC names text[],
 		OUT tenant_id text, OUT domain text, OUT key text,
