@@ -28,11 +28,15 @@
 
 const { Client } = require('pg');
 
-// One statement, one snapshot: the token and the versions belong together.
+// One statement, one snapshot: the token and the versions belong together. The
+// names come back as payloads tell them, whatever way they were written.
 const VERSIONS = `
   SELECT cache_notify.token($1::text, VARIADIC $2::text[]),
          current_setting('transaction_isolation') = 'read committed' AS new_snapshots,
-         domain, version, shared_version
+         true AS is_name, domain, tenant_id, version, shared_version
+  FROM cache_notify.versions($1::text, VARIADIC $2::text[])
+  UNION ALL
+  SELECT NULL, NULL, false, domain, tenant_id, version, shared_version
   FROM cache_notify.versions($1::text, VARIADIC $3::text[])`;
 
 /*
@@ -50,7 +54,7 @@ function parseName(name) {
     asked: domain, // as versions() takes it
     domain: name.startsWith('cache_notify/') ? name
       : domain.replace(/%2F|%25/gi, (escaped) => (escaped === '%25' ? '%' : '/')),
-    key: slash < 0 ? null : name.slice(slash + 1).toLowerCase(),
+    key: slash < 0 ? null : name.slice(slash + 1),
   };
 }
 
@@ -62,11 +66,12 @@ function parseName(name) {
 async function ask(client, tenant, names) {
   const parsed = names.map(parseName);
   const { rows } = await client.query(VERSIONS, [tenant, names, parsed.map(({ asked }) => asked)]);
-  const known = new Map(rows.map((row) => [row.domain, row]));
+  const known = new Map(rows.filter((row) => !row.is_name).map((row) => [row.domain, row]));
   const versions = new Map();
-  for (const { domain, key } of parsed) {
+  for (const { domain: name, tenant_id } of rows.filter((row) => row.is_name)) {
+    const { domain, key } = known.has(name) ? { domain: name, key: null } : parseName(name);
     const { version, shared_version } = known.get(domain);
-    versions.set(partOf(tenant, domain, key), Number(version));
+    versions.set(partOf(tenant_id, domain, key), Number(version));
     versions.set(partOf(null, domain, key), Number(shared_version));
   }
   return { token: rows[0].token, newSnapshots: rows[0].new_snapshots, versions };
@@ -258,7 +263,7 @@ class NearCache {
       this.#allKeys.clear();
     }
     const place = placeOf(tenant, domain);
-    let changed = [null, ...(keys ?? []).map((key) => key.toLowerCase())];
+    let changed = [null, ...(keys ?? [])];
     for (const key of changed) {
       const part = partOf(tenant, domain, key);
       this.#heard.set(part, Math.max(version, this.#heard.get(part) ?? 0));

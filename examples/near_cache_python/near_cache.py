@@ -36,11 +36,15 @@ from psycopg import sql
 from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 
-# One statement, one snapshot: the token and the versions belong together.
+# One statement, one snapshot: the token and the versions belong together. The
+# names come back as payloads tell them, whatever way they were written.
 VERSIONS = """
     SELECT cache_notify.token(%(tenant)s::text, VARIADIC %(names)s::text[]),
            current_setting('transaction_isolation') = 'read committed',
-           domain, version, shared_version
+           true, domain, tenant_id, version, shared_version
+    FROM cache_notify.versions(%(tenant)s::text, VARIADIC %(names)s::text[])
+    UNION ALL
+    SELECT NULL, NULL, false, domain, tenant_id, version, shared_version
     FROM cache_notify.versions(%(tenant)s::text, VARIADIC %(domains)s::text[])"""
 
 
@@ -73,7 +77,7 @@ def parse_name(name):
         return name, None
     for escaped, character in (("%2F", "/"), ("%2f", "/"), ("%25", "%")):
         domain = domain.replace(escaped, character)
-    return domain, key.lower() if slash else None
+    return domain, key if slash else None
 
 
 def claim_name(tenant, name):
@@ -182,16 +186,16 @@ class NearCache:
     def _ask(connection, tenant, domains):
         """The token (None if this transaction has changed one of the domains),
         whether each statement has a new snapshot, and the versions by Part."""
-        parts = [parse_name(name) for name in domains]
         with connection.cursor(row_factory=tuple_row) as cursor:
             rows = cursor.execute(VERSIONS, {
                 "tenant": tenant, "names": domains,
-                "domains": [name.partition("/")[0] if key is not None else name
-                            for name, (_, key) in zip(domains, parts)]}).fetchall()
-        known = {domain: (version, shared) for _, _, domain, version, shared in rows}
+                "domains": [name.partition("/")[0] if parse_name(name)[1] is not None else name
+                            for name in domains]}).fetchall()
+        known = {row[3]: row[5:] for row in rows if not row[2]}
         versions = {}
-        for domain, key in parts:
-            versions[Part(tenant, domain, key)], versions[Part(None, domain, key)] = known[domain]
+        for _, _, _, name, tenant_id, _, _ in (row for row in rows if row[2]):
+            domain, key = (name, None) if name in known else parse_name(name)
+            versions[Part(tenant_id, domain, key)], versions[Part(None, domain, key)] = known[domain]
         return rows[0][0], rows[0][1], versions
 
     def _ask_floor(self, primary, tenant, domains):
@@ -236,7 +240,7 @@ class NearCache:
                 self._heard.clear()
                 self._all_keys.clear()
             heard, place = self._heard, (tenant, domain)
-            changed = [None] + ([key.lower() for key in keys] if keys is not None else [])
+            changed = [None] + (keys if keys is not None else [])
             for part in (Part(tenant, domain, key) for key in changed):
                 heard[part] = max(version, heard.get(part, 0))
             watching = self._watching.get(place, {})
