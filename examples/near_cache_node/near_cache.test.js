@@ -297,16 +297,29 @@ test('a heartbeat drops other keys only if no payload comes', async () => {
 test('names of keys are escaped as the server does it', async () => {
   await admin.query(`
     CREATE TABLE odd (a text, b text);
-    SELECT cache_notify.setup_table_invalidation('odd', 'o/d%d', keys => '{a,b}', fields => '{keys}')`);
+    SELECT cache_notify.setup_table_invalidation('odd', 'o%d', keys => '{a,b}', fields => '{keys}')`);
   const { rows: [{ name }] } = await admin.query(
-    `SELECT cache_notify.key_name('o/d%d', 'X/y', '50%') AS name`);
+    `SELECT cache_notify.key_name('o%d', 'X/y', '50%') AS name`);
   const { rows: [{ other }] } = await admin.query(
-    `SELECT cache_notify.key_name('o/d%d', 'X', 'y') AS other`);
+    `SELECT cache_notify.key_name('o%d', 'X', 'y') AS other`);
   await cache.get(pool, 'acme', [name], 'odd', () => 0);
   await cache.get(pool, 'acme', [other], 'other', () => 0);
   await admin.query(`INSERT INTO odd VALUES ('X/y', '50%')`);
   await waitUntil(() => !cache.has('acme', 'odd'));
   assert.ok(cache.has('acme', 'other'));
+});
+
+test('names in another spelling are those of payloads', async () => {
+  const customer = '550E8400-E29B-41D4-A716-446655440000';
+  await admin.query(`
+    CREATE TABLE account (id numeric, customer uuid, amount int);
+    INSERT INTO account VALUES (1.0, '${customer}', 1), (2.0, '${customer}', 1);
+    SELECT cache_notify.setup_table_invalidation('account', tenant_column => 'customer', keys => '{id}', fields => '{keys}')`);
+  await cache.get(pool, customer, ['account/1.00'], 'one', () => 0);
+  await cache.get(pool, customer, ['account/2'], 'two', () => 0);
+  await admin.query('UPDATE account SET amount = 2 WHERE id = 1');
+  await waitUntil(() => !cache.has(customer, 'one'));
+  assert.ok(cache.has(customer, 'two'));
 });
 
 // --------------------------------------------------------------------- claims
