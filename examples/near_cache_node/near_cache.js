@@ -33,11 +33,8 @@ const { Client } = require('pg');
 const VERSIONS = `
   SELECT cache_notify.token($1::text, VARIADIC $2::text[]),
          current_setting('transaction_isolation') = 'read committed' AS new_snapshots,
-         true AS is_name, domain, tenant_id, version, shared_version
-  FROM cache_notify.versions($1::text, VARIADIC $2::text[])
-  UNION ALL
-  SELECT NULL, NULL, false, domain, tenant_id, version, shared_version
-  FROM cache_notify.versions($1::text, VARIADIC $3::text[])`;
+         tenant_id, domain, key, version, shared_version
+  FROM cache_notify.near_versions($1::text, VARIADIC $2::text[])`;
 
 /*
  * What an entry depends on, as text: a domain, or one key of it, for a tenant or
@@ -51,7 +48,6 @@ function parseName(name) {
   const slash = name.startsWith('cache_notify/') ? -1 : name.indexOf('/');
   const domain = slash < 0 ? name : name.slice(0, slash);
   return {
-    asked: domain, // as versions() takes it
     domain: name.startsWith('cache_notify/') ? name
       : domain.replace(/%2F|%25/gi, (escaped) => (escaped === '%25' ? '%' : '/')),
     key: slash < 0 ? null : name.slice(slash + 1),
@@ -64,13 +60,9 @@ function parseName(name) {
  * driver gives bigint as text; versions stay below 2^53.
  */
 async function ask(client, tenant, names) {
-  const parsed = names.map(parseName);
-  const { rows } = await client.query(VERSIONS, [tenant, names, parsed.map(({ asked }) => asked)]);
-  const known = new Map(rows.filter((row) => !row.is_name).map((row) => [row.domain, row]));
+  const { rows } = await client.query(VERSIONS, [tenant, names]);
   const versions = new Map();
-  for (const { domain: name, tenant_id } of rows.filter((row) => row.is_name)) {
-    const { domain, key } = known.has(name) ? { domain: name, key: null } : parseName(name);
-    const { version, shared_version } = known.get(domain);
+  for (const { tenant_id, domain, key, version, shared_version } of rows) {
     versions.set(partOf(tenant_id, domain, key), Number(version));
     versions.set(partOf(null, domain, key), Number(shared_version));
   }

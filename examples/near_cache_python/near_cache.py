@@ -41,11 +41,8 @@ from psycopg.rows import tuple_row
 VERSIONS = """
     SELECT cache_notify.token(%(tenant)s::text, VARIADIC %(names)s::text[]),
            current_setting('transaction_isolation') = 'read committed',
-           true, domain, tenant_id, version, shared_version
-    FROM cache_notify.versions(%(tenant)s::text, VARIADIC %(names)s::text[])
-    UNION ALL
-    SELECT NULL, NULL, false, domain, tenant_id, version, shared_version
-    FROM cache_notify.versions(%(tenant)s::text, VARIADIC %(domains)s::text[])"""
+           tenant_id, domain, key, version, shared_version
+    FROM cache_notify.near_versions(%(tenant)s::text, VARIADIC %(names)s::text[])"""
 
 
 CLAIM = "SELECT cache_notify.claim_refresh(%s, %s, make_interval(secs => %s))"
@@ -187,15 +184,10 @@ class NearCache:
         """The token (None if this transaction has changed one of the domains),
         whether each statement has a new snapshot, and the versions by Part."""
         with connection.cursor(row_factory=tuple_row) as cursor:
-            rows = cursor.execute(VERSIONS, {
-                "tenant": tenant, "names": domains,
-                "domains": [name.partition("/")[0] if parse_name(name)[1] is not None else name
-                            for name in domains]}).fetchall()
-        known = {row[3]: row[5:] for row in rows if not row[2]}
+            rows = cursor.execute(VERSIONS, {"tenant": tenant, "names": domains}).fetchall()
         versions = {}
-        for _, _, _, name, tenant_id, _, _ in (row for row in rows if row[2]):
-            domain, key = (name, None) if name in known else parse_name(name)
-            versions[Part(tenant_id, domain, key)], versions[Part(None, domain, key)] = known[domain]
+        for _, _, tenant_id, domain, key, version, shared in rows:
+            versions[Part(tenant_id, domain, key)], versions[Part(None, domain, key)] = version, shared
         return rows[0][0], rows[0][1], versions
 
     def _ask_floor(self, primary, tenant, domains):
