@@ -221,6 +221,9 @@ class NearCache {
 
   #store(key, entry, generation) {
     if (generation !== this.#generation) return; // what was delivered meanwhile is forgotten
+    // Is it exactly known which tenant this is?
+    const own = [...entry.versions.keys()].filter((part) => JSON.parse(part)[0] !== null).length;
+    if (JSON.parse(key)[0] !== null && 2 * own !== entry.versions.size) return;
     for (const [part, version] of entry.versions) {
       if (version < this.#floor(part)) return; // late: its own drop is already past
     }

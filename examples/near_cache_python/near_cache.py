@@ -210,6 +210,9 @@ class NearCache:
         with self._lock:
             if generation != self._generation:
                 return          # what was delivered meanwhile is forgotten
+            if key[0] is not None and 2 * sum(part.tenant is not None for part in entry.versions) \
+                    != len(entry.versions):
+                return          # it is not exactly known which tenant this is
             if any(version < self._floor(part) for part, version in entry.versions.items()):
                 return          # came too late: its own drop is already past
             self._drop(key)
