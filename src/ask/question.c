@@ -47,8 +47,7 @@ fed_by_hand(const char *domain, void *arg)
 bool
 name_is_known(Question *question, const VersionName *name)
 {
-	return domain_is_known(name->domain, question->snapshot, fed_by_hand,
-						   question);
+	return name_is_of_known(name, question->snapshot, fed_by_hand, question);
 }
 
 /*

@@ -205,6 +205,7 @@ decode_name(Decoder *decoder, VersionName *name, bool own_tenant,
 	if (decoder->failed || strlen(name->domain) >= NAMEDATALEN ||
 		name->bucket_layout < 0)
 		reject_token();
+	name->found = domain_find(name->domain);
 	if (name->bucket_layout != 0)
 		name->bucket = bucket_name(name->domain, name->bucket_layout,
 								   bucket_of_hash(name->bucket_layout, name->hash));
@@ -243,7 +244,7 @@ token_is_current(const text *token, Question *question, SumCache *cache)
 		CHECK_FOR_INTERRUPTS();
 		question->names_read++;
 		decode_name(&decoder, &name, !one_tenant, tenant);
-		code = add_code(code, naming_code(domain_find(name.domain)));
+		code = add_code(code, naming_code(name.found));
 		current = !name_is_pending(&name) &&
 			name_is_known(question, &name) &&
 			decode_integer(&decoder) == name_sum_cached(cache, &name,

@@ -83,6 +83,7 @@ typedef struct CanonicalType
 typedef struct VersionName
 {
 	const char *domain;
+	Domain	   *found;			/* that one; NULL: nothing is set up for it */
 	const char *key;			/* escaped as it is in payloads; NULL: none */
 	const char *tenant;			/* NULL: none, or none that could be told */
 	uint32		naming_code;	/* see naming.c */
@@ -141,7 +142,7 @@ extern const char *naming_tenant(const Domain *domain, const char *written);
 typedef bool (*FedByHand) (const char *domain, void *arg);
 extern char *by_hand_name(const char *domain);
 extern bool domain_is_watched(const char *name);
-extern bool domain_is_known(const char *name, Snapshot snapshot,
-							FedByHand by_hand, void *arg);
+extern bool name_is_of_known(const VersionName *name, Snapshot snapshot,
+							 FedByHand by_hand, void *arg);
 
 #endif							/* CACHE_NOTIFY_DOMAIN_H */

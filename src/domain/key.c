@@ -132,6 +132,8 @@ unescape(char *string)
 {
 	char	   *to = string;
 
+	if (strpbrk(string, "/%") == NULL)
+		return strlen(string);
 	for (const char *from = string; *from != '\0'; from++)
 	{
 		if (*from == '/')
@@ -210,7 +212,7 @@ parse_name(const char *written, const char *tenant)
 	name->domain = name_of_domain;
 
 	naming_load();
-	domain = domain_find(name_of_domain);
+	domain = name->found = domain_find(name_of_domain);
 	name->naming_code = naming_code(domain);
 	name->tenant = tenant ? naming_tenant(domain, tenant) : NULL;
 	if (slash == NULL)

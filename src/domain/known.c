@@ -195,21 +195,20 @@ is_seen(Domain *domain, Snapshot snapshot)
 }
 
 /*
- * Is the domain known, in this snapshot?  by_hand() says whether a committed
- * invalidate() feeds a domain.
+ * Is a name's domain known, in this snapshot?  by_hand() says whether a
+ * committed invalidate() feeds a domain.
  */
 bool
-domain_is_known(const char *name, Snapshot snapshot, FedByHand by_hand,
-				void *arg)
+name_is_of_known(const VersionName *name, Snapshot snapshot,
+				 FedByHand by_hand, void *arg)
 {
-	Domain	   *domain;
+	Domain	   *domain = name->found;
 
-	if (is_internal_domain(name))
+	if (is_internal_domain(name->domain))
 		return true;
 	(void) watch_load();
-	domain = domain_find(name);
 	if (domain == NULL)
-		return by_hand(name, arg);
+		return by_hand(name->domain, arg);
 	if (!inside(domain)->found_known ||
 		inside(domain)->names_checked != watched_name_changes())
 	{
