@@ -25,7 +25,11 @@
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 
-static bool committed = false;	/* and not yet ended */
+/*
+ * The transaction has committed, and has not ended yet.  Of the transaction;
+ * release_callback() ends it.  Savepoints do not touch it.
+ */
+static bool committed = false;
 
 static void
 write_changes(bool prepare)

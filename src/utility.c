@@ -36,6 +36,7 @@
 #define STOP_TIMEOUT_MS	5000
 #define STOP_POLL_MS	10
 
+/* The hooks before ours; of the process, set once. */
 static ProcessUtility_hook_type previous_hook = NULL;
 static ExecutorFinish_hook_type previous_finish_hook = NULL;
 

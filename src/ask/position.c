@@ -89,6 +89,10 @@ typedef struct Position
 	uint64	   *xids;			/* sorted */
 } Position;
 
+/*
+ * Of the backend, which only adds to them: what a sample says stays true, whatever
+ * becomes of the transaction that took it.
+ */
 static Sample samples[NUM_SAMPLES];
 static int	nsamples = 0;		/* ever taken; the ring keeps the last */
 static TimestampTz last_sample = 0;

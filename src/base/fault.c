@@ -30,6 +30,7 @@
 
 #define WAIT_POLL_US	5000L
 
+/* Setting; and how often its point was passed since it was assigned. */
 static char *fault_setting = NULL;
 static int	times_passed = 0;
 

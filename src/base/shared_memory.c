@@ -18,6 +18,7 @@
 /* Filled while the postmaster (or, with EXEC_BACKEND, a backend) loads us. */
 static SharedPiece *pieces = NULL;
 
+/* The hooks before ours; of the process, set once. */
 static shmem_startup_hook_type previous_startup_hook = NULL;
 #if HAVE_SHMEM_REQUEST_HOOK
 static shmem_request_hook_type previous_request_hook = NULL;

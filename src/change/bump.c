@@ -4,7 +4,7 @@
  *	  Which keys of a domain this transaction has changed: the buckets that
  *	  belong to a ScopeChange of the change set.
  *
- * A statement bumps the domain once, however many rows it touches; key.c says
+ * A statement bumps the domain once, however many rows it changes; key.c says
  * what buckets are and what "keyed" means.  A bump is keyed as long as the
  * buckets of all rows are known, few enough, and in the bucket layout of the bumps
  * before it.  When that ends within the statement, its bump becomes one that
@@ -23,12 +23,12 @@
 #include "utils/memutils.h"
 
 /*
- * A statement, or a transaction, that touches more than this part of a
+ * A statement, or a transaction, that changes more than this part of a
  * domain's buckets reaches every key.
  */
 #define MAX_SHARE	8
 
-/* Of a small number of buckets, so many may always be touched. */
+/* Of a small number of buckets, so many may always be changed. */
 #define MIN_LIMIT	4
 
 /* Stands for a statement where none makes the change. */
@@ -109,7 +109,7 @@ unkey_statement(ScopeChange *scope, int i)
 }
 
 /*
- * Count a bump of a key in this statement, which bumps it once, or (NO_STATEMENT) for
+ * Count a bump of a scope in this statement, which bumps it once, or (NO_STATEMENT) for
  * itself.  It is keyed if nothing in the statement is not.
  */
 static void
@@ -134,7 +134,7 @@ bump_scope(ScopeChange *scope, int i, bool keyed)
 }
 
 /*
- * Carry a change of a key on to its domain's cascade_targets(); i is the statement
+ * Carry a change of a scope on to its domain's cascade_targets(); i is the statement
  * that it was made in, or NO_STATEMENT.  A target that is only delivered gets no
  * stamp: it may still change in this statement.  keyed: the change is that of
  * some keys, which the rules may carry on.
@@ -166,7 +166,7 @@ cascade_scope(ScopeChange *scope, List *targets, int i, bool keyed)
 	}
 }
 
-/* A row changed: the current statement bumps the key, once. */
+/* A row changed: the current statement bumps the scope, once. */
 void
 change_set_bump_once(ScopeChange *scope, int depth)
 {
@@ -178,7 +178,7 @@ change_set_bump_once(ScopeChange *scope, int depth)
 	cascade_scope(scope, cascade_targets(scope->domain), i, false);
 }
 
-/* Bump a key unconditionally: invalidate(). */
+/* Bump a scope unconditionally: by hand, or for a command. */
 void
 change_set_bump(ScopeChange *scope)
 {
@@ -311,7 +311,7 @@ load_targets(Domain *domain)
 }
 
 /*
- * A row with this key changed: the current statement bumps the domain's key
+ * A row with this key changed: the current statement bumps the scope
  * once, and each bucket once.
  */
 void

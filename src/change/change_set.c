@@ -3,18 +3,9 @@
  * change_set.c
  *	  What this transaction has changed: the change set.
  *
- * Triggers note here, in backend memory only, which (domain, tenant) keys a
- * statement changed.  commit.c turns the set into counter updates once, just
- * before the transaction commits.
- *
- * One bump per statement.  A key carries a stamp, the number of the statement
- * that counted it last.  A statement is one statement's time; touching a key whose
- * stamp is the current statement does nothing, so ten thousand rows cost one bump.
- * Frames begin and end in the hooks of utility.c, around the place where the
- * server fires AFTER triggers.  A statement run inside a trigger has statements of
- * its own, one series per trigger depth.  Where no hook is called (logical
- * replication; the statement that loads the library) the rows share the statement
- * of what comes next: they still count, once.
+ * Triggers say here, in backend memory only, which scopes a statement changes.
+ * commit.c turns the set into counter updates once, just before the transaction
+ * commits.  bump.c counts, once for each statement (statement_no.c).
  *
  * Savepoints.  Changes made below the top level are journalled, and a
  * rollback to a savepoint undoes the journal down to the level's mark.
@@ -23,7 +14,7 @@
  * instead; a journal needs no merge.)
  *
  * All memory is the transaction's; making a context would cost more than all
- * that most transactions keep.  They change few keys, which are found faster
+ * that most transactions keep.  They change few scopes, which are found faster
  * one after the other than in a hash table; that is made once there are more.
  *
  *-------------------------------------------------------------------------
@@ -65,18 +56,18 @@ scopes_equal(const ScopeChange *a, const ScopeChange *b)
 
 #include "lib/simplehash.h"
 
-/* More keys than this are in a hash table. */
+/* More scopes than this are in a hash table. */
 #define MAX_LISTED_SCOPES	8
 
 #define DEFAULT_MAX_KEYS	10000
 #define MIN_MAX_KEYS		1
 #define MAX_MAX_KEYS		1000000
 
-/* How to undo what a subtransaction did to one key. */
+/* How to undo what a subtransaction did to one scope. */
 typedef struct JournalRecord
 {
 	ScopeChange *scope;
-	int			previous;		/* the key's journal field before */
+	int			previous;		/* the scope's journal field before */
 	int64		bumps;
 	int64		notices;
 	int64		keyed;
@@ -94,11 +85,11 @@ typedef struct JournalMark
 
 typedef struct ChangeSet
 {
-	scope_table_hash *table;	/* NULL while there are few keys */
-	List	   *scopes;			/* every key, in the order of first touch */
-	int			ntenants;		/* keys that name a tenant */
+	scope_table_hash *table;	/* NULL while there are few scopes */
+	List	   *scopes;			/* every scope, in the order of first change */
+	int			ntenants;		/* scopes that name a tenant */
 	int			nbuckets;		/* see key_change.c */
-	uint64		generation;		/* cascade graph of the first touch */
+	uint64		generation;		/* cascade graph of the first change */
 
 	JournalRecord *journal;
 	int			journal_len;
@@ -189,7 +180,7 @@ add_scope(const ScopeChange *probe)
 	return scope;
 }
 
-/* Fill in what identifies a key, and look it up. */
+/* Fill in what identifies a scope, and look it up. */
 static ScopeChange *
 find_scope(ScopeChange *probe, Domain *domain, const char *tenant, int tenant_len)
 {
@@ -216,9 +207,9 @@ find_scope(ScopeChange *probe, Domain *domain, const char *tenant, int tenant_le
 }
 
 /*
- * The key of a domain and tenant (NULL: shared), created if it is new.
+ * The scope of a domain and tenant (NULL: shared), created if it is new.
  *
- * A tenant that is too long, or one too many, gets the domain's shared key:
+ * A tenant that is too long, or one too many, gets the domain's shared scope:
  * coarser, never an error.
  */
 ScopeChange *
@@ -274,7 +265,7 @@ push_mark(int level)
 }
 
 /*
- * Remember the state of a key before the current subtransaction changes it.
+ * Remember the state of a scope before the current subtransaction changes it.
  * At the top level there is nothing to undo: an abort drops the whole set.
  */
 void
@@ -328,7 +319,7 @@ change_set_admit_bucket(void)
 	return true;
 }
 
-/* All scopes that the transaction has touched. */
+/* All scopes that the transaction has bumped. */
 List *
 change_set_scopes(void)
 {
@@ -336,8 +327,8 @@ change_set_scopes(void)
 }
 
 /*
- * The keys that the transaction will bump or deliver, in the order in which
- * it touched them first.  The list is the caller's, the keys are not.
+ * The scopes that the transaction will bump or deliver, in the order in which
+ * it bumped them first.  The list is the caller's, the scopes are not.
  */
 List *
 change_set_pending(void)
@@ -357,7 +348,7 @@ change_set_pending(void)
 	return pending;
 }
 
-/* A key, if this transaction has touched it, or NULL. */
+/* A scope, if this transaction has bumped it, or NULL. */
 ScopeChange *
 change_set_find(const char *name, const char *tenant)
 {
@@ -378,7 +369,7 @@ change_set_reached(const ScopeChange *scope, const CascadeTarget *target)
 }
 
 /*
- * Rules may have changed, in another session, since the keys were touched:
+ * Rules may have changed, in another session, since the scopes were bumped:
  * give every target of the rules as they are now at least one bump.  Bumps
  * then reach every key.
  */
@@ -422,7 +413,7 @@ change_set_end_transaction(void)
 }
 
 /*
- * Make the newest mark's records part of the mark below.  A key that the
+ * Make the newest mark's records part of the mark below.  A scope that the
  * mark below has a record of keeps only that one, so a loop of savepoints
  * does not grow the journal.
  */

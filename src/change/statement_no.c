@@ -42,7 +42,7 @@ depth_index(int depth)
 	return Min(Max(depth - 1, 0), MAX_STATEMENT_DEPTH - 1);
 }
 
-/* The number of the current statement's statement; 0 if no hook tells statements. */
+/* The number of the current statement; 0 if no hook tells statements. */
 uint64
 change_set_statement_no(int depth)
 {
@@ -51,7 +51,7 @@ change_set_statement_no(int depth)
 	return in_statement[i] ? statement_nos[i] : 0;
 }
 
-/* Has the current statement at this trigger depth counted the whole key? */
+/* Has the current statement at this trigger depth bumped all of the scope? */
 bool
 change_set_is_bumped(const ScopeChange *scope, int depth)
 {
@@ -60,7 +60,7 @@ change_set_is_bumped(const ScopeChange *scope, int depth)
 	return scope->stamp[i] == statement_nos[i] && scope->keyed_stamp[i] != statement_nos[i];
 }
 
-/* Has it counted the key, and tells the keys that it touches? */
+/* Has it bumped the scope, and tells the keys that it changes? */
 bool
 change_set_is_keyed(const ScopeChange *scope, int depth)
 {

@@ -5,7 +5,7 @@
  *
  * Some payload formats tell of tables rather than of keys: who changed what
  * and in which order, but no version.  A trigger whose format is one of these
- * notes an event here, beside touching its key in change_set.c.
+ * adds an event here, besides bumping its scope.
  *
  * One statement is one event for each table and kind of operation, or with a
  * format that tells of rows, for each row.  Equal neighbours are one event.
@@ -88,7 +88,7 @@ table_event_full(void)
 
 /*
  * A statement did this to a table, or to one of its rows; its statement is 0 if it
- * is not known.  False if there have been too many events to note it.
+ * is not known.  False if there have been too many events to add it.
  */
 bool
 table_event_add(const TableEvent *event)

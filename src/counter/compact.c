@@ -16,12 +16,12 @@
  *
  * What is merged was committed before we looked, so whoever sees our commit
  * sees those, too: the positions of position.c stay right.  A position that
- * does not see it finds the key changed: a false alarm.
+ * does not see it finds the scope changed: a false alarm.
  *
  * A transaction with one snapshot for all its queries must not merge.  It would
  * see its own row, with what has been committed after that snapshot.
  *
- * The worker remembers which keys it found with more than one row, and merges
+ * The worker remembers which scopes it found with more than one row, and merges
  * each when it has not delivered it for a while.
  *
  *-------------------------------------------------------------------------
@@ -41,13 +41,13 @@
 
 PG_FUNCTION_INFO_V1(cache_notify_compact);
 
-/* A key has cooled down when it has not been delivered for so long. */
+/* A scope has cooled down when it has not been delivered for so long. */
 #define COOL_MS			10000
 
-/* How often the worker looks for such keys. */
+/* How often the worker looks for such scopes. */
 #define LOOK_MS			1000
 
-/* Keys that the worker remembers; one that does not fit is forgotten. */
+/* Scopes that the worker remembers; one that does not fit is forgotten. */
 #define NUM_MANY_ROWS		256
 
 typedef struct ManyRowsScope
@@ -59,6 +59,10 @@ typedef struct ManyRowsScope
 	char		tenant[MAX_TENANT_LEN + 1];
 } ManyRowsScope;
 
+/*
+ * Of the worker, for as long as it lives.  compact_remember() adds, and
+ * compact_cooled() takes away what it merges.
+ */
 static ManyRowsScope *many_rows = NULL;
 static int	nmany_rows = 0;
 static TimestampTz last_look = 0;
@@ -132,7 +136,7 @@ same_scope(const Scope *a, const Scope *b)
 		(a->tenant == NULL || strcmp(a->tenant, b->tenant) == 0);
 }
 
-/* The keys that have more than one row. */
+/* The scopes that have more than one row. */
 static List *
 scopes_with_many_rows(CounterTable *table)
 {
@@ -214,7 +218,7 @@ cache_notify_compact(PG_FUNCTION_ARGS)
 
 /* ------------------------------------------------------------- the worker */
 
-/* Called by counter_sum(): this key, which is delivered now, has many rows. */
+/* Called by counter_sum(): this scope, which is delivered now, has many rows. */
 void
 compact_remember(const char *domain, const char *tenant)
 {
@@ -245,7 +249,7 @@ compact_wait(void)
 																	   LOOK_MS));
 }
 
-/* Merge the rows of a key, in a transaction of its own. */
+/* Merge the rows of a scope, in a transaction of its own. */
 static void
 compact_scope(const char *domain, const char *tenant)
 {
@@ -267,7 +271,7 @@ compact_scope(const char *domain, const char *tenant)
 	pgstat_report_activity(STATE_IDLE, NULL);
 }
 
-/* Merge the rows of the keys that have cooled down. */
+/* Merge the rows of the scopes that have cooled down. */
 void
 compact_cooled(void)
 {

@@ -3,17 +3,17 @@
  * heap_hint.c
  *	  Where the row of a counter probably is, for who wants to add to it.
  *
- * Each backend remembers where it wrote which key last: most often nobody has
- * touched that row since, and if so, its newest version is mostly on the same
+ * Each backend remembers where it wrote which counter last: most often nobody has
+ * written that row since, and if so, its newest version is mostly on the same
  * page, at the end of the chain.  What a backend has not written so far it may
  * find in shared memory, where others leave the beginning of the row's chain.
- * So a new connection, or one that meets a key for the first time, need not
+ * So a new connection, or one that meets a counter for the first time, need not
  * look into the index either.
  *
- * Hints only: the row may be another one's by now, or gone.
+ * Hints only: the slot may now hold another row, or none.
  *
  * Locking: none.  A shared hint is one atomic number, written when a row was
- * not where it was expected to be, so that a hot key does not have all
+ * not where it was expected to be, so that a hot counter does not have all
  * processors fight for it.
  *
  *-------------------------------------------------------------------------
@@ -37,7 +37,7 @@ static Oid	heap_hints_file = InvalidOid;	/* file that the hints point into */
 
 /*
  * A shared hint: from the top a block, the offset of a line pointer, and a tag
- * of the key, which need not be unique.  0: none, as no offset is.
+ * of the counter, which need not be unique.  0: none, as no offset is.
  */
 #define common_hint_block(hint)	((BlockNumber) ((hint) >> 32))
 #define common_hint_root(hint)	((OffsetNumber) ((hint) >> 16))
@@ -121,7 +121,7 @@ heap_hint_find(uint32 hash, HeapHint *found)
 	return true;
 }
 
-/* Remember where the row of a key is. */
+/* Remember where the row of a counter is. */
 void
 heap_hint_set(const HeapHint *hint)
 {

@@ -5,16 +5,16 @@
  *
  * Most of what it costs to read a counter is the way through the index, and
  * most counters are read again and again.  So each backend remembers, for some
- * keys, which entries the index had, the leaf page that they are on, and the
+ * counters, which entries the index had, the leaf page that they are on, and the
  * LSN of that page.  Whatever adds an entry to a page moves its LSN, so while
  * that is the same the entries are, too.  It is looked at after the snapshot
  * was taken: an entry that comes later is of no interest to the snapshot, and
  * a line pointer that is used anew later has a row that it does not see.
  *
- * This works for a key whose entries, if any, are few and on one page: the
+ * This works for a counter whose entries, if any, are few and on one page: the
  * first that may have the key, as a search finds it, whose high key is greater
  * than the key.  Then no other page may have an entry of the key while that
- * one stays as it is.  Other keys are left to an index scan.
+ * one stays as it is.  Other counters are left to an index scan.
  *
  * A reader must have an MVCC snapshot, as no index page stays pinned.
  *
@@ -135,7 +135,7 @@ first_not_smaller(Relation index, BTScanInsert key, Page page,
 	return low;
 }
 
-/* Note a line pointer.  False if there are too many. */
+/* Add a line pointer.  False if there are too many. */
 static bool
 add_entry(IndexPlace *index_place, const ItemPointerData *tid)
 {
@@ -158,7 +158,7 @@ add_entry(IndexPlace *index_place, const ItemPointerData *tid)
 	return true;
 }
 
-/* Note the line pointers of an index item.  False if there are too many. */
+/* Add the line pointers of an index item.  False if there are too many. */
 static bool
 add_item(IndexPlace *index_place, IndexTuple item)
 {
@@ -171,7 +171,7 @@ add_item(IndexPlace *index_place, IndexTuple item)
 }
 
 /*
- * Note what the leaf page says of the key.  False if that may not be all, or
+ * Add what the leaf page says of the counter.  False if that may not be all, or
  * is too much.  The page is locked.
  */
 static bool
@@ -197,7 +197,7 @@ read_leaf(Relation index, BTScanInsert key, Page page, IndexPlace *index_place)
 	return P_RIGHTMOST(opaque) || _bt_compare(index, key, page, P_HIKEY) < 0;
 }
 
-/* Look the key up in the index.  False if it has no place that we can note. */
+/* Look the key up in the index.  False if it has no place that we can remember. */
 static bool
 find_index_place(CounterTable *table, IndexPlace *index_place)
 {

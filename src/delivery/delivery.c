@@ -12,7 +12,7 @@
  * among transactions of that lane, and a session may use it while others use
  * the worker: the setting has just been changed, or no worker could be
  * started.  Then the listeners' last word must come from someone who sees
- * both, so a transaction of the commit lane leaves its keys to a worker that
+ * both, so a transaction of the commit lane leaves its scopes to a worker that
  * is there as well.
  *
  *-------------------------------------------------------------------------
@@ -32,16 +32,21 @@
 #define LANE_WORKER	0x02
 #define LANE_WAL	0x04
 
+/* Setting, and what it says. */
 static char *delivery_setting;
 static int	delivery_lanes;
 
-/* What this transaction does once it has committed. */
+/*
+ * What this transaction does once it has committed: of the transaction, from
+ * delivery_pre_commit() to delivery_end_transaction().  By then there are no
+ * savepoints any more.  owed_at_commit is also set by COMMIT PREPARED.
+ */
 static bool post_commit = false;
 static WaitingDatabase *pinned_database = NULL;
 static List *committed_requests = NIL;
 static bool owed_at_commit = false; /* the worker, or we, are to look for it */
 
-/* The transaction whose events the worker has already, if it commits. */
+/* The transaction whose events the worker has already, if it commits; the same. */
 static TransactionId added_events = InvalidTransactionId;
 
 static const struct
@@ -209,7 +214,7 @@ requests_of(List *changes)
 	return requests;
 }
 
-/* Keys for the channels that this transaction takes away. */
+/* Scopes for the channels that this transaction takes away. */
 static List *
 former_requests(void)
 {

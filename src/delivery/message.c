@@ -1,10 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * message.c
- *	  From keys and table events to messages: a channel and a payload each.
+ *	  From requests and table events to messages: a channel and a payload each.
  *
  * A domain's routes say what its deliveries look like (route.c).  A route
- * whose format tells of keys gets one message for each key, with the version
+ * whose format tells of scopes gets one message for each scope, with the version
  * that it has reached.  A route whose format tells of a table gets the table's
  * events in order, and of its domain only what was no event of the table: a
  * change by hand, by a cascade, or one whose events did not fit.  Such a
@@ -269,9 +269,9 @@ without_repetitions(List *messages)
 	return kept;
 }
 
-/* ------------------------------------------------------------------ of keys */
+/* ------------------------------------------------------------------ of scopes */
 
-/* The one that a key's domain no longer takes, but is to take once more. */
+/* The one that a scope's domain no longer takes, but is to take once more. */
 static Route *
 former_route(const DeliveryRequest *request)
 {
@@ -283,7 +283,7 @@ former_route(const DeliveryRequest *request)
 }
 
 /*
- * The routes that a key takes: those of its domain, the default one if it has
+ * The routes that a scope takes: those of its domain, the default one if it has
  * none of its own, or a former one.  What listeners of the default channel know
  * nothing of, that a view or function was redefined, has a channel of its own.
  */
@@ -305,7 +305,7 @@ routes_of(const DeliveryRequest *request)
 	return routes != NIL ? routes : list_make1(&default_route);
 }
 
-/* One message for each route of the domain that a key has changed in. */
+/* One message for each route of the domain that a scope has changed in. */
 static List *
 add_request(List *messages, const DeliveryRequest *request, const Delivery *delivery)
 {
@@ -334,7 +334,7 @@ add_request(List *messages, const DeliveryRequest *request, const Delivery *deli
 }
 
 /*
- * The messages of each key, with the version it has reached.  Tenants of one
+ * The messages of each scope, with the version it has reached.  Tenants of one
  * domain have its shared counter in common, which is read once.
  */
 static List *
@@ -389,7 +389,7 @@ add_reset(List *messages, const Route *route)
  * template cannot be listed: there it goes to the one of the shared changes,
  * which every listener of the template has to listen on as well.  If
  * cache_notify.channel is a template, domains that no table feeds have such a
- * channel as well.  Former channels are those of the keys.
+ * channel as well.  Former channels are those of the scopes.
  */
 List *
 reset_messages(CounterTable *table, List *requests)

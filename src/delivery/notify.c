@@ -165,7 +165,7 @@ send_messages(List *messages)
 }
 
 /*
- * What a snapshot of now says about these keys.  The snapshot sees the
+ * What a snapshot of now says about these scopes.  The snapshot sees the
  * transaction's own counters.
  */
 static List *
@@ -183,7 +183,7 @@ current_messages(CounterTable *table, List *events, List *requests, bool reset,
 	return sendable(messages);
 }
 
-/* Those of the keys that go to a channel that their domain has left. */
+/* Those of the scopes that go to a channel that their domain has left. */
 static List *
 former_requests(List *requests)
 {
@@ -310,7 +310,7 @@ version_of(CounterTable *table, const DeliveryRequest *request, Snapshot snapsho
 }
 
 /*
- * The WAL lane: one transactional logical message per key, which logical
+ * The WAL lane: one transactional logical message per scope, which logical
  * decoding hands out in commit order, without any lock.  The version is what
  * this transaction sees, its own bumps included; concurrent transactions may
  * report the same one.  Hence xid and bumps: a consumer that drops every
@@ -350,7 +350,7 @@ wal_write_requests(CounterTable *table, List *requests)
 
 /*
  * The same for messages to the listeners of one channel: as they are, with the
- * channel in the prefix, so that who reads keys does not meet them.
+ * channel in the prefix, so that who reads scopes does not meet them.
  */
 void
 wal_write_messages(List *messages)

@@ -9,8 +9,8 @@
  * the same transaction, so it becomes visible with the change and goes with a
  * rollback.  Whoever delivers next takes it over.
  *
- * A row is a key, or a message that is ready to be sent, or owes a reset:
- * listeners must drop everything.  A key with a former watch is for the
+ * A row is a scope, or a message that is ready to be sent, or owes a reset:
+ * listeners must drop everything.  A scope with a former watch is for the
  * channel that the domain went to because of it: whoever delivers finds
  * nothing of that in the catalogs any more.
  *
@@ -43,7 +43,7 @@
 #define Anum_owed_former_name	7
 #define Natts_owed			7
 
-/* A prepared transaction with more keys than this owes a reset instead. */
+/* A prepared transaction with more scopes than this owes a reset instead. */
 #define MAX_OWED_REQUESTS		1000
 
 static Relation
@@ -199,7 +199,7 @@ is_array(const char *p)
 }
 
 /*
- * Can a key be delivered as it is?  Our own are; the row of an older version,
+ * Can a scope be delivered as it is?  Our own are; the row of an older version,
  * or one that somebody has edited, must not fail whoever comes by.
  */
 static bool
@@ -266,7 +266,7 @@ wait_for_end(HeapTuple tuple)
 
 /*
  * Visit the committed rows that nobody is taking.  With take, delete them;
- * without, stop at the first that owes a reset.  The keys are unowned.  With
+ * without, stop at the first that owes a reset.  The scopes are unowned.  With
  * owed NULL they are deleted unread.
  */
 static void

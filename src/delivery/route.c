@@ -36,12 +36,21 @@
 /* Setting: where domains go that no watched table names a channel for. */
 char	   *default_channel;
 
+/*
+ * Of the backend, in cascade_context(), and made anew when the rules are; what a
+ * savepoint undoes comes with an invalidation as well.
+ */
 static uint64 begun_generation = 0; /* of the routes in memory */
 static uint64 loaded_generation = 0;	/* the same, once they are all there */
 static InvalidationCount name_changes;	/* a table may have been renamed */
 static uint64 names_read = 0;	/* the names in memory are as of this change */
 static List *routes = NIL;		/* every Route */
-static List *former_watches = NIL;	/* Watch *, of this transaction */
+
+/*
+ * Watch *, of the transaction and in its memory.  A rollback to a savepoint leaves
+ * them: a channel then hears of a domain without need.
+ */
+static List *former_watches = NIL;
 
 static bool
 same_route(const Route *a, const Route *b)

@@ -51,7 +51,14 @@ PG_FUNCTION_INFO_V1(cache_notify_rules_changed);
 #define reach_of(domain) \
 	(inside(domain)->mark >> 3 == closure_number ? (int) (inside(domain)->mark & 7) : 0)
 
+/* Of the backend: never set back, so that marks of other closures are none. */
 static uint64 closure_number = 0;
+
+/*
+ * Of the backend, made anew when rules_changes has moved, or forgotten at the end of
+ * a transaction when there are too many; what a savepoint undoes comes with an
+ * invalidation as well.
+ */
 static HTAB *domains = NULL;
 static uint64 domains_forgotten = 0;	/* how often */
 static MemoryContext rules_context = NULL;	/* rules, closures, routes */

@@ -51,6 +51,7 @@ typedef struct WatchedName
 	bool		follow;			/* watch whatever takes the name over */
 } WatchedName;
 
+/* Of the backend; any_follows is of the names that were loaded last. */
 static InvalidationCount relation_changes;
 static InvalidationCount schema_changes;
 static bool any_follows = false;	/* of the names in memory, in any domain */
@@ -140,6 +141,7 @@ watched_name_taken_over(const Domain *domain)
 	return false;
 }
 
+/* Of one call of watched_name_to_follow(). */
 static bool follow_found;
 
 static void

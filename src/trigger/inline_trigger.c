@@ -86,7 +86,10 @@ typedef struct InlineTrigger
 	bucket_set_hash *buckets;	/* those in noted; NULL while it is short */
 } InlineTrigger;
 
+/* Setting. */
 static bool inline_triggers = true;
+
+/* The hook before ours; of the process, set once. */
 static ExecutorStart_hook_type previous_start_hook = NULL;
 
 /*

@@ -83,7 +83,7 @@ row_key_hash(TriggerState *state, HeapTuple tuple, TupleDesc desc, uint32 *hash)
 	return true;
 }
 
-/* Is this, of the key of this (domain, tenant), what was touched last? */
+/* Is this, of the keys of this scope, the one bumped last? */
 static bool
 is_bumped_value(TriggerState *state, ScopeChange *scope, HeapTuple tuple,
 				TupleDesc desc)
@@ -109,7 +109,7 @@ is_bumped_value(TriggerState *state, ScopeChange *scope, HeapTuple tuple,
 	return false;
 }
 
-/* A row of this (domain, tenant) has changed: touch its key. */
+/* A row of this scope has changed: bump its key. */
 void
 bump_row_key(TriggerState *state, ScopeChange *scope, HeapTuple tuple,
 			 TupleDesc desc)

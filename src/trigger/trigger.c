@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * trigger.c
- *	  The triggers of watched tables: from a row to a key of the change set.
+ *	  The triggers of watched tables: from a row to a scope of the change set.
  *
  * A watched table has, for each domain it feeds, one AFTER ROW trigger
  * (row_change; not with granularity 'statement') and one AFTER STATEMENT
@@ -12,7 +12,7 @@
  * for small ones.  What a trigger is to do is prepared once per backend
  * (trigger_config.c).  What a statement has seen so far is in fn_extra, which
  * lives as long as the statement's executor state.  A row whose tenant is the
- * one seen last, in a key that the statement has touched, costs one
+ * one seen last, in a scope that the statement has bumped, costs one
  * comparison.
  *
  *-------------------------------------------------------------------------
@@ -83,7 +83,7 @@ get_trigger_state(FunctionCallInfo fcinfo, const char *function, bool for_row)
 	return flinfo->fn_extra;
 }
 
-/* The key of a tenant that is not the one seen last. */
+/* The scope of a tenant that is not the one seen last. */
 static ScopeChange *
 scope_of_tenant(TriggerState *state, Datum value)
 {
@@ -149,7 +149,7 @@ tenant_in_setting(const Domain *domain, const char *name)
 	return naming_tenant(domain, tenant);
 }
 
-/* A shared change, or one whose tenant is in a setting: one key for all rows. */
+/* A shared change, or one whose tenant is in a setting: one scope for all rows. */
 static ScopeChange *
 scope_of_statement(TriggerState *state)
 {
@@ -186,7 +186,7 @@ is_last_tenant(const TriggerState *state, Datum value)
 	return VARSIZE_ANY(a) == VARSIZE_ANY(b) && memcmp(a, b, VARSIZE_ANY(a)) == 0;
 }
 
-/* The key that a row belongs to. */
+/* The scope that a row belongs to. */
 ScopeChange *
 scope_of_row(TriggerState *state, HeapTuple tuple, TupleDesc desc)
 {
@@ -333,7 +333,7 @@ rows_matter(const TriggerState *state)
 		 state->config->event_format->write_pk_column != NULL);
 }
 
-/* Once its keys are touched: has the statement more to tell of this operation? */
+/* Once its scopes are bumped: has the statement more to tell of this operation? */
 static inline bool
 is_told(const TriggerState *state, int operation)
 {
@@ -381,7 +381,7 @@ cache_notify_row_change(PG_FUNCTION_ARGS)
 
 	change_set_see_row();
 
-	/* Too many tenants: the shared key speaks for all rows to come. */
+	/* Too many tenants: the shared scope speaks for all rows to come. */
 	if (state->overflow_scope != NULL && is_told(state, operation) &&
 		change_set_is_bumped(state->overflow_scope, state->depth))
 		return PointerGetDatum(NULL);

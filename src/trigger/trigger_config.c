@@ -49,6 +49,11 @@ typedef struct ConfigEntry
 /* More triggers than this are not remembered at the same time. */
 #define MAX_CONFIGS	4096
 
+/*
+ * Of the backend, in TopMemoryContext.  relcache_callback() marks what is out of date;
+ * what a savepoint undoes comes with an invalidation as well.  One that is dropped
+ * lives on until the transaction ends, as a statement may be using it.
+ */
 static config_table_hash *configs = NULL;
 static TriggerConfig *all_configs = NULL;
 static uint64 invalidations = 0;

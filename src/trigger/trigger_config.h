@@ -56,7 +56,7 @@ typedef struct TriggerConfig
 	AttrNumber	pk_columns[INDEX_MAX_KEYS]; /* of the primary key */
 	int			npk_columns;	/* 0: there is none */
 
-	/* if the payload format tells of tables: what table_event.c is to note */
+	/* if the payload format tells of tables: what table_event.c is to be told */
 	const PayloadFormat *event_format;	/* else NULL */
 	Oid			event_table;
 } TriggerConfig;
@@ -79,7 +79,7 @@ typedef struct TriggerState
 	int			told_operations;	/* operations that table_event.c knows of */
 
 	/* the key seen last, if it is passed by value: see row_key.c */
-	ScopeChange *bumped_scope;	/* which it has touched */
+	ScopeChange *bumped_scope;	/* which it has bumped */
 	Datum		bumped_value;
 	StringInfoData bytes;		/* of the key */
 } TriggerState;

@@ -19,7 +19,7 @@
  * copy the events.
  *
  * The events need no wake-up call of their own.  Whoever put them there has
- * changed a key, too, which wakes the worker after the commit.
+ * changed a scope, too, which wakes the worker after the commit.
  *
  * When the memory is full, nothing is put there, and the domains' change is
  * told instead (ExtraFields.events_incomplete).

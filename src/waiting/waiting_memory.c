@@ -19,6 +19,7 @@
 #define MAX_WAITING_SCOPES		1048576
 #define MEMORY_NAME			"cache_notify"
 
+/* Setting: how many scopes, and how many table events. */
 static int	waiting_scopes = DEFAULT_WAITING_SCOPES;
 
 WaitingState *waiting_state = NULL; /* for those who include waiting.h */

@@ -17,7 +17,7 @@
 /* Databases that can have a worker at the same time. */
 #define MAX_DATABASES	64
 
-/* The end of a list of keys or events. */
+/* The end of a list of scopes or events. */
 #define NO_SLOT			(-1)
 
 /* What is counted, for each database: the columns of statistics(), in order. */
@@ -43,7 +43,7 @@ typedef enum WorkerState
 	WORKER_RUNNING
 } WorkerState;
 
-/* One key that waits, or is being delivered. */
+/* One scope that waits, or is being delivered. */
 typedef struct WaitingScope
 {
 	int			next;			/* in its hash bucket, or in the free list */
@@ -102,7 +102,7 @@ struct WaitingDatabase
 	bool		owed_taken;
 
 	pg_atomic_uint32 sleeping;	/* the worker waits for its latch */
-	pg_atomic_uint32 committing;	/* transactions about to add keys */
+	pg_atomic_uint32 committing;	/* transactions about to add scopes */
 	pg_atomic_uint64 stats[NUM_STATS];
 };
 
@@ -115,7 +115,7 @@ typedef struct WaitingState
 	int			free_events;
 	WaitingDatabase databases[MAX_DATABASES];
 	WaitingScope scopes[FLEXIBLE_ARRAY_MEMBER];
-	/* after the keys: WaitingEvent events[nkeys], int buckets[nkeys] */
+	/* after the scopes: WaitingEvent events[nscopes], int buckets[nscopes] */
 } WaitingState;
 
 #define waiting_events(state) ((WaitingEvent *) &(state)->scopes[(state)->nscopes])

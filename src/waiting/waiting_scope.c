@@ -1,27 +1,27 @@
 /*-------------------------------------------------------------------------
  *
  * waiting_scope.c
- *	  The set of keys that wait for the worker to deliver them.
+ *	  The set of scopes that wait for the worker to deliver them.
  *
- * A committed transaction puts its keys here; the worker of its database
- * (worker.c) takes them, delivers them, and then lets go of them.  A key that
+ * A committed transaction puts its scopes here; the worker of its database
+ * (worker.c) takes them, delivers them, and then lets go of them.  A scope that
  * is already waiting is not added again: the worker reads the counters after
- * it has taken the keys, so it will see this commit as well.
+ * it has taken the scopes, so it will see this commit as well.
  *
  * When the memory is full, the database owes its listeners a reset instead of
- * single keys.
+ * single scopes.
  *
- * Every key is in one of three states, two of them at once at most:
+ * Every scope is in one of three states, two of them at once at most:
  *	  pending	on the database's pending list, waits to be taken
  *	  taken		on the database's taken list; the worker reads it without a
  *				lock, as only the worker takes it off
  *	  free		on the free list
- * A key that is committed again while it is taken becomes pending as well.
+ * A scope that is committed again while it is taken becomes pending as well.
  * If the worker dies between taking and delivering, its exit callback puts
  * what was taken back.
  *
- * Locking: the LWLock of waiting_state.  Committing transactions whose keys are all
- * pending, the common case for a hot key, only take it in shared mode.
+ * Locking: the LWLock of waiting_state.  Committing transactions whose scopes are all
+ * pending, the common case for a hot scope, only take it in shared mode.
  *
  *-------------------------------------------------------------------------
  */
@@ -108,7 +108,7 @@ make_pending(WaitingDatabase *db, WaitingScope *k)
 }
 
 /*
- * Are all keys pending, with nothing more to say of any of them than who
+ * Are all scopes pending, with nothing more to say of any of them than who
  * changed it last?
  */
 static bool
@@ -181,7 +181,7 @@ database_with_worker(void)
 	return db != NULL && db->worker != WORKER_NONE ? db : NULL;
 }
 
-/* Is there nothing to add for these keys?  See waiting_add_scopes(). */
+/* Is there nothing to add for these scopes?  See waiting_add_scopes(). */
 static bool
 nothing_to_add(WaitingDatabase *db, List *requests, uint64 xid)
 {
@@ -204,9 +204,9 @@ nothing_to_add(WaitingDatabase *db, List *requests, uint64 xid)
  * changed, or no worker could be started), and then only the worker's later
  * snapshot has the final say.
  *
- * Many transactions may come from one flush of the WAL with the same key.  Who
+ * Many transactions may come from one flush of the WAL with the same scope.  Who
  * does not get the lock at once looks again when it is free: then another one
- * has most likely added the key.
+ * has most likely added the scope.
  */
 void
 waiting_add_scopes(WaitingDatabase *db, List *requests, uint64 xid)
@@ -249,7 +249,7 @@ waiting_add_owed(WaitingDatabase *db)
 	wake_worker(db);
 }
 
-/* How many keys of this database wait. */
+/* How many scopes of this database wait. */
 int
 waiting_pending(WaitingDatabase *db)
 {
@@ -382,7 +382,7 @@ waiting_finish(WaitingDatabase *db, bool put_back)
 	LWLockRelease(waiting_state->lock);
 }
 
-/* Let go of a database's pending keys; the lock is held exclusively. */
+/* Let go of a database's pending scopes; the lock is held exclusively. */
 void
 waiting_free_pending(WaitingDatabase *db)
 {

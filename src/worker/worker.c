@@ -7,9 +7,9 @@
  * is about to commit starts it if need be; it goes when it has been idle for
  * a while, and when somebody wants to drop the database.
  *
- * A cycle: take the pending keys, take a snapshot, read the counters, queue
- * one NOTIFY per key, commit.  The snapshot is later than every commit whose
- * keys were taken, so a thousand commits on one key are one notification with
+ * A cycle: take the pending scopes, take a snapshot, read the counters, queue
+ * one NOTIFY per scope, commit.  The snapshot is later than every commit whose
+ * scopes were taken, so a thousand commits on one scope are one notification with
  * the version they led to.  The only writes are deletions of owed deliveries
  * (owed.c), so losing the commit in a crash does no harm; the snapshot lasts
  * as long as the cycle, so vacuum is not held back.
@@ -29,7 +29,7 @@
  * (compact.c), each in a transaction of its own.
  *
  * If the worker dies, whenever and of whatever, the postmaster starts it
- * again in the same slot, so its keys do not depend on a slot being free.  It
+ * again in the same slot, so its scopes do not depend on a slot being free.  It
  * goes for good with exit code 0: when it is idle, asked to, or nobody waits
  * for it (the database has been dropped).
  *
@@ -97,8 +97,13 @@
 
 PGDLLEXPORT void cache_notify_worker_main(Datum database);
 
+/* Setting. */
 static int	coalesce_ms = 0;
 
+/*
+ * Of the worker, for as long as the process lives: NULL, or 0, before it has begun
+ * to work.  cycle_context is reset after each cycle.
+ */
 static WaitingDatabase *my_database = NULL;
 static MemoryContext cycle_context;
 static TimestampTz last_begin = 0;	/* of a cycle */
