@@ -14,13 +14,13 @@ COMMENT ON VIEW cache_notify.stats IS
 'What the worker lane has done in this database since the server started or the statistics were reset. No row if the library is not preloaded or nothing has been delivered yet.';
 COMMENT ON COLUMN cache_notify.stats.bumps IS 'statements counted, cascades included, of committed transactions';
 COMMENT ON COLUMN cache_notify.stats.rows_seen IS 'rows that row triggers looked at';
-COMMENT ON COLUMN cache_notify.stats.delivered IS 'keys the worker told listeners of';
-COMMENT ON COLUMN cache_notify.stats.coalesced IS 'keys that were waiting already when a transaction added them';
-COMMENT ON COLUMN cache_notify.stats.cycles IS 'transactions of the worker that delivered keys';
+COMMENT ON COLUMN cache_notify.stats.delivered IS 'scopes (a domain and a tenant, or none) that the worker told listeners of; what a reset stood for is not among them';
+COMMENT ON COLUMN cache_notify.stats.coalesced IS 'scopes that were waiting already when a transaction added them';
+COMMENT ON COLUMN cache_notify.stats.cycles IS 'transactions of the worker that delivered scopes';
 COMMENT ON COLUMN cache_notify.stats.overflows IS 'times that cache_notify.waiting_scopes was too small and listeners were told to drop everything';
 COMMENT ON COLUMN cache_notify.stats.worker_restarts IS 'workers that died at their work and were replaced';
 COMMENT ON COLUMN cache_notify.stats.worker_pid IS 'process ID of the worker; NULL while there is none';
-COMMENT ON COLUMN cache_notify.stats.waiting IS 'keys that wait for the worker now';
+COMMENT ON COLUMN cache_notify.stats.waiting IS 'scopes that wait for the worker now';
 COMMENT ON COLUMN cache_notify.stats.queue_usage IS 'how full the notification queue of the server is, 0 to 1';
 COMMENT ON COLUMN cache_notify.stats.last_lag_ms IS 'age of the oldest change in the worker''s last cycle when it began, in ms';
 COMMENT ON COLUMN cache_notify.stats.max_lag_ms IS 'the greatest such age';

@@ -84,7 +84,7 @@ waiting_init(void)
 	if (!process_shared_preload_libraries_in_progress)
 		return;
 	DefineCustomIntVariable("cache_notify.waiting_scopes",
-							"Keys, and as many table events, that can wait for the workers at the same time, in all databases.",
+							"Scopes, and as many table events, that can wait for the workers at the same time, in all databases.",
 							"When they do not fit, listeners are told to drop everything.",
 							&waiting_scopes,
 							DEFAULT_WAITING_SCOPES, MIN_WAITING_SCOPES, MAX_WAITING_SCOPES,
