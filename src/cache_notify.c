@@ -21,7 +21,6 @@ _PG_init(void)
 	epoch_init();
 	cascade_init();
 	naming_init();
-	watched_init();
 	watched_name_init();
 	change_set_init();
 	running_statement_init();

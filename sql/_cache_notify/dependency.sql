@@ -23,6 +23,12 @@ CREATE FUNCTION _cache_notify.definition_domain(object oid) RETURNS text
 COMMENT ON FUNCTION _cache_notify.definition_domain(oid) IS
 'The domain that is bumped when this view or function is redefined, renamed or dropped: one of 1,024 that all share. It is internal: tokens prove it, cascade rules can start from it, and listeners are not told. NULL if object is.';
 
+CREATE FUNCTION _cache_notify.definition_name_domain(class oid, object oid) RETURNS text
+	AS 'MODULE_PATHNAME', 'cache_notify_definition_name_domain'
+	LANGUAGE C STABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION _cache_notify.definition_name_domain(oid, oid) IS
+'The same by the object''s name, which stays what it is in a dump: what the set-up of views depends on. NULL if an argument is.';
+
 -- The ways in which a relation is watched, for what reads these columns of it.
 -- Planning this takes longer than running it, so the plan is kept.
 CREATE FUNCTION _cache_notify.domains_of_relation(
@@ -121,22 +127,6 @@ $$;
 COMMENT ON FUNCTION _cache_notify.check_view(regclass) IS
 'Error unless it is a view.';
 
-CREATE FUNCTION _cache_notify.adjust_rules(domain_name text, old text[], new text[], tenants text DEFAULT 'same') RETURNS void
-	LANGUAGE plpgsql VOLATILE
-	SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-	DELETE FROM cache_notify.cascade_rules
-	WHERE target_domain = domain_name AND source_domain = ANY (old) AND source_domain <> ALL (new);
-	INSERT INTO cache_notify.cascade_rules (source_domain, target_domain, tenants)
-	SELECT s, domain_name, adjust_rules.tenants FROM unnest(new) AS u (s)
-	ON CONFLICT (source_domain, target_domain) DO UPDATE SET rule_type = 'invalidate', tenants = excluded.tenants
-	WHERE (cascade_rules.rule_type, cascade_rules.tenants) <> ('invalidate', excluded.tenants);
-END
-$$;
-COMMENT ON FUNCTION _cache_notify.adjust_rules(text, text[], text[], text) IS
-'Makes a domain depend on the domains in new, and no longer on those in old that new has not; tenants is that of the rules.';
-
 -- What a view depends on: its functions are looked into with the caller's
 -- search_path, as they will run with that of whoever reads the view.
 CREATE FUNCTION _cache_notify.dependencies_of_view(
@@ -155,8 +145,15 @@ BEGIN
 		FROM _cache_notify.query_dependencies(query, true) AS q
 		WHERE q.kind OPERATOR(pg_catalog.=) 'relation'::pg_catalog.text
 		UNION
+		SELECT _cache_notify.definition_name_domain(q.classid, q.objid), NULL, NULL::pg_catalog.text, q.kind, NULL::pg_catalog.text
+		FROM _cache_notify.query_dependencies(query, true) AS q
+		WHERE q.kind OPERATOR(pg_catalog.=) 'definition'::pg_catalog.text
+		-- its own definition bumps it by the label
+		AND q.objid OPERATOR(pg_catalog.<>) view::pg_catalog.oid
+		UNION
 		SELECT d.domain, NULL, d.source, d.certainty, d.reason
-		FROM _cache_notify.domains_of_query(query, true) AS d;
+		FROM _cache_notify.domains_of_query(query, true) AS d
+		WHERE d.certainty OPERATOR(pg_catalog.<>) 'definition'::pg_catalog.text;
 END
 $$;
 COMMENT ON FUNCTION _cache_notify.dependencies_of_view(regclass, text) IS
@@ -171,8 +168,8 @@ AS $$
 DECLARE
 	old _cache_notify.watch_options := (SELECT l.options FROM _cache_notify.watching_label l WHERE l.relation = view);
 	old_domain text := old.domain_name;
-	old_sources text[] := coalesce(old.sources, '{}');
 	sources text[];
+	all_tenants boolean;
 	arguments text[];
 	dependency record;
 BEGIN
@@ -200,24 +197,18 @@ BEGIN
 	END LOOP;
 
 	sources := ARRAY(SELECT DISTINCT d.domain FROM _cache_notify.dependencies_of_view(view, path) d
-		WHERE d.domain <> domain_name
-		-- its own definition bumps it by the label
-		AND d.domain <> _cache_notify.definition_domain(view) ORDER BY 1);
-	IF old_domain <> domain_name THEN
-		PERFORM _cache_notify.adjust_rules(old_domain, old_sources, '{}');
-		old_sources := '{}';
-	END IF;
-	PERFORM _cache_notify.adjust_rules(domain_name, old_sources, sources, (
-		-- A view that does not say whose its rows are is one result for all tenants.
-		SELECT CASE WHEN count(w.tenant_column) > 0 AND count(w.tenant_setting) = 0 AND count(a.attname) = 0
-			THEN 'all' ELSE 'same' END
+		WHERE d.domain <> domain_name ORDER BY 1);
+	-- A view that does not say whose its rows are is one result for all tenants.
+	all_tenants := (
+		SELECT count(w.tenant_column) > 0 AND count(w.tenant_setting) = 0 AND count(a.attname) = 0
 		FROM _cache_notify.dependencies_of_view(view, path) d
 		JOIN _cache_notify.watched_relation w ON w.relation = d.relation
-		LEFT JOIN pg_attribute a ON a.attrelid = view AND a.attname::text = w.tenant_column AND a.attnum > 0));
+		LEFT JOIN pg_attribute a ON a.attrelid = view AND a.attname::text = w.tenant_column AND a.attnum > 0);
 	arguments := _cache_notify.option('domain_name', domain_name)
 		|| _cache_notify.option('channel', channel)
 		|| _cache_notify.option('payload', payload)
-		|| _cache_notify.option('sources', VARIADIC sources);
+		|| _cache_notify.option('sources', VARIADIC sources)
+		|| CASE WHEN all_tenants THEN _cache_notify.option('all_tenants', 'true') END;
 	PERFORM _cache_notify.check_options(view, _cache_notify.watch_options(arguments, view));
 	PERFORM _cache_notify.label_relation(view, arguments);
 	PERFORM _cache_notify.note_name(view, domain_name, false);

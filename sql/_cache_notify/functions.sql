@@ -52,6 +52,7 @@ CREATE TYPE _cache_notify.watch_options AS (
 	bucket_layout bigint,
 	inherited boolean,
 	sources text[],
+	all_tenants boolean,
 	problem text
 );
 COMMENT ON TYPE _cache_notify.watch_options IS

@@ -47,11 +47,11 @@ BEGIN ATOMIC
 	SELECT _cache_notify.setup_view($1, $2, $3, $4, current_setting('search_path'));
 END;
 COMMENT ON FUNCTION cache_notify.setup_view_invalidation(regclass, text, text, text) IS
-'Gives a view a domain that moves whenever its result may have changed: watches the tables it reads that are not watched yet, with the defaults of setup_table_invalidation(), adds cascade rules from their domains into the view''s, and bumps it when the view is redefined. Returns the domain.
+'Gives a view a domain that moves whenever its result may have changed: watches the tables it reads that are not watched yet, with the defaults of setup_table_invalidation(), carries their changes on into the view''s domain (see v_cascade_rules), and bumps it when the view is redefined. Returns the domain.
 domain_name: NULL: the domain it has, else the view''s name without a leading tv_, tb_ or v_.
 channel, payload: as for setup_table_invalidation().
 If tables that it reads have tenants, and the view has no column of the same name, it is one result for all tenants: then each tenant''s change is a shared one of the view''s domain.
-Call it again when the view, or one that it reads, has changed: rules that it added and that no longer apply are removed, others left alone. Warns of what it cannot see changes of. Needs ownership of the view, the right to watch its tables and to write cascade_rules.';
+Call it again when the view, or one that it reads, has changed: what it depends on is found anew. Warns of what it cannot see changes of. Needs ownership of the view, and the right to watch its tables.';
 
 CREATE FUNCTION cache_notify.remove_view_invalidation(view regclass) RETURNS void
 	LANGUAGE plpgsql VOLATILE
@@ -66,7 +66,6 @@ BEGIN
 			MESSAGE = format('view %s has no domain', view),
 			HINT = 'See cache_notify.v_invalidation_status.';
 	END IF;
-	PERFORM _cache_notify.adjust_rules(old.domain_name, old.sources, '{}');
 	PERFORM _cache_notify.label_relation(view, NULL);
 	PERFORM _cache_notify.forget_name(view, old.domain_name);
 	PERFORM _cache_notify.configuration_changed();
@@ -144,7 +143,7 @@ BEGIN ATOMIC
 				s.source, s.target) END
 	FROM suggestion s
 	WHERE s.source <> s.target AND NOT EXISTS (
-		SELECT FROM _cache_notify.stored_rule r
+		SELECT FROM cache_notify.v_cascade_rules r
 		WHERE r.source_domain = s.source AND r.target_domain = s.target)
 	GROUP BY s.source, s.target
 	ORDER BY 1, 2;

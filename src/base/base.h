@@ -53,6 +53,7 @@ extern bool extension_has_schema(Oid schema);
 extern Relation extension_open(const char *schema, const char *name,
 							   LOCKMODE lockmode);
 extern Oid	extension_function(const char *schema, const char *name);
+extern Oid	owner_of_relation(Oid relid);
 extern char *text_attribute(HeapTuple tuple, TupleDesc desc, AttrNumber column);
 extern void check_column(TupleDesc desc, int natts, int n, const char *name,
 						 Oid type);

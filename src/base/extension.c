@@ -92,6 +92,20 @@ extension_function(const char *schema, const char *name)
 	return result;
 }
 
+/* InvalidOid if there is no such relation. */
+Oid
+owner_of_relation(Oid relid)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	Oid			owner;
+
+	if (!HeapTupleIsValid(tuple))
+		return InvalidOid;
+	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
+	return owner;
+}
+
 /* The text in a column, palloc'd; NULL if there is none. */
 char *
 text_attribute(HeapTuple tuple, TupleDesc desc, AttrNumber column)

@@ -138,6 +138,14 @@ visit_user(SchemaEvent *event, Oid class, Oid objid, List **seen)
 		visit_dependents(class, objid, visit_user, event, seen);
 }
 
+/* The same for those who know it by its name; NULL: it has none. */
+void
+definition_of_name_changed(SchemaEvent *event, const char *name)
+{
+	if (name != NULL)
+		add_domain(event, definition_domain_of_name(name));
+}
+
 /* What a view, a function or a type stands for has changed. */
 void
 definition_changed(SchemaEvent *event, Oid class, Oid objid)
@@ -145,6 +153,7 @@ definition_changed(SchemaEvent *event, Oid class, Oid objid)
 	List	   *seen = NIL;
 
 	add_domain(event, definition_domain(objid));
+	definition_of_name_changed(event, definition_name(class, objid));
 	visit_dependents(class, objid, visit_user, event, &seen);
 }
 

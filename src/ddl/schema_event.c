@@ -58,6 +58,7 @@
 #include "storage/lmgr.h"
 #include "tcop/deparse_utility.h"
 #include "utils/aclchk_internal.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
@@ -139,6 +140,31 @@ object_effect(SchemaEvent *event, ObjectAddress address)
 		definition_changed(event, address.classId, address.objectId);
 }
 
+/* What something was called before; NULL: whoever depends on it is not named. */
+static const char *
+name_before(RenameStmt *stmt)
+{
+	if (stmt->relation != NULL)
+		return stmt->relation->relname;
+	if (stmt->object != NULL && IsA(stmt->object, ObjectWithArgs))
+		return strVal(llast(((ObjectWithArgs *) stmt->object)->objname));
+	if (stmt->object != NULL && IsA(stmt->object, List))
+		return strVal(llast((List *) stmt->object));
+	return NULL;
+}
+
+/* Those who depend on a definition know it by its name. */
+static void
+definition_has_name(SchemaEvent *event, RenameStmt *stmt)
+{
+	const char *old = name_before(stmt);
+
+	if (old == NULL)
+		return;
+	definition_of_name_changed(event, old);
+	definition_renamed(old, stmt->newname);
+}
+
 static void
 rename_object(SchemaEvent *event, ObjectAddress address, RenameStmt *stmt)
 {
@@ -151,7 +177,13 @@ rename_object(SchemaEvent *event, ObjectAddress address, RenameStmt *stmt)
 	else if (is_text_search(address.classId))
 		text_search_changed(event);
 	else
+	{
 		object_effect(event, address);
+		if (address.classId == RelationRelationId ||
+			address.classId == ProcedureRelationId ||
+			address.classId == TypeRelationId)
+			definition_has_name(event, stmt);
+	}
 }
 
 static bool
@@ -469,6 +501,22 @@ visit_command(TupleTableSlot *slot, void *arg)
 		text_search_changed(event);
 }
 
+/* The last part of a dropped object's address, of which there is one at least. */
+static const char *
+dropped_name(TupleTableSlot *slot)
+{
+	bool		isnull;
+	Datum		names = slot_getattr(slot, Anum_dropped_address_names, &isnull);
+	Datum	   *elements;
+	int			n;
+
+	if (isnull)
+		return NULL;
+	deconstruct_array(DatumGetArrayTypeP(names), TEXTOID, -1, false,
+					  TYPALIGN_INT, &elements, NULL, &n);
+	return n > 0 ? TextDatumGetCString(elements[n - 1]) : NULL;
+}
+
 static void
 visit_dropped(TupleTableSlot *slot, void *arg)
 {
@@ -481,6 +529,9 @@ visit_dropped(TupleTableSlot *slot, void *arg)
 
 	if (DatumGetBool(slot_getattr(slot, Anum_dropped_temporary, &isnull)))
 		return;
+	if (class == RelationRelationId || class == ProcedureRelationId ||
+		class == TypeRelationId)
+		definition_of_name_changed(event, dropped_name(slot));
 	if (class == RelationRelationId && subid != 0)
 		tree_changed(event, objid);
 	else if (class == RelationRelationId)

@@ -46,6 +46,7 @@ extern void add_domain(SchemaEvent *event, const char *name);
 extern void add_watches(SchemaEvent *event, List *watches);
 extern void add_former(SchemaEvent *event, Watch *watch);
 extern void relation_changed(SchemaEvent *event, Oid relid);
+extern void definition_of_name_changed(SchemaEvent *event, const char *name);
 extern void definition_changed(SchemaEvent *event, Oid class, Oid objid);
 extern void view_changed(SchemaEvent *event, Oid view);
 extern void type_changed(SchemaEvent *event, Oid type, List **seen);

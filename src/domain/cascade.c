@@ -3,7 +3,8 @@
  * cascade.c
  *	  The domains this backend knows, and the cascade rules between them.
  *
- * The rules are entries of the configuration (stored.c).  Each backend keeps
+ * The rules are entries of the configuration (stored.c), and those into the
+ * domain of a view are in the view's label.  Each backend keeps
  * them in memory, with the closure of each domain that it has asked for.  What
  * changes them sends a relcache invalidation of the table cascade_rules;
  * invalidation.c counts these.  Everything derived from the rules remembers the
@@ -22,6 +23,7 @@
 #include "access/htup_details.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
+#include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
@@ -33,6 +35,16 @@
 PG_FUNCTION_INFO_V1(cache_notify_cascade_closure);
 PG_FUNCTION_INFO_V1(cache_notify_configuration_changed);
 PG_FUNCTION_INFO_V1(cache_notify_rules_changed);
+
+/* Of the views of an owner, so many can have the same source. */
+#define MAX_CARRIED_RULES	32
+
+typedef struct CarriedRules
+{
+	Oid			owner;
+	const char *source;
+	int			count;
+} CarriedRules;
 
 /* More domains than this are forgotten at the end of a transaction. */
 #define MAX_CACHED_DOMAINS	4096
@@ -206,37 +218,90 @@ forget_rules(void)
 	MemoryContextReset(rules_context);
 }
 
+/* A rule, by which a transaction has come about. */
 static void
-add_rule(const StoredEntry *entry)
+add_rule(const char *source, const char *target, bool bump, bool same_key,
+		 bool shared, TransactionId since)
+{
+	Domain	   *domain = domain_lookup(source);
+	MemoryContext old = MemoryContextSwitchTo(rules_context);
+	CascadeTarget *rule = palloc(sizeof(CascadeTarget));
+
+	rule->domain = domain_lookup(target);
+	rule->bump = bump;
+	rule->same_key = same_key;
+	rule->shared = shared;
+	inside(domain)->rules = lappend(inside(domain)->rules, rule);
+	if (rule->bump)
+	{
+		inside(rule->domain)->sources =
+			lappend(inside(rule->domain)->sources, domain);
+		domain_set_up_by(rule->domain, since);
+	}
+	MemoryContextSwitchTo(old);
+}
+
+static void
+add_stored_rule(const StoredEntry *entry)
 {
 	const char *source = stored_value(entry, "source");
 	const char *target = stored_value(entry, "target");
 	const char *type = stored_value(entry, "rule_type");
 	const char *keys = stored_value(entry, "keys");
 	const char *tenants = stored_value(entry, "tenants");
-	CascadeTarget *rule;
-	Domain	   *domain;
-	MemoryContext old;
 
 	/* Somebody may have written it by hand. */
-	if (source == NULL || strlen(source) >= NAMEDATALEN ||
-		target == NULL || strlen(target) >= NAMEDATALEN)
-		return;
-	domain = domain_lookup(source);
-	old = MemoryContextSwitchTo(rules_context);
-	rule = palloc(sizeof(CascadeTarget));
-	rule->domain = domain_lookup(target);
-	rule->bump = type == NULL || strcmp(type, "notify") != 0;
-	rule->same_key = keys != NULL && strcmp(keys, "same") == 0;
-	rule->shared = tenants != NULL && strcmp(tenants, "all") == 0;
-	inside(domain)->rules = lappend(inside(domain)->rules, rule);
-	if (rule->bump)
+	if (source != NULL && strlen(source) < NAMEDATALEN &&
+		target != NULL && strlen(target) < NAMEDATALEN)
+		add_rule(source, target, type == NULL || strcmp(type, "notify") != 0,
+				 keys != NULL && strcmp(keys, "same") == 0,
+				 tenants != NULL && strcmp(tenants, "all") == 0, entry->xmin);
+}
+
+/* How many views of an owner have this domain among their sources, with this one? */
+static int
+count_carried(List **carried, Oid owner, const char *source)
+{
+	ListCell   *lc;
+	CarriedRules *rules;
+
+	foreach(lc, *carried)
 	{
-		inside(rule->domain)->sources =
-			lappend(inside(rule->domain)->sources, domain);
-		domain_set_up_by(rule->domain, entry->xmin);
+		rules = lfirst(lc);
+		if (rules->owner == owner && strcmp(rules->source, source) == 0)
+			return ++rules->count;
 	}
-	MemoryContextSwitchTo(old);
+	rules = palloc(sizeof(CarriedRules));
+	rules->owner = owner;
+	rules->source = source;
+	rules->count = 1;
+	*carried = lappend(*carried, rules);
+	return 1;
+}
+
+/*
+ * A view carries rules into its domain: its sources.  Its owner need not own these,
+ * so there is a limit to what he can make others' changes cost.
+ */
+static void
+add_carried_rules(const Watch *watch, List **carried)
+{
+	Oid			owner = owner_of_relation(watch->relation);
+	ListCell   *lc;
+
+	if (watch->domain == NULL)
+		return;
+	foreach(lc, watch->options->sources)
+	{
+		const char *source = lfirst(lc);
+
+		if (strlen(source) >= NAMEDATALEN || strcmp(source, watch->domain) == 0)
+			continue;
+		if (is_definition_domain(source) || superuser_arg(owner) ||
+			count_carried(carried, owner, source) <= MAX_CARRIED_RULES)
+			add_rule(source, watch->domain, true, false,
+					 watch->options->all_tenants, watch->xmin);
+	}
 }
 
 /*
@@ -247,6 +312,7 @@ static void
 load_rules(void)
 {
 	uint64		reading;
+	List	   *carried = NIL;
 	ListCell   *lc;
 
 	if (domains == NULL)
@@ -256,7 +322,10 @@ load_rules(void)
 	reading = rules_changes.count;
 	forget_rules();
 	foreach(lc, stored_entries("cascade_rule"))
-		add_rule(lfirst(lc));
+		add_stored_rule(lfirst(lc));
+	if (OidIsValid(rules_changes.relid))
+		foreach(lc, watches_by_label())
+			add_carried_rules(lfirst(lc), &carried);
 	loaded_generation = reading;
 }
 

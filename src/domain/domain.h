@@ -9,6 +9,7 @@
  *	  canonical.c		the one text of each value that may name something
  *	  naming.c			the same from what a caller writes
  *	  option.h			the options that a relation is watched with
+ *	  definition.c		the domains of what can be redefined
  *	  stored.c			configuration that no watched table carries
  *	  watched.c			what a relation is watched with
  *	  watch_before.c	what this transaction has removed or replaced of that
@@ -28,8 +29,8 @@
  *
  * watch.h and option.h are parts of the door.
  *
- * What may not happen here: anything that writes, but for watches_rename_column()
- * and forget_name().
+ * What may not happen here: anything that writes, but for watches_rename_column(),
+ * definition_renamed() and forget_name().
  *
  *-------------------------------------------------------------------------
  */

@@ -10,9 +10,6 @@
 
 #include "domain/domain.h"
 
-/* The provider of the security labels that configure views. */
-#define LABEL_PROVIDER	"cache_notify"
-
 /* What a Domain really is. */
 typedef struct DomainEntry
 {

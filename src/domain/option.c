@@ -141,6 +141,11 @@ Option		option_table[] = {
 		.min_len = 1,.max_len = NAMEDATALEN - 1,.max_values = INT_MAX,
 		.too_long = ERRCODE_NAME_TOO_LONG,
 		.hint = "A domain has 1 to 63 bytes.",.in_labels = true
+	},
+	{
+		.name = "all_tenants",.argument = "all_tenants",
+		.type = OPTION_FLAG,.offset = member(all_tenants),.max_len = 5,
+		.in_labels = true
 	}
 };
 

@@ -31,6 +31,7 @@ typedef struct WatchOptions
 	int64		bucket_layout;	/* 0 without keys, see key.c */
 	bool		inherited;		/* made because a parent is watched */
 	List	   *sources;		/* char *, domains that a view depends on */
+	bool		all_tenants;	/* their changes are shared ones of the view */
 
 	const char *problem;		/* what is wrong with the arguments, or NULL */
 } WatchOptions;

@@ -11,6 +11,9 @@
 #include "counter/counter.h"
 #include "domain/option.h"
 
+/* The provider of the security labels that configure views. */
+#define LABEL_PROVIDER	"cache_notify"
+
 /* What a relation is watched with: a trigger of ours, or a label. */
 typedef struct Watch
 {
@@ -51,9 +54,14 @@ extern List *stored_entries(const char *kind);
 extern const char *stored_value(const StoredEntry *entry, const char *name);
 extern void announce_configuration(void);
 
-/* watched.c */
-extern void watched_init(void);
+/* definition.c */
 extern const char *definition_domain(Oid objid);
+extern const char *definition_domain_of_name(const char *name);
+extern const char *definition_name(Oid class, Oid objid);
+extern void definition_renamed(const char *old, const char *new);
+
+/* watched.c */
+extern void watched_expect_label(void);
 extern List *watches_of_relation(Oid relid, WatchTime when);
 extern bool relation_feeds(Oid relid, const char *domain);
 extern Watch *watch_without_options(const char *domain);

@@ -42,19 +42,6 @@
 /* Columns of pg_seclabel, all of which are in its index but the last. */
 #define NUM_LABEL_KEYS 4
 
-/*
- * Views and functions share this many domains for their definitions, so that
- * DDL cannot fill the counter table.
- */
-#define DEFINITION_BUCKETS 1024
-
-/* The internal domain that moves when a view or function is redefined. */
-const char *
-definition_domain(Oid objid)
-{
-	return psprintf(DEFINITION_PREFIX "%u", objid % DEFINITION_BUCKETS);
-}
-
 static Snapshot
 snapshot_for(WatchTime when)
 {
@@ -440,8 +427,16 @@ check_label(const ObjectAddress *object, const char *label)
 	announce_configuration();
 }
 
+/*
+ * A command names our provider.  Not before that: SECURITY LABEL without FOR
+ * means the one provider that there is.
+ */
 void
-watched_init(void)
+watched_expect_label(void)
 {
-	register_label_provider(LABEL_PROVIDER, check_label);
+	static bool registered = false;
+
+	if (!registered)
+		register_label_provider(LABEL_PROVIDER, check_label);
+	registered = true;
 }

@@ -146,7 +146,7 @@ SELECT * FROM cache_notify.suggest_cascades();
 SELECT cache_notify.setup_view_invalidation('vv', channel => 'views');
 SELECT cache_notify.setup_view_invalidation('v_plain', 'flat');
 SELECT table_name, domain, granularity, channel, enabled, problem FROM cache_notify.v_invalidation_status ORDER BY table_name::text;
-SELECT regexp_replace(source_domain, '/\d+', '/N') AS source, target_domain, rule_type FROM cache_notify.cascade_rules ORDER BY 2, 1;
+SELECT regexp_replace(source_domain, '/\d+', '/N') AS source, target_domain, rule_type FROM cache_notify.v_cascade_rules ORDER BY 2, 1;
 SELECT cache_notify.version('vv') AS before \gset
 UPDATE customer SET name = 'm';
 SELECT cache_notify.version('vv') - :before AS bumps;
@@ -157,12 +157,12 @@ SELECT cache_notify.version('vv') - :before AS bumps;
 -- again, after the views have changed: the rules are adjusted, others are left alone
 INSERT INTO cache_notify.cascade_rules VALUES ('other', 'vv');
 SELECT cache_notify.setup_view_invalidation('vv', channel => 'views');
-SELECT regexp_replace(source_domain, '/\d+', '/N') AS source, target_domain, rule_type FROM cache_notify.cascade_rules ORDER BY 2, 1;
+SELECT regexp_replace(source_domain, '/\d+', '/N') AS source, target_domain, rule_type FROM cache_notify.v_cascade_rules ORDER BY 2, 1;
 SELECT cache_notify.setup_view_invalidation('vv', 'other_name');
-SELECT regexp_replace(source_domain, '/\d+', '/N') AS source, target_domain, rule_type FROM cache_notify.cascade_rules ORDER BY 2, 1;
+SELECT regexp_replace(source_domain, '/\d+', '/N') AS source, target_domain, rule_type FROM cache_notify.v_cascade_rules ORDER BY 2, 1;
 SELECT cache_notify.remove_view_invalidation('vv');
 SELECT cache_notify.remove_view_invalidation('vv');
-SELECT regexp_replace(source_domain, '/\d+', '/N') AS source, target_domain, rule_type FROM cache_notify.cascade_rules ORDER BY 2, 1;
+SELECT regexp_replace(source_domain, '/\d+', '/N') AS source, target_domain, rule_type FROM cache_notify.v_cascade_rules ORDER BY 2, 1;
 CREATE VIEW v_bad AS SELECT f_plpgsql(), now() FROM customer, pg_class;
 SELECT cache_notify.setup_view_invalidation('v_bad');
 SELECT cache_notify.setup_view_invalidation('customer');
@@ -201,5 +201,46 @@ CREATE TABLE second (parent int, other int REFERENCES parent (id));
 SELECT cache_notify.setup_table_invalidation('second', 'pairs', keys => '{parent}');
 SELECT keys, reason FROM cache_notify.suggest_cascades() WHERE source_domain = 'parent' AND target_domain = 'pairs';
 DELETE FROM cache_notify.cascade_rules;
+DROP SCHEMA dep CASCADE;
+DROP ROLE regress_cn_dep;
+
+-- What a view depends on is known by name, as dumps have it, and renames are followed.
+-- An owner who has no rights of ours does all that.
+CREATE ROLE regress_cn_dep;
+CREATE SCHEMA dep AUTHORIZATION regress_cn_dep;
+SET ROLE regress_cn_dep;
+CREATE TABLE base (id int);
+CREATE FUNCTION twice(int) RETURNS int LANGUAGE sql AS 'SELECT 2 * $1';
+CREATE VIEW inner_view AS SELECT id FROM base;
+CREATE VIEW outer_view AS SELECT twice(id) AS id FROM inner_view;
+SELECT cache_notify.setup_view_invalidation('outer_view');
+SELECT source_domain ~ '^cache_notify/definition/(1[0-9]|20)[0-9][0-9]$' AS definition,
+	CASE WHEN source_domain NOT LIKE '%/%' THEN source_domain END AS source, target_domain, carried_by
+	FROM cache_notify.v_cascade_rules ORDER BY 2 NULLS LAST;
+SELECT reason, statement FROM cache_notify.suggest_cascades();
+SELECT cache_notify.cascade_graph() LIKE '%"base"%' AS drawn;
+CREATE FUNCTION moved(what text) RETURNS TABLE (command text, moves bool) LANGUAGE plpgsql AS $$
+DECLARE
+	before bigint := cache_notify.version('outer_view');
+BEGIN
+	EXECUTE what;
+	RETURN QUERY SELECT what, cache_notify.version('outer_view') > before;
+END
+$$;
+SELECT m.* FROM unnest(ARRAY[
+	'INSERT INTO base VALUES (1)',
+	'CREATE OR REPLACE FUNCTION twice(int) RETURNS int LANGUAGE sql AS ''SELECT 3 * $1''',
+	'CREATE OR REPLACE VIEW inner_view AS SELECT id + 1 AS id FROM base',
+	'ALTER FUNCTION twice(int) RENAME TO thrice',
+	'CREATE OR REPLACE FUNCTION thrice(int) RETURNS int LANGUAGE sql AS ''SELECT 4 * $1''',
+	'ALTER VIEW inner_view RENAME TO innermost',
+	'CREATE OR REPLACE VIEW innermost AS SELECT id + 2 AS id FROM base',
+	'CREATE VIEW unrelated AS SELECT 1 AS one',
+	'CREATE OR REPLACE VIEW outer_view AS SELECT 5 * id AS id FROM innermost']) AS u (c), moved(c) AS m;
+RESET ROLE;
+-- Only a command that names our provider makes it known.
+\c -
+LOAD 'cache_notify';
+SECURITY LABEL ON TABLE dep.base IS 'x';
 DROP SCHEMA dep CASCADE;
 DROP ROLE regress_cn_dep;

@@ -113,7 +113,7 @@ RESET ROLE;
 -- Views: names of functions are looked up as the caller's, and so are policies below views that are read as the caller
 CREATE VIEW v_names AS SELECT names();
 SELECT cache_notify.setup_view_invalidation('v_names');
-SELECT source_domain FROM cache_notify.cascade_rules WHERE target_domain = 'names' AND source_domain NOT LIKE 'cache_notify/%';
+SELECT source_domain FROM cache_notify.v_cascade_rules WHERE target_domain = 'names' AND source_domain NOT LIKE 'cache_notify/%';
 SELECT current_setting('server_version_num')::int >= 150000 AS invoker \gset
 \if :invoker
 CREATE VIEW v_invoker WITH (security_invoker) AS SELECT * FROM hidden;
