@@ -63,7 +63,7 @@ my @writes = (
 		"INSERT INTO shop.$t VALUES (1) ON CONFLICT (id) DO UPDATE SET n = 0 - $t.n - 1",
 		"BEGIN; UPDATE shop.$t SET n = n + 1; SAVEPOINT s; DELETE FROM shop.$t; ROLLBACK TO s; COMMIT",
 		"BEGIN; UPDATE shop.$t SET n = n + 1; PREPARE TRANSACTION 'p'",
-		"COMMIT PREPARED 'p'", 
+		"COMMIT PREPARED 'p'",
 		"DO \$\$ BEGIN UPDATE shop.$t SET n = n + 1; COMMIT; UPDATE shop.$t SET n = n + 1; END \$\$",
 		"TRUNCATE shop.$t",
 		"COPY shop.$t (id, tenant_id) FROM STDIN;\n1\tt\n\\.\n") } qw(json oid pgcachewatch tcn)));

@@ -5,7 +5,6 @@ import asyncio
 import psycopg
 import psycopg_pool
 import pytest
-from conftest import SCHEMA  # noqa: F401
 
 import cache_notify
 
