@@ -28,6 +28,9 @@ CREATE TABLE secret (id int, owner text, x int);
 CREATE TABLE allowed (owner text);
 CREATE TABLE note (id int, body text, unread int);
 CREATE TABLE setting (name text PRIMARY KEY, value text);
+-- Values that may be written in more than one way.
+CREATE DOMAIN owner AS uuid;
+CREATE TABLE account (id numeric, owner uuid, kind char(6), due date, x int);
 
 INSERT INTO country SELECT g, 'country ' || g FROM generate_series(1, 4) g;
 INSERT INTO customer SELECT g, 1 + g % 4, 'c' || g, 'sad' FROM generate_series(1, 12) g;
@@ -47,6 +50,8 @@ INSERT INTO secret SELECT g, CASE g % 2 WHEN 0 THEN 'x' ELSE 'y' END, g FROM gen
 INSERT INTO allowed VALUES ('x');
 INSERT INTO note SELECT g, 'n', g FROM generate_series(1, 6) g;
 INSERT INTO setting VALUES ('rate', '2'), ('other', '1');
+
+INSERT INTO account SELECT g + 0.0, ('550e8400-e29b-41d4-a716-44665544aaa' || g % 3)::uuid, chr(97 + g % 3), '2024-01-01'::date + g % 4, g FROM generate_series(1, 12) g;
 
 CREATE POLICY own ON secret USING (owner IN (SELECT owner FROM allowed));
 ALTER TABLE secret ENABLE ROW LEVEL SECURITY;
@@ -96,6 +101,10 @@ SELECT cache_notify.setup_table_invalidation('m_tariff');
 -- A rule whose source is mistyped.
 SELECT cache_notify.setup_table_invalidation('country', 'atlas');
 INSERT INTO cache_notify.cascade_rules VALUES ('custmoer', 'atlas');
+
+SELECT cache_notify.setup_table_invalidation('account', tenant_column => 'owner', keys => '{id}', buckets => 64);
+SELECT cache_notify.setup_table_invalidation('account', 'accounts_of_kind', keys => '{kind}', buckets => 64);
+SELECT cache_notify.setup_table_invalidation('account', 'accounts_due', tenant_column => 'owner', keys => '{kind,due}', buckets => 64);
 
 -- The queries whose results are cached.
 CREATE SCHEMA truth;
@@ -173,6 +182,26 @@ INSERT INTO truth.query (query, tenant, names)
 INSERT INTO truth.query (query, tenant, names) VALUES
 	('SELECT value FROM setting WHERE name = ''rate''', NULL, '{setting/rate}'),
 	('SELECT p.name, c.price FROM product p, contract c WHERE p.id = 3 AND c.id = 3 AND c.tenant_id = ''a''', 'a', '{product/3,contract/3}');
+
+-- Names in other spellings than rows have, with too many or too few parts, and
+-- dates that are one or another by DateStyle.
+INSERT INTO truth.query (query, tenant, names)
+	SELECT format('SELECT * FROM account WHERE owner = %L', '550e8400-e29b-41d4-a716-44665544aaa' || i % 3)
+			|| CASE WHEN name LIKE 'account/%' THEN ' AND id = ' || i ELSE '' END,
+		format(tenant, i % 3), nullif(string_to_array(format(name, i), ' '), '{}')
+	FROM (VALUES ('550E8400-E29B-41D4-A716-44665544AAA%s', ''), ('{550e8400e29b41d4a71644665544aaa%s}', 'account'),
+		('550e8400-E29B-41d4-a716-44665544aaa%s', 'account/%s.00'), ('550E8400-e29b-41d4-a716-44665544aaa%s', 'account/0%s'),
+		('{550e8400-e29b-41d4-a716-44665544aaa%s}', 'account/%s/1')) AS v (tenant, name)
+	CROSS JOIN generate_series(1, 6) AS g (i);
+INSERT INTO truth.query (query, tenant, names) VALUES
+	('SELECT * FROM account WHERE id = 3', NULL, '{account/3.000}'),
+	('SELECT x FROM account WHERE kind = ''a''', NULL, '{"accounts_of_kind/a   "}'),
+	('SELECT x FROM account WHERE kind = ''b''', NULL, '{accounts_of_kind/b}'),
+	('SELECT x FROM account WHERE kind = ''b'' AND due = ''2024-01-02''', NULL, '{"accounts_due/b  /2024-1-2"}'),
+	('SELECT x FROM account WHERE kind = ''c'' AND due = ''2024-01-03''', NULL, '{"accounts_due/c/2024-01-03 00:00:00"}'),
+	('SELECT x FROM account WHERE kind = ''a'' AND due = ''2024-01-02''', NULL, '{accounts_due/a/02.01.2024}'),
+	('SELECT x, due FROM account WHERE kind = ''b''', NULL, '{accounts_due/b}'),
+	('SELECT x, due FROM account WHERE kind = ''c''', NULL, '{accounts_due/c/}');
 
 CREATE TABLE truth.log (
 	step int, command text, query int, changed boolean, current boolean,

@@ -39,7 +39,13 @@ my @tables = sort keys %columns;
 
 sub value_of { return $text{ $_[0] } ? any("'x'", "'y'", "'2'", "'v" . n(40) . "'") : n(40); }
 
+sub owner { return "'550e8400-e29b-41d4-a716-44665544aaa" . int(rand(3)) . "'"; }
 my @dml = (
+	sub { return 'UPDATE account SET x = x + 1 WHERE id = ' . n() . any('', '.0', '.00'); },
+	sub { return 'UPDATE account SET x = x + 1 WHERE kind = ' . tenant() . any('', ' AND owner = ' . owner()); },
+	sub { return 'UPDATE account SET id = id + 0.00' . any('', ', x = x + 1') . ' WHERE id = ' . n(); },
+	sub { return 'UPDATE account SET ' . any('owner = ' . owner(), 'kind = ' . tenant(), "due = '2024-01-0" . (1 + n(3)) . "'") . ' WHERE id = ' . n(); },
+	sub { return 'INSERT INTO account VALUES (' . n() . any('', '.0', '.500') . ', ' . owner() . ', ' . tenant() . ", '2024-01-02', 1)"; },
 	sub { my $t = any(@tables); my ($k, $c) = @{ $columns{$t} };
 		my $w = $text{$k} ? any("= 'x'", "= 'rate'", "<> 'y'") : any('= ' . n(), '< ' . n());
 		return "UPDATE $t SET $c = " . value_of($c) . " WHERE $k $w"; },
@@ -94,6 +100,9 @@ my @refresh = (
 
 # Pairs undo each other, so that the schema stays usable.
 my @ddl = (
+	sub { return ('ALTER TABLE account ALTER owner TYPE owner', 'UPDATE account SET x = x + 1 WHERE id = ' . n(), 'ALTER TABLE account ALTER owner TYPE uuid'); },
+	sub { return ('ALTER TABLE account ALTER kind TYPE char(8)', 'UPDATE account SET x = x + 1 WHERE id = ' . n(), 'ALTER TABLE account ALTER kind TYPE char(6)'); },
+	sub { return ('ALTER TABLE account ALTER id TYPE float8', 'UPDATE account SET x = x + 1 WHERE id = ' . n(), 'ALTER TABLE account ALTER id TYPE numeric'); },
 	sub { my $t = any(qw(country product tag stock doc event secret note)); my $c = 'c' . ++$number;
 		return ("ALTER TABLE $t ADD COLUMN $c int DEFAULT " . n(), "ALTER TABLE $t DROP COLUMN $c"); },
 	sub { return ('ALTER TABLE stock ALTER n TYPE bigint USING n * 2', 'ALTER TABLE stock ALTER n TYPE int'); },
