@@ -21,6 +21,10 @@
  * transaction, pass { transaction: true } and the transaction's client: then it
  * sees the transaction's own changes and its own snapshot.
  *
+ * Without a tenant (null) a result may be made from the rows of all tenants.
+ * Payloads of single tenants tell no version of the whole domain, so any of them
+ * drops it, and refuses those that are being made.
+ *
  * With new NearCache(…, { claim: 10_000 }) of all who miss the same result, in
  * whatever process, one at a time computes it; meanwhile the others get the one
  * before, for at most so many milliseconds after it was dropped, or wait.
@@ -55,18 +59,21 @@ function parseName(name) {
 }
 
 /*
- * The token (null if this transaction has changed one of the domains), whether
+ * The token (null if this transaction has changed one of the domains, or one is
+ * not known), whether
  * each statement has a new snapshot, and by part the version of its domain. The
  * driver gives bigint as text; versions stay below 2^53.
  */
 async function ask(client, tenant, names) {
   const { rows } = await client.query(VERSIONS, [tenant, names]);
   const versions = new Map();
+  const whole = []; // without a tenant: the versions of the whole domains
   for (const { tenant_id, domain, key, version, shared_version } of rows) {
+    if (tenant === null) whole.push(version === null ? null : Number(version));
     versions.set(partOf(tenant_id, domain, key), Number(version));
     versions.set(partOf(null, domain, key), Number(shared_version));
   }
-  return { token: rows[0].token, newSnapshots: rows[0].new_snapshots, versions };
+  return { token: rows[0].token, newSnapshots: rows[0].new_snapshots, versions, whole };
 }
 
 // Runs work(client) with one client of a pool, or with the client given.
@@ -88,6 +95,8 @@ class NearCache {
   #entries = new Map();     // entryKey -> { value, token, versions }
   #before = new Map();      // entryKey -> { value, until }: dropped not long ago, in this order
   #watching = new Map();    // placeOf -> key (or null) -> Set of entryKeys
+  #whole = new Map();       // domain -> key (or null) -> Set of entryKeys: of all tenants
+  #told = new Map();        // domain -> how often a tenant's change was delivered
   #heard = new Map();       // partOf -> highest version delivered
   #allKeys = new Map();     // placeOf -> the same, of all its keys
   #overdue = null;          // placeOf -> version not delivered yet
@@ -155,8 +164,15 @@ class NearCache {
       const claims = this.#claim !== null && !fresh && !transaction;
       for (;;) {
         const generation = this.#generation;
-        if (primary) await this.#askFloor(primary, tenant, domains);
-        const { token, newSnapshots, versions } = await ask(client, tenant, domains);
+        const told = this.#timesTold(tenant, domains);
+        let there = [];
+        if (primary && tenant === null) {
+          ({ whole: there } = await withClient(primary, (one) => ask(one, tenant, domains)));
+        } else if (primary) {
+          await this.#askFloor(primary, tenant, domains);
+        }
+        const { token, newSnapshots, versions, whole } = await ask(client, tenant, domains);
+        const behind = there.some((version, i) => version === null || whole[i] < version);
         if (entry && entry.token === token) return entry.value;
         if (claims && !await this.#claimed(primary ?? client, key, token)) {
           const before = this.#before.get(key);
@@ -174,8 +190,9 @@ class NearCache {
           const value = await load(client);
           // No token: made from uncommitted changes. An old snapshot: whatever it
           // lacks may have been delivered, and forgotten, before we began.
-          if (token !== null && (newSnapshots || !transaction)) {
-            this.#store(key, { value, token, versions }, generation);
+          // A standby that is behind lacks what was delivered as well.
+          if (token !== null && !behind && (newSnapshots || !transaction)) {
+            this.#store(key, { value, token, versions, whole: tenant === null }, generation, told);
           }
           return value;
         } finally {
@@ -204,9 +221,10 @@ class NearCache {
       const { domain, key } = parseName(name);
       return this.#heard.has(partOf(tenant, domain, key));
     })) return;
-    const { versions } = await withClient(primary, (client) => ask(client, tenant, domains));
+    const { token, versions } = await withClient(primary, (client) => ask(client, tenant, domains));
     for (const [part, version] of versions) {
       const [of, domain, key] = JSON.parse(part);
+      if (token === null) return; // not known, or not committed: nothing will be stored
       this.#hear(of, domain, version, key === null ? null : [key]);
     }
   }
@@ -219,11 +237,23 @@ class NearCache {
     return Math.max(heard, this.#allKeys.get(placeOf(tenant, domain)) ?? 0);
   }
 
-  #store(key, entry, generation) {
+  // How often changes of single tenants were delivered; without a tenant only.
+  #timesTold(tenant, domains) {
+    if (tenant !== null) return [];
+    return domains.map((name) => {
+      const { domain } = parseName(name);
+      return [domain, this.#told.get(domain) ?? 0];
+    });
+  }
+
+  #store(key, entry, generation, told) {
     if (generation !== this.#generation) return; // what was delivered meanwhile is forgotten
     // Is it exactly known which tenant this is?
     const own = [...entry.versions.keys()].filter((part) => JSON.parse(part)[0] !== null).length;
     if (JSON.parse(key)[0] !== null && 2 * own !== entry.versions.size) return;
+    for (const [domain, times] of told) {
+      if ((this.#told.get(domain) ?? 0) !== times) return; // a tenant's change: is it in there?
+    }
     for (const [part, version] of entry.versions) {
       if (version < this.#floor(part)) return; // late: its own drop is already past
     }
@@ -231,7 +261,14 @@ class NearCache {
     if (this.#entries.size >= this.#maxEntries) this.#drop(this.#entries.keys().next().value);
     this.#entries.set(key, entry);
     this.#before.delete(key);
-    for (const part of entry.versions.keys()) this.#watchers(part, true).add(key);
+    for (const part of entry.versions.keys()) {
+      this.#watchers(part, true).add(key);
+      if (!entry.whole) continue;
+      const [, domain, partKey] = JSON.parse(part);
+      if (!this.#whole.has(domain)) this.#whole.set(domain, new Map());
+      if (!this.#whole.get(domain).has(partKey)) this.#whole.get(domain).set(partKey, new Set());
+      this.#whole.get(domain).get(partKey).add(key);
+    }
   }
 
   // The entries that depend on a part.
@@ -259,9 +296,13 @@ class NearCache {
     }
     const place = placeOf(tenant, domain);
     let changed = [null, ...(keys ?? [])];
+    const news = changed.filter((key) => version > (this.#heard.get(partOf(tenant, domain, key)) ?? 0));
     for (const key of changed) {
       const part = partOf(tenant, domain, key);
       this.#heard.set(part, Math.max(version, this.#heard.get(part) ?? 0));
+    }
+    if (tenant !== null && (news.length > 0 || keys === null)) {
+      this.#hearOfWhole(domain, keys === null ? null : news);
     }
     if (keys === null) {
       this.#allKeys.set(place, Math.max(version, this.#allKeys.get(place) ?? 0));
@@ -272,6 +313,20 @@ class NearCache {
       for (const entry of [...(this.#watchers(part) ?? [])]) {
         const { value, versions } = this.#entries.get(entry);
         if (versions.get(part) >= version) continue;
+        this.#drop(entry);
+        if (this.#claim !== null) this.#keep(entry, value);
+      }
+    }
+  }
+
+  // A tenant's rows with these keys (null: any) have changed: so have the results
+  // over all tenants, by how much is not told.
+  #hearOfWhole(domain, keys) {
+    this.#told.set(domain, (this.#told.get(domain) ?? 0) + 1);
+    const whole = this.#whole.get(domain);
+    for (const key of keys ?? [...(whole?.keys() ?? [])]) {
+      for (const entry of [...(whole?.get(key) ?? [])]) {
+        const { value } = this.#entries.get(entry);
         this.#drop(entry);
         if (this.#claim !== null) this.#keep(entry, value);
       }
@@ -294,10 +349,11 @@ class NearCache {
     if (!entry) return;
     this.#entries.delete(key);
     for (const part of entry.versions.keys()) {
+      const [tenant, domain, partKey] = JSON.parse(part);
+      if (entry.whole) this.#whole.get(domain).get(partKey).delete(key);
       const watchers = this.#watchers(part);
       watchers.delete(key);
       if (watchers.size > 0) continue;
-      const [tenant, domain, partKey] = JSON.parse(part);
       const place = placeOf(tenant, domain);
       this.#watching.get(place).delete(partKey);
       if (this.#watching.get(place).size === 0) this.#watching.delete(place);
@@ -310,6 +366,8 @@ class NearCache {
     this.#entries.clear();
     this.#before.clear();
     this.#watching.clear();
+    this.#whole.clear();
+    this.#told.clear();
     this.#heard.clear();
     this.#allKeys.clear();
   }

@@ -273,6 +273,28 @@ test('a late fill is refused by key', async () => {
   assert.deepEqual(heldItems(9), [false]);
 });
 
+test('a result over all tenants goes with any tenant\'s change', async () => {
+  const total = (load) => cache.get(pool, null, ['item'], 'total', load
+    ?? (async (client) => Number((await client.query('SELECT sum(amount) FROM item')).rows[0].sum)));
+  const before = await total();
+  assert.ok(cache.has(null, 'total'));
+  assert.equal(await total(() => assert.fail()), before);
+  await cache.get(pool, null, ['item/1'], 'one', () => 1);
+  await cache.get(pool, null, ['item/2'], 'two', () => 2);
+  await changeItems(2);
+  await waitUntil(() => !cache.has(null, 'total'));
+  assert.equal(await total(), before + 1);
+  assert.ok(cache.has(null, 'one'));
+  assert.ok(!cache.has(null, 'two'));
+  // A fill that is under way when the payload comes is not stored.
+  await cache.get(pool, null, ['item'], 'late', async () => {
+    await changeItems(3);
+    await waitUntil(() => !cache.has(null, 'total'));
+    return 0;
+  });
+  assert.ok(!cache.has(null, 'late'));
+});
+
 test('a heartbeat drops other keys only if no payload comes', async () => {
   await cache.close();
   cache = newCache({ channel: 'elsewhere', heartbeat: 50 });

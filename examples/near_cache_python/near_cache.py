@@ -11,6 +11,10 @@ the same tenant apart; ["price"] are the domains that the query reads, or keys
 of them: ["price/123"]. A change of other keys leaves such a result alone if the
 payloads tell the keys (setup_table_invalidation with keys and fields => '{keys}').
 
+Without a tenant (None) a result may be made from the rows of all tenants. Payloads of
+single tenants tell no version of the whole domain, so any of them drops it, and
+refuses those that are being made.
+
 What get() promises: it never returns a result that is older than what was
 delivered to this process, and none at all from memory while deliveries do not
 come in. With fresh=True it asks the server (one round trip, no query) and
@@ -104,6 +108,8 @@ class NearCache:
         self._entries = {}      # (tenant, name) -> Entry
         self._before = {}       # (tenant, name) -> (value, until): dropped, by that time
         self._watching = {}     # (tenant, domain) -> key -> {(tenant, name)}
+        self._whole = {}        # domain -> key -> {(None, name)}: of all tenants
+        self._told = {}         # domain -> how often a tenant's change was delivered
         self._heard = {}        # Part -> highest version delivered
         self._all_keys = {}     # (tenant, domain) -> the same, of all its keys
         self._generation = 0    # moves when these are forgotten
@@ -139,9 +145,15 @@ class NearCache:
         claims = self._claim is not None and not fresh and not in_transaction
         while True:
             generation = self._generation
-            if primary:
+            told = self._times_told(tenant, domains)
+            behind = False
+            if primary and tenant is None:
+                _, _, there, whole_there = self._ask(primary, tenant, domains)
+            elif primary:
                 self._ask_floor(primary, tenant, domains)
-            token, new_snapshots, versions = self._ask(connection, tenant, domains)
+            token, new_snapshots, versions, whole = self._ask(connection, tenant, domains)
+            if primary and tenant is None and None not in whole_there + whole:
+                behind = any(here < then for here, then in zip(whole, whole_there))
             if entry and entry.token == token:
                 return entry.value
             if not claims or self._claimed(primary or connection, tenant, name, token):
@@ -163,8 +175,9 @@ class NearCache:
             value = load(connection)
             # No token: made from uncommitted changes. An old snapshot: whatever it
             # lacks may have been delivered, and forgotten, before we began.
-            if token is not None and (new_snapshots or not in_transaction):
-                self._store((tenant, name), Entry(value, token, versions), generation)
+            # A standby that is behind lacks what was delivered, too.
+            if token is not None and not behind and (new_snapshots or not in_transaction):
+                self._store((tenant, name), Entry(value, token, versions), generation, told)
             return value
         finally:
             if claims:
@@ -181,23 +194,31 @@ class NearCache:
 
     @staticmethod
     def _ask(connection, tenant, domains):
-        """The token (None if this transaction has changed one of the domains),
-        whether each statement has a new snapshot, and the versions by Part."""
+        """The token (None if this transaction has changed one of the domains, or one
+        is not known), whether each statement has a new snapshot, the versions by Part,
+        and without a tenant those of the whole domains."""
         with connection.cursor(row_factory=tuple_row) as cursor:
             rows = cursor.execute(VERSIONS, {"tenant": tenant, "names": domains}).fetchall()
         versions = {}
         for _, _, tenant_id, domain, key, version, shared in rows:
             versions[Part(tenant_id, domain, key)], versions[Part(None, domain, key)] = version, shared
-        return rows[0][0], rows[0][1], versions
+        whole = [row[5] for row in rows] if tenant is None else []
+        return rows[0][0], rows[0][1], versions, whole
+
+    def _times_told(self, tenant, domains):
+        if tenant is not None:
+            return {}
+        return {domain: self._told.get(domain, 0) for domain, _ in map(parse_name, domains)}
 
     def _ask_floor(self, primary, tenant, domains):
         """A standby may lag behind what was delivered before anybody asked for
         this tenant. So the primary says where to start, once."""
         if any(Part(tenant, *parse_name(name)) not in self._heard for name in domains):
-            _, _, versions = self._ask(primary, tenant, domains)
+            _, _, versions, _ = self._ask(primary, tenant, domains)
             for part, version in versions.items():
-                self._hear(part.tenant, part.domain, version,
-                           None if part.key is None else [part.key])
+                if version is not None:
+                    self._hear(part.tenant, part.domain, version,
+                               None if part.key is None else [part.key])
 
     def _floor(self, part):
         """The version below which nothing of this part may be stored."""
@@ -206,13 +227,15 @@ class NearCache:
             return heard
         return max(heard, self._all_keys.get((part.tenant, part.domain), 0))
 
-    def _store(self, key, entry, generation):
+    def _store(self, key, entry, generation, told):
         with self._lock:
             if generation != self._generation:
                 return          # what was delivered meanwhile is forgotten
             if key[0] is not None and 2 * sum(part.tenant is not None for part in entry.versions) \
                     != len(entry.versions):
                 return          # it is not exactly known which tenant this is
+            if any(self._told.get(domain, 0) != times for domain, times in told.items()):
+                return          # a tenant's change was delivered: is it in there?
             if any(version < self._floor(part) for part, version in entry.versions.items()):
                 return          # came too late: its own drop is already past
             self._drop(key)
@@ -222,6 +245,8 @@ class NearCache:
             self._before.pop(key, None)
             for part in entry.versions:
                 self._watching.setdefault(part[:2], {}).setdefault(part.key, set()).add(key)
+                if key[0] is None:
+                    self._whole.setdefault(part.domain, {}).setdefault(part.key, set()).add(key)
 
     # ----------------------------------------------------------- forgetting
 
@@ -236,8 +261,11 @@ class NearCache:
                 self._all_keys.clear()
             heard, place = self._heard, (tenant, domain)
             changed = [None] + (keys if keys is not None else [])
+            new = [key for key in changed if version > heard.get(Part(tenant, domain, key), 0)]
             for part in (Part(tenant, domain, key) for key in changed):
                 heard[part] = max(version, heard.get(part, 0))
+            if tenant is not None and (new or keys is None):
+                self._hear_of_whole(domain, new if keys is not None else None)
             watching = self._watching.get(place, {})
             if keys is None:
                 self._all_keys[place] = max(version, self._all_keys.get(place, 0))
@@ -249,6 +277,18 @@ class NearCache:
                         self._drop(entry)
                         if self._claim is not None:
                             self._keep(entry, held.value)
+
+    def _hear_of_whole(self, domain, keys):
+        """A tenant's rows with these keys (None: any) have changed: so have the
+        results over all tenants, by how much is not told."""
+        self._told[domain] = self._told.get(domain, 0) + 1
+        whole = self._whole.get(domain, {})
+        for key in list(whole) if keys is None else keys:
+            for entry in list(whole.get(key, ())):
+                value = self._entries[entry].value
+                self._drop(entry)
+                if self._claim is not None:
+                    self._keep(entry, value)
 
     def _keep(self, key, value):
         """What was dropped, for those who may not compute it."""
@@ -270,6 +310,8 @@ class NearCache:
                 del watching[part.key]
             if not watching:
                 del self._watching[part[:2]]
+            if key[0] is None:
+                self._whole[part.domain][part.key].discard(key)
 
     def _reset(self):
         """Anything may have changed: forget all, refuse all fills in flight."""
@@ -278,6 +320,8 @@ class NearCache:
             self._entries.clear()
             self._before.clear()
             self._watching.clear()
+            self._whole.clear()
+            self._told.clear()
             self._heard.clear()
             self._all_keys.clear()
 
