@@ -61,6 +61,8 @@ write_changes(bool prepare)
 		{
 			change_set_write(table, scope);
 			by_hand |= scope->by_hand;
+			if (scope->layout_floor != 0)
+				layout_left_write(table, scope);
 		}
 	}
 	if (by_hand)

@@ -15,6 +15,12 @@ CREATE FUNCTION _cache_notify.same_owner(one oid, other oid) RETURNS boolean
 COMMENT ON FUNCTION _cache_notify.same_owner(oid, oid) IS
 'Do two relations belong to one role?';
 
+CREATE FUNCTION _cache_notify.layout_floor(domain text) RETURNS bigint
+	AS 'MODULE_PATHNAME', 'cache_notify_layout_floor'
+	LANGUAGE C STABLE STRICT PARALLEL RESTRICTED;
+COMMENT ON FUNCTION _cache_notify.layout_floor(text) IS
+'The first generation (bucket_layout >> 5) of bucket layouts that a domain may still use: earlier ones it has left. NULL if domain is.';
+
 -- The bucket layout for a table that is to feed a domain with so many buckets
 -- (NULL: as many as it has, or the default). It is that of the oldest trigger, as
 -- watch_load.c has it: who names the domain later can neither change it nor, by
@@ -38,7 +44,8 @@ BEGIN
 		_cache_notify.bucket_count((w.options).bucket_layout) AS buckets,
 		_cache_notify.same_owner(w.tgrelid, table_name) AS own INTO present
 	FROM _cache_notify.watching_trigger w
-	WHERE w.domain = domain_name AND w.function = 'statement_change' AND (w.options).bucket_layout IS NOT NULL
+	WHERE w.domain = domain_name AND w.function = 'statement_change' AND NOT w.inherited
+	AND (w.options).bucket_layout >> 5 >= _cache_notify.layout_floor(domain_name)
 	ORDER BY w.trigger_oid LIMIT 1;
 	IF buckets IS NULL OR buckets = present.buckets THEN
 		IF present.layout IS NOT NULL THEN
@@ -63,7 +70,7 @@ BEGIN
 	IF present.layout >= 999999999999999000 THEN
 		RETURN present.layout;	-- somebody has written it by hand, and there is none above it
 	END IF;
-	RETURN (greatest(present.layout >> 5, _cache_notify.counted(domain_name)) + 1) << 5
+	RETURN (greatest(present.layout >> 5, _cache_notify.counted(domain_name), _cache_notify.layout_floor(domain_name)) + 1) << 5
 		| (SELECT e FROM generate_series(0, 20) AS g (e) WHERE 1 << e = buckets);
 END
 $$;

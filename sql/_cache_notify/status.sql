@@ -28,7 +28,7 @@ CREATE VIEW _cache_notify.watched_relation AS
 			CASE c.relkind WHEN 'm' THEN 'refresh' WHEN 'v' THEN 'cascade'
 				ELSE coalesce(o.granularity, 'row') END AS granularity,
 			o.tenant_column, o.tenant_setting, o.channel, o.payload, o.payload_suffix,
-			o.columns, o.fields, o.keys, _cache_notify.bucket_count(o.bucket_layout) AS buckets,
+			o.columns, o.fields, o.keys, _cache_notify.bucket_count(o.bucket_layout) AS buckets, o.bucket_layout,
 			o.problem AS arguments_problem
 		FROM watch w
 		JOIN pg_catalog.pg_class c ON c.oid = w.tgrelid
@@ -45,6 +45,8 @@ CREATE VIEW _cache_notify.watched_relation AS
 			THEN 'only changes by replication count'
 			WHEN granularity = 'row' AND row_arguments <> arguments THEN 'the triggers'' arguments differ'
 			WHEN arguments_problem IS NOT NULL THEN arguments_problem
+			WHEN bucket_layout >> 5 < _cache_notify.layout_floor(domain)
+			THEN 'its keys are of a bucket layout that the domain has left: call cache_notify.setup_table_invalidation() again'
 			WHEN tenant_column IS NOT NULL AND NOT EXISTS (
 				SELECT FROM pg_catalog.pg_attribute WHERE attrelid = tgrelid
 				AND attname = tenant_column AND attnum > 0 AND NOT attisdropped)

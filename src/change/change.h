@@ -11,6 +11,7 @@
  *	  schema_change.c	what it did to the schema
  *	  running_statement.c	which statements are changing watched tables now
  *	  invalidate.c		bump by hand; by_hand.c: which domains are fed so
+ *	  layout_left.c		which bucket layouts domains leave
  *
  * Promise: one bump for each statement and scope, however many rows; a rollback
  * to a savepoint undoes what came after it, but for ExtraFields, which may say too
@@ -64,6 +65,7 @@ typedef struct ScopeChange
 	int64		bumps;			/* statements that changed it */
 	int64		notices;		/* statements that only have it delivered */
 	bool		by_hand;		/* invalidate() feeds what nothing watches */
+	int64		layout_floor;	/* see layout_left.c; 0: as it was */
 	int64		keyed;			/* bumps whose keys the buckets tell */
 	uint64		stamp[MAX_STATEMENT_DEPTH]; /* statement that counted it last */
 	uint64		keyed_stamp[MAX_STATEMENT_DEPTH];	/* the same, if keyed */
@@ -179,6 +181,10 @@ extern List *schema_changes(void);
 extern void schema_changes_end_transaction(void);
 extern void schema_changes_subcommit(int level);
 extern void schema_changes_subabort(int level);
+
+/* layout_left.c */
+extern void layout_leave(Domain *domain, int64 bucket_layout);
+extern void layout_left_write(CounterTable *table, ScopeChange *scope);
 
 /* by_hand.c */
 extern bool by_hand_pending(const char *domain);

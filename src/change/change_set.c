@@ -72,6 +72,7 @@ typedef struct JournalRecord
 	int64		notices;
 	int64		keyed;
 	bool		by_hand;
+	int64		layout_floor;
 	uint64		stamp[MAX_STATEMENT_DEPTH];
 	uint64		keyed_stamp[MAX_STATEMENT_DEPTH];
 } JournalRecord;
@@ -304,6 +305,7 @@ journal_scope(ScopeChange *scope)
 	record->notices = scope->notices;
 	record->keyed = scope->keyed;
 	record->by_hand = scope->by_hand;
+	record->layout_floor = scope->layout_floor;
 	memcpy(record->stamp, scope->stamp, sizeof(scope->stamp));
 	memcpy(record->keyed_stamp, scope->keyed_stamp, sizeof(scope->keyed_stamp));
 	scope->journal = change_set->journal_len++;
@@ -490,6 +492,7 @@ change_set_subabort(int level)
 			scope->notices = record->notices;
 			scope->keyed = record->keyed;
 			scope->by_hand = record->by_hand;
+			scope->layout_floor = record->layout_floor;
 			memcpy(scope->stamp, record->stamp, sizeof(scope->stamp));
 			memcpy(scope->keyed_stamp, record->keyed_stamp,
 				   sizeof(scope->keyed_stamp));

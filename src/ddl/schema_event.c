@@ -78,7 +78,14 @@ bump_event(SchemaEvent *event)
 	foreach(lc, event->domains)
 		change_set_bump(change_set_scope(lfirst(lc), NULL, 0));
 	foreach(lc, event->former)
-		route_remember(lfirst(lc));
+	{
+		const Watch *watch = lfirst(lc);
+
+		route_remember(watch);
+		if (layout_was_left(watch))
+			layout_leave(domain_lookup(watch->domain),
+						 watch->options->bucket_layout);
+	}
 }
 
 /* --------------------------------------------------------- other commands */

@@ -14,6 +14,7 @@
  *	  watched.c			what a relation is watched with
  *	  watch_before.c	what this transaction has removed or replaced of that
  *	  watch_load.c		what all relations are watched with
+ *	  layout_floor.c	bucket layouts that a domain has left
  *	  known.c			which domains something feeds
  *	  watched_name.c	by which names relations were set up
  *	  family.c			what partitions and child tables inherit
@@ -96,6 +97,8 @@ typedef struct VersionName
 /* Between the columns of a key whose bytes are hashed. */
 #define KEY_SEPARATOR	'\0'
 
+/* The part of a layout that only grows; see layout_floor.c. */
+#define layout_generation(bucket_layout) ((bucket_layout) >> 5)
 #define bucket_count(bucket_layout) (UINT32_C(1) << ((bucket_layout) & 31))
 
 /* The domain that changes of the schema move, if anybody listens to them. */
@@ -138,6 +141,11 @@ extern void naming_init(void);
 extern void naming_load(void);
 extern uint32 naming_code(const Domain *domain);
 extern const char *naming_tenant(const Domain *domain, const char *written);
+
+/* layout_floor.c */
+extern char *layout_floor_name(const char *domain);
+extern int64 layout_floor(const char *domain);
+extern bool layout_was_left(const Watch *former);
 
 /* known.c */
 typedef bool (*FedByHand) (const char *domain, void *arg);

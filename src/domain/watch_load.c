@@ -86,13 +86,15 @@ read_listeners(void)
  * The layout of a domain's keys is that of its oldest trigger that has one.
  * Whoever names the domain later cannot change it, nor change it back: versions
  * of keys are sums of what was counted in a layout, and would be lower in one
- * that had been left before.
+ * that had been left before.  One that the domain has left does not count,
+ * nor does the copy that a child table has.
  */
 static void
 take_bucket_layout(Domain *domain, const Watch *watch)
 {
-	if (watch->options->bucket_layout == 0 ||
-		(domain->bucket_layout != 0 && domain->layout_trigger < watch->trigger))
+	if (watch->options->bucket_layout == 0 || watch->inherited ||
+		(domain->bucket_layout != 0 && domain->layout_trigger < watch->trigger) ||
+		layout_generation(watch->options->bucket_layout) < layout_floor(domain->name))
 		return;
 	domain->bucket_layout = watch->options->bucket_layout;
 	domain->layout_trigger = watch->trigger;
