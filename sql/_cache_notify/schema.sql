@@ -46,6 +46,10 @@ BEGIN
 		RAISE EXCEPTION USING ERRCODE = 'string_data_right_truncation',
 			MESSAGE = 'payload is too long',
 			HINT = 'With payload_suffix it has at most 7999 bytes.';
+	ELSIF concat(payload, payload_suffix) ~ '[^[:ascii:]]' THEN
+		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+			MESSAGE = 'payload is not ASCII',
+			HINT = 'It would end the connections of listeners whose client_encoding lacks a letter of it; JSON can say every letter as \uXXXX.';
 	END IF;
 END
 $$;

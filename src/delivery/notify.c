@@ -25,6 +25,7 @@
 #include "access/xlog.h"
 #include "catalog/pg_database.h"
 #include "commands/async.h"
+#include "common/string.h"
 #include "mb/pg_wchar.h"
 #include "storage/lock.h"
 #include "utils/fmgrprotos.h"
@@ -92,6 +93,14 @@ sendable(List *messages)
 		else if (strlen(message->payload) > MAX_NOTIFY_LEN)
 		{
 			log_refused("sent a reset in the place of a payload that is too long",
+						message->channel);
+			message->payload = RESET_PAYLOAD;
+			message->event = NULL;
+		}
+		else if (!pg_is_ascii(message->payload))
+		{
+			/* It would end the connection of who lacks a letter of it. */
+			log_refused("sent a reset in the place of a payload that is not ASCII",
 						message->channel);
 			message->payload = RESET_PAYLOAD;
 			message->event = NULL;

@@ -44,6 +44,7 @@ LIKELY = {
 class Text:
     def __init__(self, random):
         self.random = random
+        self.layouts = []
 
     def any(self):
         """A piece of text, without zero bytes."""
@@ -65,7 +66,8 @@ class Text:
     def internal(self):
         """A name that is ours alone."""
         r = self.random
-        return r.choice(["cache_notify/key/%d/%d/%s" % (r.randrange(64), r.choice([4, 6, 10, 42, 516, 772]), "item"),
+        return r.choice(["cache_notify/key/%d/%s/item" % (r.randrange(16), r.choice(self.layouts or ["4"])),
+                         "cache_notify/key/%s/%d/item" % (r.choice(self.layouts or ["4"]), r.randrange(16)),
                          "cache_notify/key/%d/%d/item" % (r.randrange(1024), r.randrange(2048)),
                          "cache_notify/definition/%d" % r.randrange(1024), "cache_notify/", "cache_notify/schema"])
 

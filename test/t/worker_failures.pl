@@ -84,6 +84,7 @@ my @poison = (
 	[ 'an empty channel', "INTO %s (channel, payload) VALUES ('', 'x')" ],
 	[ 'a channel that is too long', "INTO %s (channel, payload) VALUES (repeat('c', 64), 'x')" ],
 	[ 'a payload that is too long', "INTO %s (channel, payload) VALUES ('items', repeat('p', 8000))" ],
+	[ 'a payload that is not ASCII', "INTO %s (channel, payload) VALUES ('items', U&'\\6771')" ],
 	[ 'no payload', "INTO %s (channel) VALUES ('elsewhere')" ],
 	[ 'an empty domain', "INTO %s (domain) VALUES ('')" ],
 	[ 'a domain that is too long', "INTO %s (domain) VALUES (repeat('d', 64))" ],
