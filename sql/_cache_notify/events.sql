@@ -7,7 +7,7 @@ COMMENT ON FUNCTION _cache_notify.schema_event() IS
 'Event trigger: turns DDL that changes what a watched relation returns into bumps of its domains, and keeps the triggers of partitions and child tables as their parents'' are. Never fails a command.';
 
 CREATE EVENT TRIGGER cache_notify_command_start ON ddl_command_start
-	WHEN tag IN ('ALTER TABLE', 'DROP EXTENSION', 'DROP SCHEMA')
+	WHEN tag IN ('ALTER TABLE', 'DROP EXTENSION', 'DROP OWNED', 'DROP SCHEMA')
 	EXECUTE FUNCTION _cache_notify.schema_event();
 COMMENT ON EVENT TRIGGER cache_notify_command_start IS
 'Bumps before DETACH PARTITION CONCURRENTLY, makes way for ATTACH PARTITION, and locks the watched tables before the extension is dropped.';

@@ -151,6 +151,9 @@ extern void compact_remember(const char *name, const char *tenant);
 extern long compact_wait(void);
 extern void compact_cooled(void);
 
+/* A setting that the dropped extension leaves in the database. */
+#define FORMER_ORIGIN	"cache_notify.former_origin"
+
 /* epoch.c */
 extern void epoch_init(void);
 extern void epoch_read(CounterTable *table, Snapshot snapshot,
@@ -158,5 +161,6 @@ extern void epoch_read(CounterTable *table, Snapshot snapshot,
 extern int64 epoch_origin(CounterTable *table, Snapshot snapshot);
 extern void epoch_before_bump(CounterTable *table, bool prepare);
 extern void epoch_leave_zero(void);
+extern int64 epoch_to_leave_behind(void);
 
 #endif							/* CACHE_NOTIFY_COUNTER_H */

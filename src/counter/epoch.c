@@ -59,6 +59,14 @@
 #include "counter/counter_table.h"
 
 #include "access/htup_details.h"
+#include "utils/guc.h"
+#include "utils/fmgroids.h"
+#include "utils/array.h"
+#include "catalog/indexing.h"
+#include "catalog/pg_type.h"
+#include "catalog/pg_db_role_setting.h"
+#include "access/table.h"
+#include "access/genam.h"
 #include "access/relation.h"
 #include "access/transam.h"
 #include "access/xact.h"
@@ -128,11 +136,20 @@ static Facts remembered_facts;
 static Reading remembered_reading;
 static InvalidationCount history_changes;
 
+static char *former_origin;		/* the setting */
+
 #define remembered (remembered_at == history_changes.count)
 
 void
 epoch_init(void)
 {
+	DefineCustomStringVariable(FORMER_ORIGIN,
+							   "Where versions start if the extension is created once more.",
+							   "DROP EXTENSION sets it for the database; off: it does not.",
+							   &former_origin,
+							   "",
+							   PGC_SUSET, GUC_NO_SHOW_ALL | GUC_NOT_IN_SAMPLE,
+							   NULL, NULL, NULL);
 	invalidation_count_relations(&history_changes);
 }
 
@@ -316,13 +333,79 @@ can_write(void)
 		!(XactReadOnly && IsolationIsSerializable());
 }
 
+/*
+ * Where versions of a new extension start: above those of one that was dropped,
+ * which left a setting of the database.
+ */
+static int64
+origin_left_behind(void)
+{
+	Relation	rel = table_open(DbRoleSettingRelationId, AccessShareLock);
+	ScanKeyData keys[2];
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	int64		origin = 0;
+
+	ScanKeyInit(&keys[0], Anum_pg_db_role_setting_setdatabase,
+				BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(MyDatabaseId));
+	ScanKeyInit(&keys[1], Anum_pg_db_role_setting_setrole,
+				BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(InvalidOid));
+	scan = systable_beginscan(rel, DbRoleSettingDatidRolidIndexId, true, NULL,
+							  2, keys);
+	if (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		bool		isnull;
+		Datum		settings = heap_getattr(tuple, Anum_pg_db_role_setting_setconfig,
+											RelationGetDescr(rel), &isnull);
+		Datum	   *elements;
+		int			n = 0;
+
+		if (!isnull)
+			deconstruct_array(DatumGetArrayTypeP(settings), TEXTOID, -1, false,
+							  TYPALIGN_INT, &elements, NULL, &n);
+		for (int i = 0; i < n; i++)
+		{
+			char	   *setting = TextDatumGetCString(elements[i]);
+			size_t		len = strlen(FORMER_ORIGIN "=");
+
+			if (strncmp(setting, FORMER_ORIGIN "=", len) == 0)
+				origin = strtoll(setting + len, NULL, 10);
+		}
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return origin <= 0 ? 0 : Max(origin, GetCurrentTimestamp() - ORIGIN_CLOCK_START);
+}
+
+/*
+ * What is to be left behind when the extension is dropped: above every version
+ * that there has been.  0: nothing, as nobody has seen a version.
+ */
+int64
+epoch_to_leave_behind(void)
+{
+	CounterTable *table = strcmp(former_origin, "off") == 0 ? NULL :
+		counter_open(AccessShareLock);
+	int64		origin;
+
+	if (table == NULL)
+		return 0;
+	PushActiveSnapshot(GetLatestSnapshot());
+	origin = epoch_origin(table, GetActiveSnapshot());
+	PopActiveSnapshot();
+	counter_close(table, AccessShareLock);
+	return Max(origin + ORIGIN_STEP, GetCurrentTimestamp() - ORIGIN_CLOCK_START);
+}
+
 /* The row of a history that begins now. */
 static void
 begin_history(const Reading *reading, const Facts *facts, HistoryForm *row)
 {
 	memset(row, 0, sizeof(HistoryForm));
 	row->incarnation = random_incarnation();
-	if (reading->found)
+	if (!reading->found)
+		row->origin = origin_left_behind();
+	else
 	{
 		TimestampTz now = GetCurrentTimestamp();
 		int64		elapsed = now - reading->row.since;

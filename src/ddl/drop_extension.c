@@ -1,7 +1,13 @@
 /*-------------------------------------------------------------------------
  *
  * drop_extension.c
- *	  DROP EXTENSION cache_notify CASCADE, without a deadlock with writers.
+ *	  What comes before the extension is dropped.
+ *
+ * Listeners are told to drop what they hold, as they will hear nothing more, and
+ * where versions have been stays in the database as a setting: they go on above
+ * that if the extension is created once more.
+ *
+ * CASCADE makes no deadlock with writers.
  *
  * A writer has a watched table locked and then, when it commits, locks the
  * counters.  The server's DROP would lock the counters first and then, to
@@ -25,32 +31,44 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_extension.h"
 #include "catalog/pg_inherits.h"
+#include "commands/dbcommands.h"
 #include "commands/extension.h"
+#include "commands/user.h"
+#include "executor/spi.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "storage/lmgr.h"
 #include "utils/acl.h"
+#include "utils/builtins.h"
 #include "utils/fmgroids.h"
 
-/* May the current user drop the extension?  If not, it will be refused. */
-static bool
-may_drop(void)
+/* Who the extension belongs to; InvalidOid: there is none. */
+static Oid
+extension_owner(void)
 {
 	Relation	rel = table_open(ExtensionRelationId, AccessShareLock);
 	ScanKeyData key;
 	SysScanDesc scan;
 	HeapTuple	tuple;
-	bool		result = false;
+	Oid			result = InvalidOid;
 
 	ScanKeyInit(&key, Anum_pg_extension_extname, BTEqualStrategyNumber,
 				F_NAMEEQ, CStringGetDatum(EXTENSION_NAME));
 	scan = systable_beginscan(rel, ExtensionNameIndexId, true, NULL, 1, &key);
 	if (HeapTupleIsValid(tuple = systable_getnext(scan)))
-		result = has_privs_of_role(GetUserId(),
-								   ((Form_pg_extension) GETSTRUCT(tuple))->extowner);
+		result = ((Form_pg_extension) GETSTRUCT(tuple))->extowner;
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
 	return result;
+}
+
+/* May the current user drop the extension?  If not, it will be refused. */
+static bool
+may_drop(void)
+{
+	Oid			owner = extension_owner();
+
+	return OidIsValid(owner) && has_privs_of_role(GetUserId(), owner);
 }
 
 static bool
@@ -100,9 +118,52 @@ take_configuration_along(void)
 	CommandCounterIncrement();
 }
 
-/* Before a DROP. */
+/* In the database, which stays: nothing of the extension does. */
+static void
+leave_origin_behind(Oid function)
+{
+	int64		origin = epoch_to_leave_behind();
+	Oid			user;
+	int			sec_context;
+
+	if (origin == 0)
+		return;
+	GetUserIdAndSecContext(&user, &sec_context);
+	SetUserIdAndSecContext(owner_of_function(function),
+						   sec_context | SECURITY_LOCAL_USERID_CHANGE);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	if (SPI_execute(psprintf("ALTER DATABASE %s SET " FORMER_ORIGIN " = '" INT64_FORMAT "'",
+							 quote_identifier(get_database_name(MyDatabaseId)),
+							 origin), false, 0) != SPI_OK_UTILITY)
+		elog(ERROR, "could not leave the origin behind");
+	SPI_finish();
+	SetUserIdAndSecContext(user, sec_context);
+}
+
+/* Before DROP OWNED: does the extension belong to one of these roles? */
 void
-extension_drop_starts(DropStmt *stmt)
+extension_drop_owned_starts(DropOwnedStmt *stmt, Oid function)
+{
+	ListCell   *lc;
+
+	foreach(lc, roleSpecsToIds(stmt->roles))
+	{
+		if (lfirst_oid(lc) != extension_owner())
+			continue;
+		take_configuration_along();
+		leave_origin_behind(function);
+		notify_drop();
+		return;
+	}
+}
+
+/*
+ * Before a DROP.  If it fails, what is written and told here is rolled back with
+ * it.
+ */
+void
+extension_drop_starts(DropStmt *stmt, Oid function)
 {
 	List	   *relations = NIL;
 	ListCell   *lc;
@@ -110,6 +171,8 @@ extension_drop_starts(DropStmt *stmt)
 	if (!names_extension(stmt) || !may_drop())
 		return;
 	take_configuration_along();
+	leave_origin_behind(function);
+	notify_drop();
 	if (stmt->behavior != DROP_CASCADE)
 		return;
 	foreach(lc, watches_by_trigger(false))

@@ -593,7 +593,9 @@ command_starts(SchemaEvent *event, Node *parsetree)
 	ListCell   *lc;
 
 	if (IsA(parsetree, DropStmt))
-		extension_drop_starts((DropStmt *) parsetree);
+		extension_drop_starts((DropStmt *) parsetree, event->function);
+	if (IsA(parsetree, DropOwnedStmt))
+		extension_drop_owned_starts((DropOwnedStmt *) parsetree, event->function);
 	if (!IsA(parsetree, AlterTableStmt))
 		return;
 	foreach(lc, stmt->cmds)

@@ -65,7 +65,9 @@ extern void configuration_trigger_created(Oid trigger);
 
 /* drop_extension.c */
 struct DropStmt;
-extern void extension_drop_starts(struct DropStmt *stmt);
+struct DropOwnedStmt;
+extern void extension_drop_starts(struct DropStmt *stmt, Oid function);
+extern void extension_drop_owned_starts(struct DropOwnedStmt *stmt, Oid function);
 
 /* own_object.c */
 extern void refuse_to_move_own(const ObjectAddress *object, Node *parsetree);

@@ -75,6 +75,7 @@ extern NotifyResult notify_committed(CounterTable *table, List *events,
 									 List *requests, bool reset,
 									 bool take_owed);
 extern NotifyResult notify_default_reset(void);
+extern void notify_drop(void);
 
 /* owed.c: for the worker */
 extern void owed_discard(void);

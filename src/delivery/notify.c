@@ -174,6 +174,26 @@ send_messages(List *messages)
 }
 
 /*
+ * The extension is being dropped by this transaction.  Nobody will tell listeners
+ * anything afterwards, so they are told to drop everything, unless there is no
+ * room for that: a DROP must not fail of it.
+ */
+void
+notify_drop(void)
+{
+	CounterTable *table = counter_open(AccessShareLock);
+	List	   *messages;
+
+	if (table == NULL)
+		return;
+	route_load();
+	messages = reset_messages(table, NIL);
+	if (queue_has_room(messages))
+		send_messages(messages);
+	counter_close(table, AccessShareLock);
+}
+
+/*
  * What a snapshot of now says about these scopes.  The snapshot sees the
  * transaction's own counters.
  */
