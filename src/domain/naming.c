@@ -262,7 +262,7 @@ carry_types(const Naming *from, const CascadeTarget *rule)
 	bool		changed = false;
 	ListCell   *lc;
 
-	foreach(lc, from->tenants)
+	foreach(lc, rule->shared ? NIL : from->tenants)
 		changed |= add_tenant_type(to, lfirst(lc));
 	foreach(lc, rule->same_key ? from->keys : NIL)
 		changed |= add_key_types(to, lfirst(lc));

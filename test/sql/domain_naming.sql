@@ -96,6 +96,18 @@ SELECT keep('1.0', 'further'), keep('2.0', 'further'), keep('1', 'far');
 UPDATE numbers SET x = 8 WHERE tenant = 1;
 SELECT stale();
 
+-- One that makes every tenant's change a shared one brings no tenants along.
+CREATE TABLE summary (tenant text, x int);
+SELECT cache_notify.setup_table_invalidation('summary', 'summary', 'tenant');
+INSERT INTO summary VALUES ('1', 1), ('1.0', 1);
+INSERT INTO cache_notify.cascade_rules (source_domain, target_domain, tenants) VALUES ('source', 'summary', 'all');
+SELECT keep('1.0', 'summary'), keep('2', 'summary');
+UPDATE summary SET x = 2 WHERE tenant = '1';
+SELECT stale();
+SELECT keep('1.0', 'summary'), keep('2', 'summary');
+UPDATE numbers SET x = 8 WHERE tenant = 2;
+SELECT stale();
+
 -- A tenant in a setting is read by what other tables of the domain have.
 CREATE TABLE by_setting (x int);
 SELECT cache_notify.setup_table_invalidation('by_setting', 'page', tenant_setting => 'app.tenant');
