@@ -4,32 +4,44 @@ import time
 
 import psycopg
 
-from protocols import NearCache
+from protocols import Cache, Core
 
 
-class Observer(NearCache):
+class Observer:
     """A cache without entries: it remembers what it heard last of each key. It
     has no heartbeat, so what no notification said it does not know."""
 
     def __init__(self, cluster):
         # (tenant, domain) -> its version, and the shared version known by then
         self.known = {}
-        super().__init__(f"host={cluster.primary_host} user=postgres dbname=postgres",
-                         heartbeat=1e6, max_entries=1_000_000)
+        self.primary = f"host={cluster.primary_host} user=postgres dbname=postgres"
+        observer = self
 
-    def _hear(self, tenant, domain, version, keys=None):
-        super()._hear(tenant, domain, version, keys)
-        self.note(tenant, domain, version)
+        class ObservedCore(Core):
+            def _hear(self, tenant, domain, version, keys):
+                super()._hear(tenant, domain, version, keys)
+                observer.note(tenant, domain, version)
+
+            def reset(self, reason="reset"):
+                super().reset(reason)
+                observer.reset()
+
+        class ObservedCache(Cache):
+            _Core = ObservedCore
+
+        self.cache = ObservedCache(self.primary, heartbeat=1e6, lease=1e7)
+
+    def close(self):
+        self.cache.close()
 
     def note(self, tenant, domain, version):
         shared = self.known.get((None, domain), (0, 0))[0]
         self.known[tenant, domain] = version, shared if tenant is not None else 0
 
-    def _reset(self):
+    def reset(self):
         """Nothing heard so far counts, and what has happened by now is known."""
-        super()._reset()
         self.known.clear()      # a key whose every change was lost is no more
-        with psycopg.connect(self._primary) as connection:
+        with psycopg.connect(self.primary) as connection:
             for key, version in self.versions(connection):
                 self.note(*key, version)
 
@@ -43,7 +55,7 @@ class Observer(NearCache):
     def compare(self, patience=10):
         """Once everybody has stopped: of how many keys a change was not heard of
         (lost), and of how many one that never was (spurious)."""
-        with psycopg.connect(self._primary, autocommit=True) as connection:
+        with psycopg.connect(self.primary, autocommit=True) as connection:
             # Whatever is still owed to listeners goes out with this change.
             connection.execute("SELECT cache_notify.invalidate('end')")
             actual = dict(self.versions(connection))

@@ -1,45 +1,67 @@
-"""The protocols that the checker can run: ours, and three that are wrong, to show
-that the checker would notice."""
+"""The protocols that the checker can run: the Python package, and the same with one of
+its rules taken out, to show that the checker would notice."""
 
 import os
 import sys
 
-sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../../examples/near_cache_python"))
-from near_cache import NearCache  # noqa: E402
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../../clients/python/src"))
+from cache_notify import Cache  # noqa: E402
+from cache_notify._core import Core  # noqa: E402
+from cache_notify._flight import Flights  # noqa: E402
 
 
-class NotifyOnly(NearCache):
+class NotifyOnly(Cache):
     """Drops on NOTIFY, without versions: a fill that is under way when its
     notification arrives is stored afterwards."""
 
-    def _hear(self, tenant, domain, version, keys=None):
-        with self._lock:
-            for entries in list(self._watching.get((tenant, domain), {}).values()):
-                for key in list(entries):
-                    self._drop(key)
+    class _Core(Core):
+        def outdated(self, ticket, parts):
+            return False
 
 
-class QueryFirst(NearCache):
+class QueryFirst(Cache):
     """Runs the query first and reads the versions afterwards: a change in
     between puts the old result under the new version."""
 
-    def get(self, connection, tenant, domains, name, load, **options):
-        results = []
-        self._load_early = lambda: results.append(load(connection))
-        return super().get(connection, tenant, domains, name, lambda _: results[-1], **options)
-
-    def _ask(self, connection, tenant, domains):
-        self._load_early()
-        return super()._ask(connection, tenant, domains)
+    def get(self, db, name, load, **options):
+        if not options.get("fresh") and self.core.find(
+                (name, options.get("tenant"), tuple(options["reads"]))) is None:
+            early = load(db)
+            return super().get(db, name, lambda _: early, **options)
+        return super().get(db, name, load, **options)
 
 
-class ForgetsKeys(NearCache):
+class ForgetsKeys(Cache):
     """Drops by key, but does not remember of which keys it was told: a fill that
     is under way then is stored afterwards."""
 
-    def _floor(self, part):
-        return 0 if part.key is not None else super()._floor(part)
+    class _Core(Core):
+        def _lacks(self, ticket, part):
+            return part.key is None and super()._lacks(ticket, part)
 
 
-PROTOCOLS = {"full": NearCache, "notify_only": NotifyOnly, "query_first": QueryFirst,
-             "forgets_keys": ForgetsKeys}
+class JoinsAnything(Cache):
+    """Joins whatever flight there is: whoever comes after a change was heard gets a
+    result from before it."""
+
+    class _Flights(Flights):
+        def _may_join(self, flight):
+            return True
+
+        def may_use(self, flight, joined_at):
+            return flight.succeeded
+
+
+class IgnoresTenants(Cache):
+    """Compares entries of a whole domain with the shared payloads only."""
+
+    class _Core(Core):
+        def _drop_if_outdated(self, name, tenant, domain, version):
+            entry = self._held.get(name)
+            if tenant is None or any(part.tenant for part in entry.parts):
+                super()._drop_if_outdated(name, tenant, domain, version)
+
+
+PROTOCOLS = {"full": Cache, "notify_only": NotifyOnly, "query_first": QueryFirst,
+             "forgets_keys": ForgetsKeys, "joins_anything": JoinsAnything,
+             "ignores_tenants": IgnoresTenants}

@@ -1,22 +1,31 @@
-"""A reader: reads through a cache, and judges every value that it is served.
+"""A reader: a process with a cache of the Python package, some threads that read through
+it, and the judgement of every value that they are served.
 
-A value read through the near cache is stale if it is older than what had been
-delivered to this process: older than what was acknowledged before a fence was
-sent (a change of a domain of its own, made now and then for this), once the
-fence after that one has come in; or than what was acknowledged before the
-process began to catch up after a lost connection, once it has caught up.
+A value read through the cache is stale if it is older than what had been delivered to
+this process: older than what was acknowledged before a fence was sent (a change of a
+domain of its own, made now and then for this), once the fence after that one has come
+in; or than what was acknowledged before the process began to catch up after a lost
+connection, once it has caught up.
 
-A value read with fresh=True is stale if it is older than what was acknowledged
-before the call. Both are stale if they were lost in a failover."""
+A value read with fresh=True is stale if it is older than what was acknowledged before the
+call. Both are stale if they were lost in a failover.
+"""
 
 import random
+import threading
 import time
 from collections import Counter
 
 import psycopg
+from cache_notify._listener import Listener
 from psycopg.pq import TransactionStatus
 
 from truth import Cell, Key, ROWS, SETTINGS, TENANTS
+
+THREADS = 3
+
+# The first so many queries are asked for much more often than the others.
+HOT = 2
 
 QUERIES = {
     "item": "SELECT n FROM item WHERE cell = %s",
@@ -26,13 +35,22 @@ QUERIES = {
              " WHERE price.cell = %s AND setting.cell = %s",
     "both": "SELECT item.n, setting.n FROM item, setting"
             " WHERE item.cell = %s AND setting.cell = %s",
+    # of every tenant; found out by the server; and a loader that asks for another result
+    "whole": "SELECT n FROM price WHERE cell = %s",
+    "found": "SELECT item.n, price.n FROM item, price WHERE item.cell = %s AND price.cell = %s",
+    "nested": "SELECT n FROM price WHERE cell = %s",
 }
+
+# Kinds of which it is known exactly what moves them.
+EXACT = {"item", "row", "rows", "offer", "both"}
 
 
 class Query:
     def __init__(self, kind, tenant, row):
+        self.kind = kind
         self.tenant = f"tenant {tenant}"
-        self.name = f"{kind} {row}"
+        self.options = {} if kind == "whole" else {"tenant": self.tenant}
+        self.name = f"{kind} {row}" if kind != "whole" else f"{kind} {tenant} {row}"
         self.sql = QUERIES[kind]
         setting = Cell.setting(row % SETTINGS)
         item, price = Cell.item(tenant, row), Cell.price(tenant, row)
@@ -45,45 +63,48 @@ class Query:
                       [Key.price(tenant), Key.SETTING]),
             "both": ([item, setting], ["item", "setting"],
                      [Key.item(tenant), Key.SETTING]),
+            "whole": ([price], ["price"], []),
+            "found": ([item, price], [], []),
+            "nested": ([item, price], ["item", "price"], []),
         }[kind]
+        self.inner = Query("row", tenant, row) if kind == "nested" else None
 
 
-def judged(protocol):
+def judged(protocol, reader):
     """The cache class of a protocol, watched by its reader."""
 
-    class JudgedCache(protocol):
-        def __init__(self, reader, *arguments, **options):
-            self.reader = reader
-            super().__init__(*arguments, **options)
-
-        def _hear(self, tenant, domain, version, keys=None):
+    class JudgedCore(protocol._Core):
+        def _hear(self, tenant, domain, version, keys):
             super()._hear(tenant, domain, version, keys)
             if domain == "fence" and tenant is not None:
-                self.reader.fence_came_in(int(tenant))
+                reader.fence_came_in(int(tenant))
 
-        def _follow(self, connection):
+    class JudgedListener(Listener):
+        def _listen(self):
             # Everything acknowledged by now must be known once it has caught up.
-            self.reader.reconnecting()
-            super()._follow(connection)
+            reader.reconnecting()
+            super()._listen()
 
-        def _catch_up(self, connection):
-            super()._catch_up(connection)
-            self.reader.caught_up()
+        def _catch_up(self, connection, may_catch_up):
+            super()._catch_up(connection, may_catch_up)
+            reader.caught_up()
 
-        def _ask(self, connection, tenant, domains):
-            self.reader.about_to_ask()
-            return super()._ask(connection, tenant, domains)
+    class JudgedCache(protocol):
+        _Core = JudgedCore
+        _Listener = JudgedListener
 
     return JudgedCache
 
 
 class Reader:
+    """What the threads of a process share."""
+
     NEVER = [0] * Cell.COUNT
 
     def __init__(self, truth, number, seed, cluster, protocol, writer, from_standby, report):
         self.truth = truth
         self.number = number
-        self.random = random.Random(f"{seed}-reader-{number}")
+        self.seed = seed
         self.cluster = cluster
         self.report = report
         self.count = Counter()
@@ -91,21 +112,17 @@ class Reader:
                         for kind in QUERIES for tenant in range(TENANTS) for row in range(ROWS)]
         self.from_standby = from_standby
         self.writer = writer
-        self.connection = self.primary = None
 
         # What may no longer be served: cell -> oldest number that may.
         self.history = truth.history.value
         self.floor = self.next_floor = self.NEVER
         self.when_caught_up = None
-        # Of each entry: changes known before it was asked for, and when.
-        self.asked = None
-        self.entries = {}
 
         # Every other cache relies on notifications alone.
         patience = 0.5 if number % 2 else 1e6
-        self.cache = judged(protocol)(
-            self, f"host={cluster.primary_host} user=reader dbname=postgres"
-                  f" application_name=listener-{number}",
+        self.cache = judged(protocol, self)(
+            f"host={cluster.primary_host} user=reader dbname=postgres"
+            f" application_name=listener-{number}",
             heartbeat=patience, lease=patience * 10)
 
     # ------------------------------------------------- what must be known now
@@ -126,125 +143,169 @@ class Reader:
                 self.floor = self.next_floor = floor
             self.when_caught_up = None
 
-    def about_to_ask(self):
-        self.asked = self.truth.changes(self.truth.done, self.query.keys)
-
     # ----------------------------------------------------------------- reading
 
     def run(self):
-        while not self.truth.stop.value:
+        threads = [threading.Thread(target=Reading(self, slot).run, daemon=True)
+                   for slot in range(THREADS)]
+        for thread in threads:
+            thread.start()
+        while any(thread.is_alive() for thread in threads):
             if self.truth.history.value != self.history:
                 self.new_history()
+            self.report(self.number, Counter(self.count))
+            time.sleep(0.05)
+        self.report(self.number, self.count)
+
+    def new_history(self):
+        """A failover has taken commits back: start to judge anew after it."""
+        self.floor = self.next_floor = self.NEVER
+        if self.truth.history.value % 2 == 0:
+            self.history = self.truth.history.value
+
+
+class Reading:
+    """One thread."""
+
+    def __init__(self, reader, slot):
+        self.reader = reader
+        self.slot = slot
+        self.random = random.Random(f"{reader.seed}-reader-{reader.number}-{slot}")
+        self.connection = None
+        # Of each entry that we filled: changes known before it was asked for, and when.
+        self.entries = {}
+        self.since_history = None
+
+    def run(self):
+        truth, reader = self.reader.truth, self.reader
+        while not truth.stop.value:
+            if truth.history.value != reader.history:
+                time.sleep(0.01)
                 continue
+            if self.since_history != reader.history:
+                self.entries.clear()
+                self.since_history = reader.history
             try:
                 if self.connection is None:
                     self.open()
                 for _ in range(200):
                     self.one_read()
-                self.report(self.number, self.count)
-            except psycopg.OperationalError:
+            except (psycopg.OperationalError, ConnectionError):
                 # The server is gone, or its recovery had to cancel the query.
                 self.connection = None
-                self.count["lost connections"] += 1
+                reader.count["lost connections"] += 1
                 time.sleep(0.02)
-        self.report(self.number, self.count)
 
     def open(self):
-        hosts = [self.cluster.primary_host]
-        if self.from_standby:
-            hosts.append(self.cluster.standby_host)
-        connections = [psycopg.connect(host=host, user="reader", dbname="postgres",
-                                       autocommit=True) for host in hosts]
-        self.connection = connections[-1]
-        self.primary = connections[0] if self.from_standby else None
+        cluster = self.reader.cluster
+        host = cluster.standby_host if self.reader.from_standby else cluster.primary_host
+        self.connection = psycopg.connect(host=host, user="reader", dbname="postgres",
+                                          autocommit=True)
 
     def one_read(self):
+        truth, reader = self.reader.truth, self.reader
         choice = self.random.random()
-        self.query = query = self.queries[int(self.random.random() * len(self.queries))]
-        if choice < 0.0005 and not self.from_standby:
+        # Some are asked for so often that threads meet in the same flight.
+        among = HOT if self.random.random() < 0.3 else len(reader.queries)
+        query = reader.queries[int(self.random.random() * among)]
+        if choice < 0.0005 and not reader.from_standby and self.slot == 0:
             self.read_own_write()
-        elif choice < 0.005 and not self.from_standby:
-            must_be = self.truth.acknowledged
+        elif choice < 0.005 and not reader.from_standby and query.kind not in ("found", "nested"):
+            must_be = truth.acknowledged
             must_be = [must_be[cell] for cell in query.cells]
-            values, _ = self.get(fresh=True)
+            values, _ = self.get(query, fresh=True)
             self.judge(query, values, must_be, "fresh")
         else:
-            floor = self.floor
-            values, loaded = self.get()
+            floor = reader.floor
+            values, loaded = self.get(query)
             # What a lagging standby says itself is not ours to judge.
-            if not (loaded and self.from_standby):
+            if not (reader.from_standby and (loaded or query.kind == "found")):
                 self.judge(query, values, [floor[cell] for cell in query.cells], "near")
 
-    def get(self, **options):
-        query = self.query
+    def get(self, query, **options):
+        cache, connection = self.reader.cache, self.connection
         loaded = []
 
         def load(connection):
             loaded.append(True)
+            if query.inner:
+                inner, _ = self.get(query.inner)
+                rows = connection.execute(query.sql, query.cells[1:]).fetchone()
+                return (*inner, *rows)
             values = connection.execute(query.sql, query.cells).fetchone()
             if self.random.random() < 0.1:
                 time.sleep(0.002)   # an application works on its results
             return values
 
-        values = self.cache.get(self.connection, query.tenant, query.domains, query.name, load,
-                                primary=self.primary, **options)
+        if query.kind == "found":
+            values, = cache.query(connection, query.sql, query.cells, **query.options)
+            return values, False
+        asked = self.reader.truth.changes(self.reader.truth.done, query.keys)
+        values = cache.get(connection, query.name, load, reads=query.domains,
+                           **query.options, **options)
         if loaded:
-            self.count["loads"] += 1
-            if self.connection.info.transaction_status == TransactionStatus.IDLE:
-                self.look_for_false_alarm(query)
+            self.reader.count["loads"] += 1
+            if (query.kind in EXACT
+                    and connection.info.transaction_status == TransactionStatus.IDLE):
+                self.look_for_false_alarm(query, asked, values)
         return values, loaded
 
     def judge(self, query, values, must_be, mode):
-        self.count[mode] += 1
+        truth, reader = self.reader.truth, self.reader
+        reader.count[mode] += 1
         for cell, value, oldest in zip(query.cells, values, must_be):
             if value < oldest:
-                self.wrong(mode, cell, value, f"{oldest} was known")
-            elif self.truth.lost_above[cell] < value <= self.truth.lost_up_to[cell]:
-                self.wrong(mode, cell, value, "it was lost")
-            elif value == self.truth.in_vain[cell]:
-                self.wrong(mode, cell, value, "it was rolled back")
+                self.wrong(query, mode, cell, value, f"{oldest} was known")
+            elif truth.lost_above[cell] < value <= truth.lost_up_to[cell]:
+                self.wrong(query, mode, cell, value, "it was lost")
+            elif value == truth.in_vain[cell]:
+                self.wrong(query, mode, cell, value, "it was rolled back")
 
-    def wrong(self, mode, cell, value, why):
-        if self.truth.history.value != self.history:
+    def wrong(self, query, mode, cell, value, why):
+        reader = self.reader
+        if reader.truth.history.value != reader.history:
             return
-        self.count["stale " + mode] += 1
-        if self.count["stale " + mode] <= 2:
-            print(f"reader {self.number}: {mode} read of {self.query.name!r} of"
-                  f" {self.query.tenant}: cell {cell} is {value}, but {why}", flush=True)
+        reader.count["stale " + mode] += 1
+        if reader.count["stale " + mode] <= 2:
+            print(f"reader {reader.number}: {mode} read of {query.name!r} of"
+                  f" {query.tenant}: cell {cell} is {value}, but {why}", flush=True)
 
-    def look_for_false_alarm(self, query):
-        """An entry that is loaded anew although nothing has changed."""
-        cache, key = self.cache, (query.tenant, query.name)
-        before = self.entries.pop(key, None)
-        since = cache._generation, self.count["connections"]
-        if before == (self.truth.changes(self.truth.begun, query.keys), since):
-            self.count["false alarms"] += 1
-        if key in cache._entries:
-            self.entries[key] = (self.asked, since)
+    def look_for_false_alarm(self, query, asked, values):
+        """An entry that this thread loads anew although nothing has changed."""
+        reader, core = self.reader, self.reader.cache.core
+        entry = (query.name, query.tenant, tuple(query.domains))
+        before = self.entries.pop(entry, None)
+        since = core._generation, reader.count["connections"]
+        if before == (reader.truth.changes(reader.truth.begun, query.keys), since):
+            reader.count["false alarms"] += 1
+        held = core._held.get(entry)
+        if held is not None and held.value is values:
+            self.entries[entry] = (asked, since)
 
     # -------------------------------------------------------------- own writes
 
     def read_own_write(self):
         """Changes a cell, and must see that through the cache; others must not,
         least of all if it is rolled back in the end."""
-        truth, writer = self.truth, self.writer
+        truth, writer = self.reader.truth, self.reader.writer
         truth.paused[writer.number] = 0
         if not truth.pause.value:
             writer.connection = self.connection
             cell = self.random.choice(writer.cells)
-            self.query = self.random.choice([q for q in self.queries if q.cells[0] == cell])
+            query = self.random.choice([q for q in self.reader.queries
+                                        if q.cells[0] == cell and q.kind != "nested"])
             written = {}
             try:
                 self.connection.execute("BEGIN")
                 if self.random.random() < 0.5:
                     writer.write(cell, written)
-                    self.see(cell, written)
+                    self.see(query, cell, written)
                     writer.begin_commit(written)
                     self.connection.execute("COMMIT")
                     writer.acknowledge(written)
                 else:
                     writer.write(cell, written, in_vain=True)
-                    self.see(cell, written)
+                    self.see(query, cell, written)
                     self.connection.execute("ROLLBACK")
             except psycopg.Error:
                 if self.connection.closed:
@@ -255,19 +316,8 @@ class Reader:
                 truth.paused[writer.number] = 1
         truth.paused[writer.number] = 1
 
-    def see(self, cell, written):
-        values, _ = self.get()
-        self.count["own"] += 1
+    def see(self, query, cell, written):
+        values, _ = self.get(query)
+        self.reader.count["own"] += 1
         if values[0] != written[cell]:
-            self.wrong("own", cell, values[0], f"wrote {written[cell]} itself")
-
-    # ----------------------------------------------------------------- history
-
-    def new_history(self):
-        """A failover has taken commits back: start to judge anew after it."""
-        self.floor = self.next_floor = self.NEVER
-        self.entries.clear()
-        if self.truth.history.value % 2 == 0:
-            self.history = self.truth.history.value
-        else:
-            time.sleep(0.01)
+            self.wrong(query, "own", cell, values[0], f"wrote {written[cell]} itself")

@@ -21,6 +21,7 @@ export class Flight {
   /** null: not known, or no proof */
   parts: readonly Part[] | null = null
   succeeded = false
+  shareable = true
   value: unknown
   endedOutdated = false
   readonly waitsFor = new Set<Flight>()
@@ -77,7 +78,7 @@ export class Flights {
 
   /** Whether somebody who joined at this number may take the result. */
   mayUse(flight: Flight, joinedAt: number): boolean {
-    if (!flight.succeeded || flight.ticket === null) return false
+    if (!flight.succeeded || !flight.shareable || flight.ticket === null) return false
     if (joinedAt === BEFORE) return true
     // Without versions nothing tells whether it lacks what the caller had heard.
     if (flight.parts === null) return false

@@ -230,6 +230,9 @@ class Cache {
         const refusal = await this.refusal(adapter, request, answer, primary);
         if (refusal !== undefined) {
             this.refused(request, refusal);
+            // It may lack what those who wait had heard.
+            if (flight !== undefined && answer.inRecovery)
+                flight.shareable = false;
             return value;
         }
         this.core.store(request.entry, this.entryOf(value, answer, how), ticket);

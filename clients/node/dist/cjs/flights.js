@@ -21,6 +21,7 @@ class Flight {
     /** null: not known, or no proof */
     parts = null;
     succeeded = false;
+    shareable = true;
     value;
     endedOutdated = false;
     waitsFor = new Set();
@@ -79,7 +80,7 @@ class Flights {
     }
     /** Whether somebody who joined at this number may take the result. */
     mayUse(flight, joinedAt) {
-        if (!flight.succeeded || flight.ticket === null)
+        if (!flight.succeeded || !flight.shareable || flight.ticket === null)
             return false;
         if (joinedAt === BEFORE)
             return true;

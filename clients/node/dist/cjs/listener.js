@@ -23,7 +23,9 @@ const DEFINITIONS = 'cache_notify_definition';
 /** In ms: until our own notification must have come, and between attempts to connect. */
 const PROBE_TIMEOUT = 5_000;
 const FIRST_DELAY = 100;
-const LAST_DELAY = 15_000;
+const LAST_DELAY = 5_000;
+/** A connection that lasted so long was a good one: the next attempt is soon. */
+const GOOD_CONNECTION = 1_000;
 const CONNECT_TIMEOUT = 5_000;
 /** Who may not read every tenant's changes is told so here, and not by an error. */
 const CHECK = `
@@ -93,14 +95,15 @@ class Listener {
                 await Promise.race([this.listen(), this.closing]);
             }
             catch (error) {
+                if (this.failure === undefined && performance.now() - started > GOOD_CONNECTION) {
+                    delay = FIRST_DELAY;
+                }
                 this.failed(error instanceof Error ? error : new Error(String(error)));
             }
             this.core.endLease();
             const client = this.client;
             this.client = undefined;
             this.destroy(client);
-            if (performance.now() - started > LAST_DELAY)
-                delay = FIRST_DELAY;
             await this.sleep(delay * (0.5 + Math.random()));
             delay = Math.min(2 * delay, LAST_DELAY);
         }

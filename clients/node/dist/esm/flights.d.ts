@@ -5,6 +5,7 @@ export declare class Flight {
     /** null: not known, or no proof */
     parts: readonly Part[] | null;
     succeeded: boolean;
+    shareable: boolean;
     value: unknown;
     endedOutdated: boolean;
     readonly waitsFor: Set<Flight>;

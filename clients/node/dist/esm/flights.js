@@ -18,6 +18,7 @@ export class Flight {
     /** null: not known, or no proof */
     parts = null;
     succeeded = false;
+    shareable = true;
     value;
     endedOutdated = false;
     waitsFor = new Set();
@@ -75,7 +76,7 @@ export class Flights {
     }
     /** Whether somebody who joined at this number may take the result. */
     mayUse(flight, joinedAt) {
-        if (!flight.succeeded || flight.ticket === null)
+        if (!flight.succeeded || !flight.shareable || flight.ticket === null)
             return false;
         if (joinedAt === BEFORE)
             return true;

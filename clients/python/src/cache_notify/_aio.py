@@ -16,12 +16,10 @@ from collections.abc import (
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
-import psycopg
-
 from . import _statements, _steps
 from ._adapters import shared_kinds
-from ._aio_adapters import AsyncPsycopg, async_adapter_of
-from ._ask import ASK, Answer, answer_of, array
+from ._aio_adapters import async_adapter_of
+from ._ask import Answer
 from ._base import Base
 from ._names import WHOLE_DOMAIN, tenant_text
 from ._request import Options, Request, requests_of
@@ -43,11 +41,7 @@ class AsyncCache(Base):
         return _Signal()
 
     async def _ask_primary(self, request: Request) -> Answer:
-        connection = await psycopg.AsyncConnection.connect(self._listen_to, autocommit=True)
-        async with connection:
-            rows = await AsyncPsycopg(connection).run(
-                ASK, [request.tenant, array(request.names)])
-        return answer_of(rows)
+        return await asyncio.to_thread(super()._ask_primary, request)
 
     async def get(self, db: Any, name: Hashable, load: Callable[[Any], Awaitable[T]], *,
                   reads: Sequence[str], tenant: Any = WHOLE_DOMAIN,

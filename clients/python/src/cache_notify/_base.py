@@ -10,7 +10,10 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ._ask import Answer
+import psycopg
+
+from ._adapters import Psycopg
+from ._ask import ASK, Answer, answer_of, array
 from ._core import Core, Entry
 from ._flight import Flights
 from ._listener import Listener
@@ -39,6 +42,11 @@ if hasattr(os, "register_at_fork"):
 
 class Base:
     """See Cache and AsyncCache."""
+
+    # What a test may put its own in the place of.
+    _Core = Core
+    _Flights = Flights
+    _Listener = Listener
 
     def __init__(self, listen: str, *, ttl: float | None = 300.0,
                  channel: str = "cache_invalidation", max_entries: int = 10_000,
@@ -69,13 +77,15 @@ class Base:
     def _make(self) -> None:
         self._start_lock = threading.Lock()
         self._listener: Listener | None = None
-        self.core = Core(*self._limits, self.metrics)
-        self.flights = Flights(self.core)
+        self._primary: psycopg.Connection | None = None  # asked about standbys only
+        self._primary_lock = threading.Lock()
+        self.core = self._Core(*self._limits, self.metrics)
+        self.flights = self._Flights(self.core)
 
     def _listen(self) -> Listener:
         with self._start_lock:
             if self._listener is None:
-                self._listener = Listener(
+                self._listener = self._Listener(
                     self._listen_to, self.core, self._channel, self._heartbeat, self._lease,
                     self._forget_statements)
                 if self._closed:
@@ -89,6 +99,9 @@ class Base:
         self._closed, self._serving = True, False
         if self._listener is not None:
             self._listener.close()
+        with self._primary_lock:
+            if self._primary is not None:
+                self._primary.close()
 
     def wait_until_listening(self, timeout: float = 10.0) -> bool:
         """Waits until the cache may serve from memory, or has failed to; whether it may."""
@@ -145,8 +158,18 @@ class Base:
         raise NotImplementedError
 
     def _ask_primary(self, request: Request) -> Any:
-        """What the primary says of a request (an awaitable of it)."""
-        raise NotImplementedError
+        """What the primary says of a request (in asyncio: an awaitable of it)."""
+        question, parameters = ASK, [request.tenant, array(request.names)]
+        with self._primary_lock:
+            for _ in range(2):
+                if self._primary is None or self._primary.closed:
+                    self._primary = psycopg.connect(
+                        self._listen_to, autocommit=True, application_name="cache_notify primary")
+                try:
+                    return answer_of(Psycopg(self._primary).run(question, parameters))
+                except psycopg.OperationalError:
+                    self._primary.close()  # and once more, over a new one
+        raise ConnectionError("the primary does not answer")
 
     def _copied(self, value: Any) -> Any:
         return value if self._copy is None else self._copy(value)

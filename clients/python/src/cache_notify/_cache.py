@@ -9,11 +9,8 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-import psycopg
-
 from . import _statements, _steps
-from ._adapters import Psycopg, adapter_of, shared_kinds
-from ._ask import ASK, Answer, answer_of, array
+from ._adapters import adapter_of, shared_kinds
 from ._base import Base
 from ._names import WHOLE_DOMAIN, tenant_text
 from ._request import Options, Request, requests_of
@@ -42,11 +39,6 @@ class Cache(Base):
 
     def _signal(self) -> threading.Event:
         return threading.Event()
-
-    def _ask_primary(self, request: Request) -> Answer:
-        with psycopg.connect(self._listen_to, autocommit=True) as connection:
-            rows = Psycopg(connection).run(ASK, [request.tenant, array(request.names)])
-        return answer_of(rows)
 
     def get(self, db: Any, name: Hashable, load: Callable[[Any], T], *,
             reads: Sequence[str], tenant: Any = WHOLE_DOMAIN, ttl: float | None = None,

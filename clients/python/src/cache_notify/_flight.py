@@ -32,6 +32,7 @@ class Flight:
         self.ticket: Ticket | None = None
         self.parts: tuple[Part, ...] | None = None  # None: not known, or no proof
         self.succeeded = False
+        self.shareable = True
         self.value: Any = None
         self.ended_outdated = False
         self.waits_for: list[Flight] = []
@@ -80,7 +81,7 @@ class Flights:
 
     def may_use(self, flight: Flight, joined_at: int) -> bool:
         """Whether somebody who joined at this number may take the result."""
-        if not flight.succeeded or flight.ticket is None:
+        if not flight.succeeded or not flight.shareable or flight.ticket is None:
             return False
         if joined_at == BEFORE:
             return True

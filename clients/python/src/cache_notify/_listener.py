@@ -37,7 +37,10 @@ DEFINITIONS = "cache_notify_definition"
 # Seconds: until our own notification must have come, and between attempts to connect.
 PROBE_TIMEOUT = 5.0
 FIRST_DELAY = 0.1
-LAST_DELAY = 15.0
+LAST_DELAY = 5.0
+
+# A connection that lasted so many seconds was a good one: the next attempt is soon.
+GOOD_CONNECTION = 1.0
 CONNECT_TIMEOUT = 5
 
 EXTENSION = """
@@ -107,10 +110,10 @@ class Listener:
             try:
                 self._listen()
             except Exception as error:  # noqa: BLE001 (nothing may end the listener)
+                if self._failure is None and time.monotonic() - started > GOOD_CONNECTION:
+                    delay = FIRST_DELAY
                 self._failed(error)
             self._core.end_lease()
-            if time.monotonic() - started > LAST_DELAY:
-                delay = FIRST_DELAY
             self._sleep(delay * random.uniform(0.5, 1.5))
             delay = min(2 * delay, LAST_DELAY)
 
@@ -139,7 +142,7 @@ class Listener:
         parameters: dict[str, Any] = dict(conninfo_to_dict(self._conninfo))
         parameters.setdefault("connect_timeout", CONNECT_TIMEOUT)
         # A network that swallows everything: the lease ends by itself, the connection so.
-        parameters.setdefault("tcp_user_timeout", int(self._lease * 1000))
+        parameters.setdefault("tcp_user_timeout", int(min(self._lease, 1e6) * 1000))
         parameters.setdefault("application_name", "cache_notify listener")
         # What cannot be said in another encoding would end the connection.
         parameters["client_encoding"] = "UTF8"

@@ -133,6 +133,8 @@ def _fill(cache: Base, adapter: Adapter, request: Request, load: Load, options: 
             reason = "transaction_has_written"
     if reason is not None:
         cache._refused(request, reason)
+        if flight is not None and answer.in_recovery:
+            flight.shareable = False  # it may lack what those who wait had heard
         return value
     cache.core.store(request.entry, cache._entry(value, answer, options), ticket)
     return cache._copied(value)
