@@ -6,13 +6,14 @@ same reads, of the same rows, while the same rows change. What is read and
 written is random: entity k is read in proportion to 1/k, all are written alike.
 
     oracle      knows at once which rows have changed
-    domain      near cache (../examples), results named by the domain
-    keysN       near cache, results named by keys of a domain with N buckets
+    domain      the Python package (../clients/python), results named by the domain
+    keysN       the same, results named by keys of a domain with N buckets
     tokenN      asks the server before each hit whether the token of such a key
                 is still the same
     ttlN        drops what is N seconds old
 
-Debian's Python is named above because python3-psycopg installs into that one.
+Debian's Python is named above because python3-psycopg and python3-cachetools install
+into that one.
 """
 
 import argparse
@@ -24,15 +25,20 @@ import random
 import statistics
 import sys
 import time
+from dataclasses import replace
 from itertools import accumulate
 
 import psycopg
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, os.path.join(HERE, "..", "examples", "near_cache_python"))
+sys.path.insert(0, os.path.join(HERE, "..", "clients", "python", "src"))
 sys.dont_write_bytecode = True
 
-from near_cache import Entry, NearCache     # noqa: E402
+from cache_notify import Cache                              # noqa: E402
+from cache_notify._adapters import Psycopg                  # noqa: E402
+from cache_notify._ask import ASK, answer_of, array         # noqa: E402
+from cache_notify._core import Entry                        # noqa: E402
+from cache_notify._listener import Listener                 # noqa: E402
 
 ENTITIES = 10000
 READERS = 4
@@ -109,32 +115,38 @@ def write(options, history, stop):
             history.committed.value = number
 
 
-class Told(NearCache):
+class Told(Cache):
     """The near cache, and what it has been told, found out in another way: by
     the version alone, of which each write is one."""
 
     def __init__(self, history, before):
-        self.before = before                    # version of each domain before all writes
-        self.told = {domain: Seen(history) for domain in before}
-        super().__init__("")
+        told = self.told = {domain: Seen(history) for domain in before}
 
-    def _heard_payload(self, payload):
-        super()._heard_payload(payload)
-        change = json.loads(payload)
-        if change.get("domain") in self.before:
-            told = self.told[change["domain"]]
-            told.advance(change["version"] - self.before[change["domain"]])
+        class ToldListener(Listener):
+            def _heard(self, payload):
+                super()._heard(payload)
+                change = json.loads(payload)
+                if change.get("domain") in before:      # its version before all writes
+                    told[change["domain"]].advance(change["version"] - before[change["domain"]])
+
+        self._Listener = ToldListener
+        super().__init__("", ttl=None, max_entries=1_000_000)
 
     def fill(self, connection, name, domain, by_key, rows):
         """Put rows in, {k: n}, that are not older than what the domain's versions,
         asked for before, say."""
-        _, _, versions = self._ask(connection, TENANT, [domain])
-        generation = self._generation
+        ticket = self.core.ticket()
+        answer = answer_of(Psycopg(connection).run(ASK, [TENANT, array([domain])]))
         rows = dict(connection.execute(
             "SELECT id, n FROM item WHERE id = ANY (%s)", [list(rows)]).fetchall())
         for k, n in rows.items():
-            parts = {p._replace(key=str(k) if by_key else None): v for p, v in versions.items()}
-            self._store((TENANT, f"{name} {k}"), Entry(n, "", parts), generation)
+            parts = tuple(replace(part, key=str(k) if by_key else None) for part in answer.parts)
+            entry = Entry(n, answer.token, parts, float("inf"))
+            self.core.store((f"{name} {k}", TENANT, reads_of(domain, by_key, k)), entry, ticket)
+
+
+def reads_of(domain, by_key, k):
+    return (f"{domain}/{k}" if by_key else domain,)
 
 
 class Tally:
@@ -160,8 +172,7 @@ class Reader:
         self.tallies = {}
         self.connection = psycopg.connect(autocommit=True)
         self.near = Told(history, before)
-        while not self.near._lease_ends:
-            time.sleep(0.01)
+        self.near.wait_until_listening(PATIENCE_S)
         self.fill()
 
     # Caches begin as if they had been at work for long: what is in them, and how
@@ -227,8 +238,8 @@ class Reader:
         told = self.near.told[domain].reached
         committed = self.history.committed.value
         began = time.monotonic()
-        n = self.near.get(self.connection, TENANT, [f"{domain}/{k}" if by_key else domain],
-                          f"{name} {k}", load)
+        n = self.near.get(self.connection, f"{name} {k}", load,
+                          reads=reads_of(domain, by_key, k), tenant=TENANT)
         self.seen.advance(committed)
         newer = self.seen.overtaken(k, n)
         if newer and newer > committed:
