@@ -1,0 +1,185 @@
+# G10, G8: a database can be dumped in every form by whoever could before, its owner
+# included, and what arrives works as it did, or says that it does not.
+#
+# Failure shows as a dump or a restore with errors, as a configuration that differs from
+# that of the database which was dumped, as a change that is not seen, or as an OID in
+# the dump.
+
+use strict;
+use warnings;
+
+use CacheNotify;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = start_server('source');
+my $other = start_server('target');
+my $dir = $node->basedir;
+
+# The owner of the database, who is no superuser, and has what is in it. Superusers have
+# created the extension and written rules.
+for my $server ($node, $other)
+{
+	$server->safe_psql('postgres', 'CREATE ROLE owner LOGIN CREATEDB');
+}
+$node->safe_psql('postgres', 'CREATE DATABASE shop OWNER owner');
+$node->safe_psql('shop', <<'END');
+CREATE EXTENSION cache_notify;
+INSERT INTO cache_notify.cascade_rules VALUES ('item', 'page', 'invalidate', 'all'), ('page', 'site', 'notify', 'all');
+SELECT cache_notify.setup_schema_invalidation('postgrest', payload_suffix => E'\n');
+SET ROLE owner;
+CREATE SCHEMA s;
+CREATE TABLE s.item (id int PRIMARY KEY, tenant_id text, name text);
+CREATE TABLE s.part (day int) PARTITION BY RANGE (day);
+CREATE TABLE s.part1 PARTITION OF s.part FOR VALUES FROM (1) TO (2);
+CREATE FUNCTION s.twice(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 2 * $1';
+CREATE VIEW s.v AS SELECT s.twice(id) AS id, tenant_id FROM s.item;
+CREATE MATERIALIZED VIEW s.m AS SELECT count(*) FROM s.item;
+SELECT cache_notify.setup_table_invalidation('s.item', columns => '{id,tenant_id,name}', channel => 'it''s', keys => '{id}');
+SELECT cache_notify.setup_table_invalidation('s.part');
+SELECT cache_notify.setup_table_invalidation('s.m');
+SELECT cache_notify.setup_view_invalidation('s.v');
+INSERT INTO s.item VALUES (1, 'a', 'x');
+INSERT INTO s.part VALUES (1);
+END
+
+my $configuration = <<'END';
+SELECT table_name, domain, tenant_column, channel, columns, enabled, problem FROM cache_notify.v_invalidation_status ORDER BY table_name::text, 2;
+SELECT source_domain, target_domain, rule_type, keys, tenants, carried_by FROM cache_notify.v_cascade_rules ORDER BY 1, 2;
+SELECT channel, preset, payload, enabled FROM cache_notify.v_schema_invalidation;
+SELECT * FROM cache_notify.cascade_rules ORDER BY 1, 2;
+END
+
+# What each of these moves. NTH is another number each time.
+my $nth = 2;
+my @changes = (
+	[ "UPDATE s.item SET name = name || 'y'", 'item', 'page', 'v' ],
+	[ 'INSERT INTO s.part1 VALUES (1)', 'part' ],
+	[ 'TRUNCATE s.part1', 'part' ],
+	[ 'REFRESH MATERIALIZED VIEW s.m', 'm' ],
+	[ q{CREATE OR REPLACE FUNCTION s.twice(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT NTH * $1'}, 'v' ],
+	[ 'CREATE OR REPLACE VIEW s.v AS SELECT s.twice(id) + NTH AS id, tenant_id FROM s.item', 'v' ]);
+
+sub behaviour
+{
+	my ($server, $database) = @_;
+	my @moved;
+
+	for my $change (@changes)
+	{
+		my ($command, @domains) = @$change;
+		for my $domain (@domains)
+		{
+			my $version = "SELECT cache_notify.version('$domain')";
+			my $before = $server->safe_psql($database, $version);
+			my $new = $command =~ s/NTH/++$nth/er;
+			$server->safe_psql($database, $new);
+			push @moved, "$domain by $command" if $server->safe_psql($database, $version) > $before;
+		}
+	}
+	return \@moved;
+}
+
+my $expected = $node->safe_psql('shop', $configuration);
+my $file = "$dir/dump";
+my %forms = (
+	plain => [],
+	custom => ['-Fc'],
+	directory => [ '-Fd', '-j', 2 ],
+	inserts => [ '--column-inserts', '--no-owner' ],
+	'schema only' => ['-s'],
+	'no owner or privileges' => [ '-Fc', '-O', '-x' ],
+	create => ['-C'],
+	clean => [ '-c', '--if-exists' ]);
+
+sub restore
+{
+	my ($server, $form, $database) = @_;
+	my @connect = ('-h', $server->host, '-p', $server->port);
+
+	return command_ok(
+		[ 'pg_restore', '-e', ($form eq 'directory' ? ('-j', 1) : ()), @connect, '-d', $database, $file ],
+		"$form: pg_restore")
+	  if $form =~ /custom|directory|privileges/;
+	return command_ok([ 'psql', '-Xq', '-v', 'ON_ERROR_STOP=1', '-o', '/dev/null', @connect,
+			'-d', $form eq 'create' ? 'postgres' : $database, '-f', $file ], "$form: psql");
+}
+
+my $everything = behaviour($node, 'shop');
+my $count = 0;
+for my $form (sort keys %forms)
+{
+	for my $who ('owner', 'postgres')
+	{
+		rmtree_or_unlink($file);
+		$node->command_ok(
+			[ 'pg_dump', @{ $forms{$form} }, '-U', $who, '-f', $file, 'shop' ], "$form: pg_dump by $who");
+	}
+	if ($form !~ /custom|directory|privileges/)
+	{
+		my $dump = slurp_file($file);
+		my @oids = split /\n/, $node->safe_psql('shop',
+			"SELECT oid FROM pg_class WHERE relnamespace = 's'::regnamespace UNION SELECT oid FROM pg_proc WHERE pronamespace = 's'::regnamespace");
+		my @there = grep { $dump =~ /\b$_\b/ } @oids;
+		is_deeply(\@there, [], "$form: no OID in the dump");
+		unlike($dump, qr/COPY _?cache_notify|INSERT INTO _?cache_notify/, "$form: no state");
+	}
+	for my $server ($form eq 'create' ? ($other) : ($node, $other))
+	{
+		my $database = $form eq 'create' ? 'shop' : 'copy' . $count++;
+		$server->safe_psql('postgres', "CREATE DATABASE $database") if $form ne 'create';
+		restore($server, $form, $database);
+		is($server->safe_psql($database, $configuration), $expected, "$form: the configuration is the same");
+		$server->safe_psql($database,
+			"INSERT INTO s.item VALUES (1, 'a', 'x')") if $form eq 'schema only';
+		is_deeply(behaviour($server, $database), $everything, "$form: so is what counts");
+		cmp_ok(origin($server, $database), '>', 0, "$form: in a history of its own");
+		$server->safe_psql('postgres', "DROP DATABASE $database");
+	}
+}
+
+# ------------------------------------------------- what leaves something out
+
+sub dump_with
+{
+	rmtree_or_unlink($file);
+	$node->command_ok([ 'pg_dump', @_, '-f', $file, 'shop' ], "pg_dump @_");
+	$node->safe_psql('postgres', 'DROP DATABASE IF EXISTS part');
+	$node->safe_psql('postgres', 'CREATE DATABASE part');
+	return;
+}
+
+# Without labels the views are not watched: their domains have no token.
+dump_with('--no-security-labels');
+restore($node, 'plain', 'part');
+is($node->safe_psql('part', "SELECT cache_notify.token('a', 'v') IS NULL, cache_notify.token(NULL, 'm') IS NULL, cache_notify.token('a', 'item') IS NOT NULL"),
+	't|t|t', 'without labels: nothing proves a view current, all else does');
+$node->safe_psql('part', "SELECT cache_notify.setup_view_invalidation('s.v'), cache_notify.setup_table_invalidation('s.m')");
+is($node->safe_psql('part', "SELECT cache_notify.token('a', 'v') IS NOT NULL, cache_notify.token(NULL, 'm') IS NOT NULL"),
+	't|t', 'and one call puts each right');
+
+# A single table, where the extension is there.
+dump_with('-t', 's.item');
+$node->safe_psql('part', 'CREATE EXTENSION cache_notify; CREATE SCHEMA s');
+restore($node, 'plain', 'part');
+is($node->safe_psql('part', "SELECT domain, enabled, problem FROM cache_notify.v_invalidation_status"), 'item|t|', 'a single table brings its watch');
+
+# Data into a database that is set up.
+dump_with('--data-only');
+$node->safe_psql('postgres', 'DROP DATABASE part');
+$node->safe_psql('postgres', 'CREATE DATABASE part TEMPLATE shop');
+$node->safe_psql('part', 'TRUNCATE s.item, s.part');
+my $before = $node->safe_psql('part', "SELECT cache_notify.version('item')");
+restore($node, 'plain', 'part');
+cmp_ok($node->safe_psql('part', "SELECT cache_notify.version('item')"), '>', $before, 'data only: counts as changes');
+is($node->safe_psql('part', $configuration), $expected, 'data only: the configuration stays');
+
+done_testing();
+
+sub rmtree_or_unlink
+{
+	my ($path) = @_;
+	require File::Path;
+	-d $path ? File::Path::rmtree($path) : unlink $path;
+	return;
+}
