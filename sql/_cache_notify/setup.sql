@@ -151,17 +151,17 @@ CREATE FUNCTION _cache_notify.check_payload(
 AS $$
 DECLARE
 	payload text := options.payload;
-	tells text := coalesce((_cache_notify.payload_format(payload)).tells, 'keys');
+	tells text := coalesce((_cache_notify.payload_format(payload)).tells, 'scopes');
 BEGIN
 	IF tells = 'rows' AND (SELECT relname ~ '[^[:ascii:]]' FROM pg_class WHERE oid = table_name) THEN
 		RAISE EXCEPTION USING ERRCODE = 'invalid_name',
 			MESSAGE = format('payload "%s" cannot name %s', payload, table_name),
 			HINT = 'Use payload ''json'' or ''pgcachewatch'', which say every letter in ASCII, or give the table another name.';
-	ELSIF tells <> 'keys' AND options.fields <> '{}' THEN
+	ELSIF tells <> 'scopes' AND options.fields <> '{}' THEN
 		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
 			MESSAGE = format('payload "%s" has no room for fields', payload),
 			HINT = 'Its listeners expect nothing else. Leave out fields, or use payload ''json''.';
-	ELSIF tells <> 'keys' AND position('{tenant}' IN options.channel) > 0 THEN
+	ELSIF tells <> 'scopes' AND position('{tenant}' IN options.channel) > 0 THEN
 		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
 			MESSAGE = format('payload "%s" has no tenant for channel "%s"', payload, options.channel),
 			HINT = 'It tells of a table, whoever''s rows have changed.';

@@ -40,7 +40,7 @@
 struct Delivery;
 struct TableDelivery;
 
-/* A format tells either of keys or of tables. */
+/* A format tells either of scopes or of tables. */
 typedef struct PayloadFormat
 {
 	const char *name;

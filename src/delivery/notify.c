@@ -214,7 +214,7 @@ current_messages(CounterTable *table, List *events, List *requests, bool reset,
 
 /* Those of the scopes that go to a channel that their domain has left. */
 static List *
-former_requests(List *requests)
+requests_to_former(List *requests)
 {
 	List	   *result = NIL;
 	ListCell   *lc;
@@ -266,7 +266,7 @@ notify_at_commit(CounterTable *table, List *events, List *requests, List *ready)
 		{
 			messages = NIL;
 			owed_add_reset();
-			owed_add(former_requests(requests));
+			owed_add(requests_to_former(requests));
 			owed_add_messages(ready);
 		}
 	}

@@ -319,7 +319,7 @@ cache_notify_payload_format(PG_FUNCTION_ARGS)
 	if (format != NULL)
 	{
 		values[0] = CStringGetTextDatum(format->write_pk_column ? "rows" :
-										format->write_event ? "tables" : "keys");
+										format->write_event ? "tables" : "scopes");
 		nulls[0] = false;
 	}
 	if (format != NULL && format->channel != NULL)
