@@ -108,7 +108,7 @@ static const uint8 *
 digit_values(void)
 {
 	static uint8 values[256];
-	static bool ready = false;
+	static bool ready = false;	/* of the backend: values never change */
 
 	if (!ready)
 	{

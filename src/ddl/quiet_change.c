@@ -51,9 +51,13 @@
 /* More relations than this are looked for in the catalogs. */
 #define MAX_SUSPECTS	64
 
+/* The hook before ours; of the process, set once. */
 static object_access_hook_type previous_access_hook = NULL;
 
-/* The transaction's.  The callback must not allocate, so this is an array. */
+/*
+ * The transaction's; a rollback to a savepoint leaves them, and then a domain moves
+ * without need.  The callback must not allocate, so this is an array.
+ */
 static Oid	suspects[MAX_SUSPECTS];
 static int	nsuspects = 0;
 static bool too_many = false;

@@ -30,7 +30,7 @@
 
 PG_FUNCTION_INFO_V1(cache_notify_trigger_follows);
 
-/* The transaction whose next trigger of ours is announced. */
+/* The transaction whose next trigger of ours is announced; no other is meant. */
 static TransactionId announcing_xid = InvalidTransactionId;
 
 /* trigger_follows() returns void */

@@ -130,7 +130,7 @@ reset_message(const char *channel, const char *suffix)
 void
 stamp_message(Message *message)
 {
-	static TimestampTz last = 0;
+	static TimestampTz last = 0;	/* of the backend, and only grows */
 	StringInfoData buf;
 
 	last = Max(GetCurrentTimestamp(), last + 1);

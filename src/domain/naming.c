@@ -62,6 +62,10 @@ typedef struct NamingSource
 	const char *key_columns[INDEX_MAX_KEYS];
 } NamingSource;
 
+/*
+ * Of the backend, made anew when the rules are, or when a column may have got another
+ * type; what a savepoint undoes comes with an invalidation as well.
+ */
 static MemoryContext sources_context = NULL;
 static List *sources = NIL;		/* NamingSource * */
 static uint64 sources_generation = 0;	/* of the rules that they are of */

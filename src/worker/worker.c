@@ -311,7 +311,7 @@ deliver(const WaitingTaken *taken, bool log_full)
 static bool
 run_cycle(void)
 {
-	static TimestampTz last_log = 0;
+	static TimestampTz last_log = 0;	/* of the worker */
 	WaitingTaken taken;
 	NotifyResult result;
 	int			nscopes;
