@@ -22,6 +22,8 @@
  *
  * Locks: none, but those of domain when rules or watches have to be read.
  *
+ * running_statement.h is a part of the door.
+ *
  * What may not happen here: reading or writing tables, but for change_set_write(),
  * which the roof calls before the commit.
  *
@@ -31,6 +33,7 @@
 #define CACHE_NOTIFY_CHANGE_H
 
 #include "domain/domain.h"
+#include "change/running_statement.h"
 
 /* Statements nested in triggers deeper than this share one statement. */
 #define MAX_STATEMENT_DEPTH		4
@@ -116,18 +119,6 @@ typedef struct SchemaChange
 	bool		anything;		/* and more, which is not told apart */
 } SchemaChange;
 
-struct EState;
-struct QueryDesc;
-
-/* For running_statement.c, except that the memory of a command's is its own. */
-typedef struct RunningStatement
-{
-	struct RunningStatement *outer;
-	struct EState *estate;		/* NULL: a command, which may change anything */
-	List	   *relations;		/* OIDs: changed by queries for foreign keys */
-	MemoryContextCallback callback;
-} RunningStatement;
-
 /* statement_no.c */
 extern Statement change_set_begin_statement(int depth);
 extern void change_set_end_statement(Statement outer);
@@ -191,14 +182,6 @@ extern bool by_hand_pending(const char *domain);
 extern bool by_hand_seen(CounterTable *table, const char *domain,
 						 Snapshot snapshot);
 extern void by_hand_write(CounterTable *table, List *scopes);
-
-/* running_statement.c */
-extern void running_statement_init(void);
-extern void running_statement_begin(struct QueryDesc *query);
-extern void running_statement_end(struct QueryDesc *query);
-extern void running_command_begin(RunningStatement *statement);
-extern void running_command_end(RunningStatement *statement);
-extern bool running_statement_changes(const char *domain);
 
 /* Set by ddl: bump what it has not looked at so far.  See quiet_change.c. */
 extern void (*resolve_quiet_changes) (void);

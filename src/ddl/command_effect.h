@@ -26,6 +26,11 @@ extern void alter_table_effect(SchemaEvent *event,
 /* written_effect.c */
 extern void written_rows_changed(SchemaEvent *event);
 
+/* watch_effect.c */
+extern void trigger_created(SchemaEvent *event, Oid trigger);
+extern void label_set(SchemaEvent *event, ObjectAddress address);
+extern void trigger_dropped(SchemaEvent *event, Oid trigger);
+
 /* schema_event.c */
 extern void bump_event(SchemaEvent *event);
 
