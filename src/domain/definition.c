@@ -89,6 +89,7 @@ definition_renamed(const char *old, const char *new)
 	foreach(lc, watches_by_label())
 	{
 		Watch	   *watch = lfirst(lc);
+		ObjectAddress view = {RelationRelationId, watch->relation, 0};
 		bool		has_from = false,
 					has_to = false;
 
@@ -99,11 +100,13 @@ definition_renamed(const char *old, const char *new)
 		}
 		if (!has_from || has_to)
 			continue;
-		watch->args = watch->nargs == 0 ? palloc(sizeof(char *)) :
-			repalloc(watch->args, (watch->nargs + 1) * sizeof(char *));
+		if (watch->nargs == 0)
+			watch->args = palloc(sizeof(char *));
+		else
+			watch->args = repalloc(watch->args,
+								   (watch->nargs + 1) * sizeof(char *));
 		watch->args[watch->nargs++] = psprintf("source=%s", to);
-		SetSecurityLabel(&(ObjectAddress) {RelationRelationId, watch->relation, 0},
-						 LABEL_PROVIDER, watch_as_text(watch));
+		SetSecurityLabel(&view, LABEL_PROVIDER, watch_as_text(watch));
 		announce_configuration();
 	}
 }
