@@ -56,7 +56,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "counter/counter_table.h"
+#include "counter/history.h"
 
 #include "access/htup_details.h"
 #include "utils/guc.h"
@@ -83,41 +83,6 @@
 
 PG_FUNCTION_INFO_V1(cache_notify_version_origin);
 PG_FUNCTION_INFO_V1(cache_notify_new_history);
-
-/* Columns of _cache_notify.history, all of fixed width and not null. */
-typedef struct HistoryForm
-{
-	int64		origin;
-	int64		incarnation;
-	int64		system_identifier;	/* bit for bit */
-	TimestampTz since;
-	int64		timeline;
-	Oid			database_oid;
-	Oid			counter_oid;
-	bool		asynchronous;
-} HistoryForm;
-
-#define Natts_history	8
-
-/* What tells one history from another, as of now. */
-typedef struct Facts
-{
-	uint64		system_identifier;
-	TimeLineID	timeline;
-	Oid			database_oid;
-	Oid			counter_oid;
-	Oid			unused;			/* no padding: it is hashed */
-} Facts;
-
-/* What the history table says to a snapshot. */
-typedef struct Reading
-{
-	bool		found;			/* is there a row at all? */
-	bool		matches;		/* does what counts agree with the facts? */
-	bool		settled;		/* does everybody read the same? */
-	TransactionId newest;		/* newest xid that wrote what was read */
-	HistoryForm row;			/* the row that counts */
-} Reading;
 
 #define ORIGIN_STEP			(INT64CONST(1) << 26)
 #define ORIGIN_SPREAD		(INT64CONST(1) << 20)
@@ -163,100 +128,6 @@ get_facts(CounterTable *table, Facts *facts)
 	facts->unused = InvalidOid;
 }
 
-static bool
-row_matches(const HistoryForm *row, const Facts *facts)
-{
-	return row->system_identifier == (int64) facts->system_identifier &&
-		row->timeline == facts->timeline &&
-		row->database_oid == facts->database_oid &&
-		row->counter_oid == facts->counter_oid;
-}
-
-/*
- * Take a row into account.  Of several rows with the greatest origin, one that
- * does not match wins: it came with somebody else's counters.
- */
-static void
-add_row(Reading *reading, const HistoryForm *row, const Facts *facts)
-{
-	bool		matches = row_matches(row, facts);
-
-	if (!reading->found || row->origin > reading->row.origin)
-	{
-		reading->found = true;
-		reading->matches = matches;
-		reading->row = *row;
-	}
-	else if (row->origin == reading->row.origin)
-	{
-		bool		asynchronous = reading->row.asynchronous || row->asynchronous;
-
-		if (!matches || (reading->matches &&
-						 row->incarnation > reading->row.incarnation))
-			reading->row = *row;
-		reading->matches = reading->matches && matches;
-		reading->row.asynchronous = asynchronous;
-	}
-}
-
-/*
- * Read the history table.  All row versions are looked at, and visibility is
- * tested here, to know whether others may see something else, and to take no
- * predicate locks.
- */
-static void
-read_history(Relation rel, const Facts *facts, Snapshot snapshot,
-			 Reading *reading)
-{
-	TableScanDesc scan = compat_table_beginscan(rel, SnapshotAny);
-	HeapTuple	tuple;
-
-	memset(reading, 0, sizeof(Reading));
-	reading->settled = true;
-	reading->newest = FrozenTransactionId;
-	while ((tuple = heap_getnext(scan, ForwardScanDirection)) != NULL)
-	{
-		TransactionId xmin = HeapTupleHeaderGetXmin(tuple->t_data);
-		Buffer		buffer = ((HeapScanDesc) scan)->rs_cbuf;
-		bool		visible;
-
-		LockBuffer(buffer, BUFFER_LOCK_SHARE);
-		visible = HeapTupleSatisfiesVisibility(tuple, snapshot, buffer);
-		LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
-		if (visible)
-		{
-			add_row(reading, (HistoryForm *) GETSTRUCT(tuple), facts);
-			if (TransactionIdFollows(xmin, reading->newest))
-				reading->newest = xmin;
-		}
-		if (TransactionIdIsNormal(xmin) &&
-			(TransactionIdIsCurrentTransactionId(xmin) ||
-			 TransactionIdIsInProgress(xmin) ||
-			 (!visible && TransactionIdDidCommit(xmin))))
-			reading->settled = false;
-	}
-	table_endscan(scan);
-}
-
-/* Has a crash lost commits of this history? */
-static bool
-lost_commits(const HistoryForm *row)
-{
-	Oid			oid;
-	Relation	rel;
-	bool		empty;
-
-	if (!row->asynchronous || RecoveryInProgress())
-		return false;
-	oid = extension_relation(INTERNAL_SCHEMA, "running");
-	rel = OidIsValid(oid) ? try_relation_open(oid, AccessShareLock) : NULL;
-	if (rel == NULL)
-		return true;
-	empty = RelationGetNumberOfBlocks(rel) == 0;
-	relation_close(rel, AccessShareLock);
-	return empty;
-}
-
 /* Where versions start as long as nothing has been written. */
 static int64
 provisional_origin(const HistoryForm *row, const Facts *facts)
@@ -276,53 +147,6 @@ random_incarnation(void)
 				(errcode(ERRCODE_INTERNAL_ERROR),
 				 errmsg("could not generate a random number")));
 	return result;
-}
-
-static void
-insert_history(Relation rel, const HistoryForm *row, const Facts *facts,
-			   int options)
-{
-	Datum		values[Natts_history];
-	bool		nulls[Natts_history] = {false};
-	HeapTuple	tuple;
-
-	values[0] = Int64GetDatum(row->origin);
-	values[1] = Int64GetDatum(row->incarnation);
-	values[2] = Int64GetDatum((int64) facts->system_identifier);
-	values[3] = TimestampTzGetDatum(GetCurrentTimestamp());
-	values[4] = Int64GetDatum((int64) facts->timeline);
-	values[5] = ObjectIdGetDatum(facts->database_oid);
-	values[6] = ObjectIdGetDatum(facts->counter_oid);
-	values[7] = BoolGetDatum(row->asynchronous);
-	tuple = heap_form_tuple(RelationGetDescr(rel), values, nulls);
-	heap_insert(rel, tuple, GetCurrentCommandId(true), options, NULL);
-	heap_freetuple(tuple);
-}
-
-/*
- * The mark that a crash wipes out.  Unlogged, so before the row that says it
- * must be there.
- */
-static void
-insert_running(void)
-{
-	Oid			oid = extension_relation(INTERNAL_SCHEMA, "running");
-	Relation	rel = OidIsValid(oid) ?
-		try_relation_open(oid, RowExclusiveLock) : NULL;
-	Datum		values[1] = {BoolGetDatum(true)};
-	bool		nulls[1] = {false};
-	HeapTuple	tuple;
-
-	if (rel == NULL)
-		return;
-	if (RelationGetNumberOfBlocks(rel) == 0)
-	{
-		tuple = heap_form_tuple(RelationGetDescr(rel), values, nulls);
-		heap_insert(rel, tuple, GetCurrentCommandId(true), HEAP_INSERT_FROZEN,
-					NULL);
-		heap_freetuple(tuple);
-	}
-	relation_close(rel, RowExclusiveLock);
 }
 
 /* May this backend insert into the history table now? */
