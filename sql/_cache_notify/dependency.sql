@@ -211,7 +211,7 @@ BEGIN
 		|| CASE WHEN all_tenants THEN _cache_notify.option('all_tenants', 'true') END;
 	PERFORM _cache_notify.check_options(view, _cache_notify.watch_options(arguments, view));
 	PERFORM _cache_notify.label_relation(view, arguments);
-	PERFORM _cache_notify.note_name(view, domain_name, false);
+	PERFORM _cache_notify.note_name(view, domain_name);
 	PERFORM _cache_notify.configuration_changed();
 	RETURN domain_name;
 END

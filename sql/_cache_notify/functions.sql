@@ -17,11 +17,11 @@ CREATE FUNCTION _cache_notify.rules_changed() RETURNS trigger
 COMMENT ON FUNCTION _cache_notify.rules_changed() IS
 'Trigger of cascade_rules: makes every session read the rules again.';
 
-CREATE FUNCTION _cache_notify.note_name(relation regclass, domain text, follow boolean) RETURNS void
+CREATE FUNCTION _cache_notify.note_name(relation regclass, domain text) RETURNS void
 	AS 'MODULE_PATHNAME', 'cache_notify_note_name'
 	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
-COMMENT ON FUNCTION _cache_notify.note_name(regclass, text, boolean) IS
-'Notes the name by which a relation was set up to feed a domain, and how, if it was. follow: whatever takes the name over is to be watched in the same way.';
+COMMENT ON FUNCTION _cache_notify.note_name(regclass, text) IS
+'Notes the name by which a relation was set up to feed a domain, if it was.';
 
 CREATE FUNCTION _cache_notify.forget_name(relation regclass, domain text) RETURNS boolean
 	AS 'MODULE_PATHNAME', 'cache_notify_forget_name'

@@ -165,6 +165,10 @@ BEGIN
 		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
 			MESSAGE = format('payload "%s" has no tenant for channel "%s"', payload, options.channel),
 			HINT = 'It tells of a table, whoever''s rows have changed.';
+	ELSIF regexp_replace(options.channel, '\{(domain|tenant)\}', '', 'g') ~ '\{(\w+\}|(domain|tenant))' THEN
+		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+			MESSAGE = format('channel "%s" has a placeholder that there is not', options.channel),
+			HINT = 'A template has {domain} and {tenant}.';
 	ELSIF tells = 'rows' AND NOT EXISTS (
 			SELECT FROM pg_index WHERE indrelid = table_name AND indisprimary) THEN
 		RAISE EXCEPTION USING ERRCODE = 'invalid_table_definition',
@@ -230,3 +234,29 @@ END
 $$;
 COMMENT ON FUNCTION _cache_notify.create_watching_trigger(regclass, text, text, text[]) IS
 'Creates or replaces one trigger of a watched table: kind is "row" or "statement". Foreign tables have no TRUNCATE triggers before PostgreSQL 16.';
+
+CREATE FUNCTION _cache_notify.notice_defaults(
+	table_name regclass, domain_name text, arguments text[], fire_on_replica boolean) RETURNS void
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	lost text := (
+		SELECT string_agg(DISTINCT CASE o.name WHEN 'column' THEN 'columns' WHEN 'field' THEN 'fields' WHEN 'key' THEN 'keys'
+			ELSE o.name END, ', ')
+		FROM _cache_notify.watching_trigger w
+		CROSS JOIN LATERAL (
+			SELECT split_part(a, '=', 1) FROM unnest(w.arguments) AS u (a)
+			UNION ALL SELECT 'fire_on_replica' WHERE w.tgenabled = 'A' AND NOT notice_defaults.fire_on_replica) AS o (name)
+		WHERE w.tgrelid = notice_defaults.table_name AND w.domain = domain_name AND w.function = 'statement_change' AND NOT w.inherited
+		AND o.name <> ALL (ARRAY(SELECT split_part(a, '=', 1) FROM unnest(notice_defaults.arguments || '{inherited=,bucket_layout=}'::text[]) AS u (a))));
+BEGIN
+	IF lost IS NOT NULL THEN
+		RAISE NOTICE USING
+			MESSAGE = format('table %s is set up again for domain "%s" without: %s', table_name, domain_name, lost),
+			HINT = 'Options that are not named have their defaults: setting up replaces what was there.';
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION _cache_notify.notice_defaults(regclass, text, text[], boolean) IS
+'A notice of the options that a table had and is set up again without.';

@@ -65,6 +65,10 @@ CREATE VIEW _cache_notify.watched_relation AS
 			WHEN EXISTS (SELECT FROM pg_catalog.pg_event_trigger
 				WHERE evtfoid = pg_catalog.to_regprocedure('_cache_notify.schema_event()') AND evtenabled IN ('D', 'R'))
 			THEN 'an event trigger of cache_notify is disabled: DDL is not seen'
+			WHEN current_setting('event_triggers', true) = 'off' THEN 'event_triggers is off: DDL is not seen'
+			WHEN relkind IN ('r', 'p') AND coalesce(row_enabled, statement_enabled) = 'O' AND EXISTS (
+				SELECT FROM pg_catalog.pg_subscription_rel s WHERE s.srrelid = tgrelid)
+			THEN 'a subscription fills it, which counts only with fire_on_replica'
 			WHEN granularity = 'statement' AND statement_enabled IN ('A', 'R')
 			THEN 'replication applies rows, which fires no statement trigger: only TRUNCATE and the initial copy are seen'
 			WHEN relkind = 'f' THEN 'changes that the remote server makes by itself are not seen'

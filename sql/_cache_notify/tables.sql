@@ -78,19 +78,13 @@ CREATE MATERIALIZED VIEW _cache_notify.watched_name
 USING heap AS SELECT
 	NULL::text COLLATE "C" AS domain,
 	NULL::name AS schema_name,
-	NULL::name AS relation_name,
-	NULL::text[] AS arguments,
-	NULL::"char" AS enabled,
-	NULL::boolean AS follow
+	NULL::name AS relation_name
 WHERE _cache_notify.only_when_created();
 COMMENT ON MATERIALIZED VIEW _cache_notify.watched_name IS
 'By which names relations were set up to feed a domain. While a relation that does not feed it has such a name (after a swap, created anew, restored without its triggers), the domain has no tokens.';
 COMMENT ON COLUMN _cache_notify.watched_name.domain IS 'the domain that was fed';
 COMMENT ON COLUMN _cache_notify.watched_name.schema_name IS 'the schema of the relation when it was set up';
 COMMENT ON COLUMN _cache_notify.watched_name.relation_name IS 'its name then';
-COMMENT ON COLUMN _cache_notify.watched_name.arguments IS 'how it was set up, as trigger arguments';
-COMMENT ON COLUMN _cache_notify.watched_name.enabled IS 'when its triggers fired, as in pg_trigger.tgenabled';
-COMMENT ON COLUMN _cache_notify.watched_name.follow IS 'watch in the same way whatever takes the name over';
 
 -- epoch.c knows the columns by their order, all of fixed width.
 CREATE MATERIALIZED VIEW _cache_notify.history

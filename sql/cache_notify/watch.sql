@@ -111,7 +111,9 @@ BEGIN
 			MESSAGE = format('materialized view %s cannot have keys', table_name),
 			HINT = 'REFRESH changes it as a whole.';
 	END IF;
-	IF tenant_column IS NOT NULL THEN
+	IF tenant_column = '' THEN
+		tenant_column := NULL;	-- has the column tenant_id, perhaps, and no tenants
+	ELSIF tenant_column IS NOT NULL THEN
 		PERFORM _cache_notify.check_columns(table_name, tenant_column);
 	ELSIF tenant_setting IS NULL AND granularity = 'row' AND relkind <> 'm' THEN
 		-- A materialized view may well have such a column, but changes as a whole.
@@ -131,13 +133,14 @@ BEGIN
 	PERFORM _cache_notify.check_options(table_name, _cache_notify.watch_options(arguments, table_name));
 	IF relkind = 'm' THEN
 		PERFORM _cache_notify.watch_materialized_view(table_name, domain_name, arguments);
-		PERFORM _cache_notify.note_name(table_name, domain_name, false);
+		PERFORM _cache_notify.note_name(table_name, domain_name);
 		RETURN domain_name;
 	END IF;
 	arguments := arguments || _cache_notify.key_arguments(
 		table_name, domain_name, granularity, keys, buckets, fields);
 
 	PERFORM _cache_notify.notice_vague_names(table_name, arguments);
+	PERFORM _cache_notify.notice_defaults(table_name, domain_name, arguments, fire_on_replica);
 
 	-- A row trigger that is not to be there, and what partitions have of their own.
 	FOR doomed IN
@@ -160,7 +163,7 @@ BEGIN
 	END LOOP;
 	-- A statement fires the statement triggers of the table that it names only.
 	PERFORM cache_notify.inherit_triggers(table_name);
-	PERFORM _cache_notify.note_name(table_name, domain_name, false);
+	PERFORM _cache_notify.note_name(table_name, domain_name);
 	PERFORM _cache_notify.configuration_changed();
 	RETURN domain_name;
 END
@@ -169,7 +172,7 @@ COMMENT ON FUNCTION cache_notify.setup_table_invalidation IS
 'Watches a table: from now on each statement that changes it moves the version of its (tenant, domain) forward. Returns the domain.
 table_name: a table (with the tables that inherit from it), partitioned table (with its partitions), foreign table, or materialized view (each REFRESH is a change).
 domain_name: the domain that it feeds, 1 to 63 bytes without a slash, which separates a domain from a key; NULL: the table''s name without a leading tv_, tb_ or v_.
-tenant_column: the column that holds the tenant; NULL: tenant_id if the table has it, else changes concern all tenants. If its type is one whose equal values may have different texts (jsonb, interval, a nondeterministic collation), changes concern all tenants, and a NOTICE says so.
+tenant_column: the column that holds the tenant; NULL: tenant_id if the table has it, else changes concern all tenants. If its type is one whose equal values may have different texts (jsonb, interval, a nondeterministic collation), changes concern all tenants, and a NOTICE says so; '''': no tenants, although there is such a column.
 channel: where to notify; NULL: the payload format''s own channel, or else cache_notify.channel. May be a template such as cache:{domain}:{tenant}; shared changes have the tenant *, and a name over 63 bytes has its tenant, or else the whole, replaced by its MD5.
 payload: the payload format; NULL: json. See payload_formats(). The other formats tell of the table and not of the domain: oid its OID; pgcachewatch the operation, its name and the time; tcn the operation and the primary key of each row. What is not told that way (a cascade, invalidate(), a reset, more than 1,000 events in one transaction) they tell as TRUNCATE.
 granularity: ''row'', or ''statement'' to fire once per statement without looking at rows, which also counts statements that changed none.

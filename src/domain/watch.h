@@ -85,7 +85,6 @@ extern List *watch_all(void);
 
 /* watched_name.c */
 extern void watched_name_init(void);
-extern bool watched_name_to_follow(void);
 
 /* family.c */
 extern List *parents_of(Oid relid);

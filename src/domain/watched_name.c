@@ -25,9 +25,7 @@
 #include "access/xact.h"
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
-#include "catalog/pg_type.h"
 #include "utils/builtins.h"
-#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/syscache.h"
@@ -39,22 +37,17 @@ PG_FUNCTION_INFO_V1(cache_notify_forget_name);
 #define Anum_name_domain	1
 #define Anum_name_schema	2
 #define Anum_name_relation	3
-#define Anum_name_arguments	4
-#define Anum_name_enabled	5
-#define Anum_name_follow	6
-#define Natts_name			6
+#define Natts_name			3
 
 typedef struct WatchedName
 {
 	char		schema[NAMEDATALEN];
 	char		relation[NAMEDATALEN];
-	bool		follow;			/* watch whatever takes the name over */
 } WatchedName;
 
-/* Of the backend; any_follows is of the names that were loaded last. */
+/* Of the backend. */
 static InvalidationCount relation_changes;
 static InvalidationCount schema_changes;
-static bool any_follows = false;	/* of the names in memory, in any domain */
 
 void
 watched_name_init(void)
@@ -90,9 +83,6 @@ read_name(HeapTuple tuple, TupleDesc desc)
 	strlcpy(name->relation,
 			NameStr(*DatumGetName(heap_getattr(tuple, Anum_name_relation, desc,
 											   &isnull))), NAMEDATALEN);
-	name->follow = DatumGetBool(heap_getattr(tuple, Anum_name_follow, desc,
-											 &isnull));
-	any_follows |= name->follow;
 	inside(domain)->names = lappend(inside(domain)->names, name);
 	MemoryContextSwitchTo(old);
 }
@@ -106,7 +96,6 @@ watched_name_load(void)
 	SysScanDesc scan;
 	HeapTuple	tuple;
 
-	any_follows = false;
 	if (rel == NULL)
 		return;
 	scan = systable_beginscan(rel, InvalidOid, false, SnapshotSelf, 0, NULL);
@@ -139,35 +128,6 @@ watched_name_taken_over(const Domain *domain)
 			return true;
 	}
 	return false;
-}
-
-/* Of one call of watched_name_to_follow(). */
-static bool follow_found;
-
-static void
-look_for_follower(Domain *domain)
-{
-	ListCell   *lc;
-
-	foreach(lc, inside(domain)->names)
-	{
-		WatchedName *name = lfirst(lc);
-
-		follow_found |= name->follow && is_taken_over(domain, name);
-	}
-}
-
-/*
- * Is there a name whose new relation is to be watched?  watch_load() must have been
- * called.  Reads the catalogs.
- */
-bool
-watched_name_to_follow(void)
-{
-	follow_found = false;
-	if (any_follows)
-		domains_visit(look_for_follower);
-	return follow_found;
 }
 
 /* ------------------------------------------------------------ writing them */
@@ -208,8 +168,8 @@ delete_name(Relation rel, const char *domain, const char *schema,
 }
 
 static void
-insert_name(Relation rel, const Watch *watch, const char *schema,
-			const char *relation, bool follow)
+insert_name(Relation rel, const char *domain, const char *schema,
+			const char *relation)
 {
 	Datum		values[Natts_name];
 	bool		nulls[Natts_name] = {false};
@@ -219,34 +179,12 @@ insert_name(Relation rel, const Watch *watch, const char *schema,
 
 	namestrcpy(&schema_name, schema);
 	namestrcpy(&relation_name, relation);
-	values[Anum_name_domain - 1] = CStringGetTextDatum(watch->domain);
+	values[Anum_name_domain - 1] = CStringGetTextDatum(domain);
 	values[Anum_name_schema - 1] = NameGetDatum(&schema_name);
 	values[Anum_name_relation - 1] = NameGetDatum(&relation_name);
-	values[Anum_name_arguments - 1] =
-		OidFunctionCall3(F_ARRAY_IN, CStringGetDatum(watch_as_text(watch)),
-						 ObjectIdGetDatum(TEXTOID), Int32GetDatum(-1));
-	values[Anum_name_enabled - 1] = CharGetDatum(watch->enabled);
-	values[Anum_name_follow - 1] = BoolGetDatum(follow);
 	tuple = heap_form_tuple(RelationGetDescr(rel), values, nulls);
 	CatalogTupleInsert(rel, tuple);
 	heap_freetuple(tuple);
-}
-
-/* The Watch that a set-up of this relation for this domain has made, or NULL. */
-static Watch *
-watch_set_up(Oid relid, const char *domain)
-{
-	ListCell   *lc;
-
-	foreach(lc, watches_of_relation(relid, WATCH_NOW))
-	{
-		Watch	   *watch = lfirst(lc);
-
-		if (watch->domain != NULL && strcmp(watch->domain, domain) == 0 &&
-			!watch->is_row && !watch->inherited)
-			return watch;
-	}
-	return NULL;
 }
 
 /* Where the name of a relation goes, and the table to write it to, or NULL. */
@@ -260,7 +198,7 @@ open_names(Oid relid, char **schema, char **relation)
 }
 
 /*
- * note_name(relation regclass, domain text, follow boolean) returns void, strict
+ * note_name(relation regclass, domain text) returns void, strict
  *
  * All that is written is in the catalogs for whoever has set it up, so anybody
  * may call this.
@@ -270,16 +208,16 @@ cache_notify_note_name(PG_FUNCTION_ARGS)
 {
 	Oid			relid = PG_GETARG_OID(0);
 	char	   *domain = text_to_cstring(PG_GETARG_TEXT_PP(1));
-	Watch	   *watch = watch_set_up(relid, domain);
 	char	   *schema,
 			   *relation;
-	Relation	rel = watch ? open_names(relid, &schema, &relation) : NULL;
+	Relation	rel = relation_feeds(relid, domain) ?
+		open_names(relid, &schema, &relation) : NULL;
 
 	if (rel == NULL)
 		PG_RETURN_VOID();
 	(void) delete_name(rel, domain, schema, relation);
 	CommandCounterIncrement();
-	insert_name(rel, watch, schema, relation, PG_GETARG_BOOL(2));
+	insert_name(rel, domain, schema, relation);
 	relation_close(rel, NoLock);
 	announce_configuration();
 	PG_RETURN_VOID();

@@ -40,7 +40,10 @@ SELECT cache_notify.remove_table_invalidation('item', all_domains => true);
 SELECT cache_notify.setup_table_invalidation('item', 'item', 'tenant');
 SELECT cache_notify.setup_table_invalidation('item', 'item', 'gone');
 SELECT cache_notify.setup_table_invalidation('item', 'item', 'xmin');
+-- A column tenant_id, and no tenants.
 SELECT cache_notify.setup_table_invalidation('item', 'item', '');
+SELECT tenant_column FROM cache_notify.v_invalidation_status WHERE domain = 'item';
+SELECT cache_notify.remove_table_invalidation('item');
 SELECT cache_notify.setup_table_invalidation('item', 'item', 'Two Words');
 
 -- The columns that count.
@@ -51,6 +54,9 @@ SELECT cache_notify.setup_table_invalidation('item', columns => '{ctid}');
 
 -- The channel.
 SELECT cache_notify.setup_table_invalidation('item', channel => '');
+SELECT cache_notify.setup_table_invalidation('item', channel => 'cache:{tenant_id}');
+SELECT cache_notify.setup_table_invalidation('item', channel => '{domian}');
+SELECT cache_notify.setup_table_invalidation('item', channel => 'cache:{tenant');
 SELECT cache_notify.setup_table_invalidation('item', channel => repeat('c', 64));
 SELECT cache_notify.setup_table_invalidation('item', channel => repeat('ü', 32));
 
