@@ -66,8 +66,9 @@ class Text:
     def internal(self):
         """A name that is ours alone."""
         r = self.random
+        if r.random() < 0.6:
+            return "cache_notify/key/%s/%d/item" % (r.choice(self.layouts or ["4"]), r.randrange(16))
         return r.choice(["cache_notify/key/%d/%s/item" % (r.randrange(16), r.choice(self.layouts or ["4"])),
-                         "cache_notify/key/%s/%d/item" % (r.choice(self.layouts or ["4"]), r.randrange(16)),
                          "cache_notify/key/%d/%d/item" % (r.randrange(1024), r.randrange(2048)),
                          "cache_notify/definition/%d" % r.randrange(1024), "cache_notify/", "cache_notify/schema"])
 
