@@ -150,10 +150,10 @@ slot_at(Page page, OffsetNumber n)
 static int
 count_slots(Page page, Oid role)
 {
+	OffsetNumber last = PageGetMaxOffsetNumber(page);
 	int			count = 0;
 
-	for (OffsetNumber n = FirstOffsetNumber; n <= PageGetMaxOffsetNumber(page);
-		 n = OffsetNumberNext(n))
+	for (OffsetNumber n = FirstOffsetNumber; n <= last; n = OffsetNumberNext(n))
 	{
 		Claim	   *slot = slot_at(page, n);
 
@@ -167,12 +167,12 @@ count_slots(Page page, Oid role)
 static Oid
 greediest_role(Page page, Oid role)
 {
+	OffsetNumber last = PageGetMaxOffsetNumber(page);
 	int			most = count_slots(page, role) + 1;
 	Oid			result = InvalidOid;
 	Oid			counted = role;
 
-	for (OffsetNumber n = FirstOffsetNumber; n <= PageGetMaxOffsetNumber(page);
-		 n = OffsetNumberNext(n))
+	for (OffsetNumber n = FirstOffsetNumber; n <= last; n = OffsetNumberNext(n))
 	{
 		Claim	   *slot = slot_at(page, n);
 
@@ -192,11 +192,11 @@ greediest_role(Page page, Oid role)
 static Claim *
 slot_beyond_share(Page page, Oid role)
 {
+	OffsetNumber last = PageGetMaxOffsetNumber(page);
 	Oid			greediest = greediest_role(page, role);
 	Claim	   *result = NULL;
 
-	for (OffsetNumber n = FirstOffsetNumber; n <= PageGetMaxOffsetNumber(page);
-		 n = OffsetNumberNext(n))
+	for (OffsetNumber n = FirstOffsetNumber; n <= last; n = OffsetNumberNext(n))
 	{
 		Claim	   *slot = slot_at(page, n);
 

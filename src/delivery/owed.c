@@ -221,7 +221,7 @@ read_owed(HeapTuple tuple, TupleDesc desc, Owed *owed)
 	char	   *relation = text_attribute(tuple, desc, Anum_owed_former_relation);
 	char	   *name = text_attribute(tuple, desc, Anum_owed_former_name);
 
-	if (domain != NULL && !is_possible(domain, tenant, former))
+	if (domain != NULL ? !is_possible(domain, tenant, former) : channel == NULL)
 		owed->reset = true;
 	else if (domain != NULL)
 	{
@@ -237,7 +237,7 @@ read_owed(HeapTuple tuple, TupleDesc desc, Owed *owed)
 											  name);
 		owed->requests = lappend(owed->requests, request);
 	}
-	else if (channel != NULL)
+	else
 	{
 		Message    *message = palloc0(sizeof(Message));
 
@@ -247,8 +247,6 @@ read_owed(HeapTuple tuple, TupleDesc desc, Owed *owed)
 			message->payload = "";
 		owed->messages = lappend(owed->messages, message);
 	}
-	else
-		owed->reset = true;
 }
 
 /*
