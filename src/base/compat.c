@@ -181,6 +181,17 @@ compat_guc_alloc(Size size)
 #endif
 }
 
+/* 16: with children or not is no longer two subcommands. */
+bool
+compat_adds_column(AlterTableType subtype)
+{
+#if PG_VERSION_NUM < 160000
+	if (subtype == AT_AddColumnRecurse)
+		return true;
+#endif
+	return subtype == AT_AddColumn;
+}
+
 /* 16 and 18 took the internal variants of subcommands away. */
 bool
 compat_is_harmless_subcommand(AlterTableType subtype)

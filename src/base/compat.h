@@ -141,6 +141,7 @@ extern void compat_reserve_guc_prefix(const char *prefix);
 extern void compat_materialize_result(FunctionCallInfo fcinfo);
 extern void *compat_guc_alloc(Size size);
 extern bool compat_is_harmless_subcommand(AlterTableType subtype);
+extern bool compat_adds_column(AlterTableType subtype);
 extern List *compat_analyze_query(RawStmt *statement, const char *sql);
 extern List *compat_analyze_body(RawStmt *statement, const char *sql, SQLFunctionParseInfoPtr info);
 extern void compat_check_permissions(Query *query);

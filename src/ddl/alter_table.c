@@ -97,10 +97,10 @@ changed_nothing(Oid relid, CollectedATSubcmd *subcmd)
 
 	if (compat_sets_access_method(subtype))
 		return !catalog_relation_changed(relid, Anum_pg_class_relam);
+	if (compat_adds_column(subtype))	/* not IF NOT EXISTS, if it did */
+		return !OidIsValid(subcmd->address.objectId);
 	switch (subtype)
 	{
-		case AT_AddColumn:		/* IF NOT EXISTS, and it did */
-			return !OidIsValid(subcmd->address.objectId);
 		case AT_ChangeOwner:
 			return !catalog_relation_changed(relid, Anum_pg_class_relowner);
 		case AT_SetUnLogged:	/* a crash would empty it, unseen */

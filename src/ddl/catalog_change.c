@@ -32,6 +32,7 @@
 #include "catalog/pg_proc.h"
 #include "catalog/pg_rewrite.h"
 #include "catalog/pg_type.h"
+#include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
@@ -100,6 +101,43 @@ catalog_row_written(HeapTuple tuple)
 	return TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(tuple->t_data));
 }
 
+/*
+ * Skip what a parsed query says of the places in its text that things come
+ * from: CREATE OR REPLACE is longer than CREATE.
+ */
+static const char *
+skip_location(const char *p)
+{
+	static const char *const names[] = {"location ", "stmt_len "};
+
+	for (int i = 0; i < lengthof(names); i++)
+	{
+		size_t		len = strlen(names[i]);
+
+		if (strncmp(p, names[i], len) == 0)
+			return p + len + strspn(p + len, "-0123456789");
+	}
+	return p;
+}
+
+/* Are these the same parsed expressions? */
+static bool
+same_node_tree(Datum a, Datum b)
+{
+	const char *p = TextDatumGetCString(a);
+	const char *q = TextDatumGetCString(b);
+
+	for (;; p++, q++)
+	{
+		p = skip_location(p);
+		q = skip_location(q);
+		if (*p != *q)
+			return false;
+		if (*p == '\0')
+			return true;
+	}
+}
+
 static bool
 same_attribute(HeapTuple a, HeapTuple b, TupleDesc desc, AttrNumber column)
 {
@@ -111,6 +149,8 @@ same_attribute(HeapTuple a, HeapTuple b, TupleDesc desc, AttrNumber column)
 
 	if (a_null || b_null)
 		return a_null == b_null;
+	if (attr->atttypid == PG_NODE_TREEOID)
+		return same_node_tree(a_value, b_value);
 	return datum_image_eq(a_value, b_value, attr->attbyval, attr->attlen);
 }
 

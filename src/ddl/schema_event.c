@@ -142,6 +142,8 @@ object_effect(SchemaEvent *event, ObjectAddress address)
 {
 	if (address.classId == RelationRelationId)
 		tree_changed(event, address.objectId);
+	else if (is_text_search(address.classId))
+		text_search_changed(event);
 	else if (address.classId == ProcedureRelationId ||
 			 address.classId == TypeRelationId)
 		definition_changed(event, address.classId, address.objectId);
@@ -181,8 +183,6 @@ rename_object(SchemaEvent *event, ObjectAddress address, RenameStmt *stmt)
 		rename_column(event, address.objectId, stmt);
 	else if (stmt->renameType == OBJECT_ATTRIBUTE)
 		rename_attribute(event, address.objectId, stmt);
-	else if (is_text_search(address.classId))
-		text_search_changed(event);
 	else
 	{
 		object_effect(event, address);
@@ -196,8 +196,14 @@ rename_object(SchemaEvent *event, ObjectAddress address, RenameStmt *stmt)
 static void
 table_created(SchemaEvent *event, Oid relid, CreateStmt *stmt)
 {
-	if (stmt->inhRelations != NIL)
-		parents_changed(event, relid);
+	ListCell   *lc;
+
+	if (stmt->inhRelations == NIL)
+		return;
+	parents_changed(event, relid);
+	if (get_rel_relkind(relid) == RELKIND_FOREIGN_TABLE)
+		foreach(lc, parents_of(relid))
+			relation_changed(event, lfirst_oid(lc));	/* has rows already */
 }
 
 /*
@@ -312,7 +318,8 @@ simple_command(SchemaEvent *event, ObjectAddress address, Node *parsetree)
 			break;
 		case T_AlterOwnerStmt:
 		case T_AlterFunctionStmt:
-			if (object_changed(address, Anum_pg_class_relowner))
+			if (!is_text_search(address.classId) &&
+				object_changed(address, Anum_pg_class_relowner))
 				object_effect(event, address);
 			break;
 		case T_RefreshMatViewStmt:

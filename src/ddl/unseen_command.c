@@ -30,6 +30,7 @@
 #include "tcop/utility.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
+#include "utils/syscache.h"
 
 #include "ddl/catalog_change.h"
 #include "ddl/command_effect.h"
@@ -44,7 +45,11 @@ visit_member(HeapTuple tuple, TupleDesc desc, void *arg)
 static void
 visit_role(HeapTuple tuple, TupleDesc desc, void *arg)
 {
-	if (catalog_role_changed(((Form_pg_authid) GETSTRUCT(tuple))->oid))
+	Oid			role = ((Form_pg_authid) GETSTRUCT(tuple))->oid;
+
+	/* One that is gone had no members any more. */
+	if (SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(role)) &&
+		catalog_role_changed(role))
 		*(bool *) arg = true;
 }
 

@@ -23,6 +23,7 @@
 #include "commands/seclabel.h"
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
+#include "access/transam.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
@@ -37,7 +38,9 @@ PG_FUNCTION_INFO_V1(cache_notify_definition_name_domain);
 const char *
 definition_domain(Oid objid)
 {
-	return psprintf(DEFINITION_PREFIX "%u", objid % DEFINITION_BUCKETS);
+	/* A catalog stands for all its rows, and shares with nothing else. */
+	return psprintf(DEFINITION_PREFIX "%u", objid < FirstNormalObjectId ?
+					2 * DEFINITION_BUCKETS + objid : objid % DEFINITION_BUCKETS);
 }
 
 /* The same by its name.  A hash of ours, as it must never become another. */
