@@ -17,7 +17,7 @@ unwatched: a relation some changes of which are not seen; reason says why.
 opaque: a function that cannot be looked into.
 volatile: the result changes by itself, with time or by chance.
 session: the result depends on who asks and with which settings, so a cache''s key must contain them.
-domain is NULL for the last four. Error if the caller may not run the query. What no certainty can tell: an object that is created later and takes a name over, and row security, which is looked at as it is for the caller.';
+domain is NULL for the last four. Error if the caller may not run the query. What no certainty can tell: an object that is created later and takes a name over, operators and casts that are dropped or moved, roles that are changed in another database or in sessions that have not loaded the library, and row security, which is looked at as it is for the caller.';
 
 CREATE FUNCTION cache_notify.token_for(query text, tenant_id text DEFAULT NULL)
 	RETURNS text

@@ -17,13 +17,13 @@
  */
 #include "domain/domain_inside.h"
 
+#include "access/transam.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "commands/seclabel.h"
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
-#include "access/transam.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 

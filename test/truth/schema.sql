@@ -53,6 +53,9 @@ INSERT INTO setting VALUES ('rate', '2'), ('other', '1');
 
 INSERT INTO account SELECT g + 0.0, ('550e8400-e29b-41d4-a716-44665544aaa' || g % 3)::uuid, chr(97 + g % 3), '2024-01-01'::date + g % 4, g FROM generate_series(1, 12) g;
 
+CREATE ROLE staff;
+GRANT staff TO reader;
+CREATE POLICY of_staff ON secret TO staff USING (x > 4);
 CREATE POLICY own ON secret USING (owner IN (SELECT owner FROM allowed));
 ALTER TABLE secret ENABLE ROW LEVEL SECURITY;
 GRANT SELECT ON secret, allowed TO reader;
@@ -71,6 +74,18 @@ CREATE MATERIALIZED VIEW m_stock AS SELECT product, sum(n) AS n FROM stock GROUP
 CREATE UNIQUE INDEX ON m_stock (product);
 CREATE MATERIALIZED VIEW m_country AS SELECT country, count(*) FROM customer GROUP BY 1;
 CREATE UNIQUE INDEX ON m_country (country);
+
+CREATE FUNCTION above(n int DEFAULT rate()) RETURNS bigint STABLE LANGUAGE sql
+	AS 'SELECT count(*) FROM public.product WHERE price > n';
+CREATE VIEW v_mood AS SELECT 'sad'::mood AS m, NULL::size AS s, id FROM country;
+CREATE VIEW v_rule AS SELECT id, name FROM tag;
+CREATE TABLE wrap (id int, r tag);
+INSERT INTO wrap VALUES (1, ROW(1, 'one')), (2, NULL);
+CREATE TEXT SEARCH CONFIGURATION conf (COPY = english);
+CREATE EXTENSION file_fdw;
+CREATE SERVER files FOREIGN DATA WRAPPER file_fdw;
+CREATE FOREIGN TABLE remote (line text) SERVER files OPTIONS (program 'seq 3');
+SELECT count(cache_notify.setup_table_invalidation(t::regclass)) FROM unnest('{wrap,remote}'::text[]) AS t;
 
 SELECT count(cache_notify.setup_table_invalidation(t::regclass)) FROM unnest(
 	'{country,customer,tag,product_tag,invoice,line,secret,allowed,m_stock,m_country}'::text[]) AS t;
@@ -136,6 +151,12 @@ INSERT INTO truth.query (query, tenant) VALUES
 	('SELECT * FROM m_country', NULL),
 	('SELECT rate()', NULL),
 	('SELECT factor(id) FROM tag', NULL),
+	('SELECT above(), above(1)', NULL),
+	('SELECT * FROM v_mood', NULL),
+	('SELECT * FROM v_rule', NULL),
+	('SELECT id, r FROM wrap', NULL),
+	('SELECT id, ROW(id, ''x'')::tag FROM wrap', NULL),
+	('SELECT id, to_tsvector(''public.conf'', name || '' running'') FROM country', NULL),
 	('SELECT id, name FROM tagged(2)', NULL),
 	('SELECT body FROM note', NULL),
 	('SELECT count(*) FROM note', NULL),
@@ -181,6 +202,7 @@ INSERT INTO truth.query (query, tenant, names)
 	CROSS JOIN generate_series(1, 12) AS g (i);
 INSERT INTO truth.query (query, tenant, names) VALUES
 	('SELECT value FROM setting WHERE name = ''rate''', NULL, '{setting/rate}'),
+	('SELECT * FROM remote', NULL, '{remote}'),
 	('SELECT p.name, c.price FROM product p, contract c WHERE p.id = 3 AND c.id = 3 AND c.tenant_id = ''a''', 'a', '{product/3,contract/3}');
 
 -- Names in other spellings than rows have, with too many or too few parts, and

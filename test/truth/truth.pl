@@ -11,6 +11,8 @@
 use strict;
 use warnings;
 use FindBin;
+use lib "$FindBin::Bin/../t";
+use CacheNotify;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -151,6 +153,26 @@ my @ddl = (
 	sub { return ('DROP MATERIALIZED VIEW m_tariff', 'CREATE MATERIALIZED VIEW m_tariff AS SELECT tenant_id, max(n) AS n FROM tariff GROUP BY 1',
 			'REFRESH MATERIALIZED VIEW m_tariff', make_m_tariff()); },
 	sub { return ('ALTER TABLE ' . any('tariff RENAME TO renamed', 'tariff RENAME TO renamed; CREATE TABLE tariff AS SELECT * FROM renamed; DROP TABLE tariff'), 'ALTER TABLE renamed RENAME TO tariff'); },
+	sub { return any('ALTER ROLE reader BYPASSRLS', 'ALTER ROLE reader NOBYPASSRLS', 'REVOKE staff FROM reader', 'GRANT staff TO reader', 'ALTER POLICY of_staff ON secret USING (x > ' . (2 + n(4)) . ')'); },
+	sub { return ('DROP OWNED BY staff', 'CREATE POLICY of_staff ON secret TO staff USING (x > 4)', 'GRANT SELECT ON secret TO staff'); },
+	sub { return 'ALTER VIEW v_secret OWNER TO ' . any('reader', 'CURRENT_USER'); },
+	sub { return 'CREATE OR REPLACE FUNCTION above(n int DEFAULT ' . any('rate()', '2', '5', 'rate() + 3') . ') RETURNS bigint STABLE LANGUAGE sql AS \'SELECT count(*) FROM public.product WHERE price > n\''; },
+	sub { return 'CREATE OR REPLACE RULE "_RETURN" AS ON SELECT TO v_rule DO INSTEAD SELECT id, ' . any('name', 'upper(name) AS name', 'NULL::text AS name') . ' FROM tag'; },
+	sub { return 'ALTER TEXT SEARCH CONFIGURATION conf ALTER MAPPING FOR asciiword WITH ' . any('simple', 'english_stem'); },
+	sub { return any('ALTER FOREIGN TABLE remote OPTIONS (SET program \'seq ' . (1 + n(5)) . '\')', 'ALTER SERVER files VERSION \'' . n() . '\''); },
+	sub { my $c = 'c' . ++$number;
+		return ("ALTER TABLE tag ADD COLUMN $c int", "ALTER TABLE tag DROP COLUMN $c"); },
+	sub { return ('SELECT c_inherit(\'doc_b\', \'doc\', true)', 'UPDATE doc_b SET body = \'z\' WHERE id = ' . n(), 'SELECT c_inherit(\'doc_b\', \'doc\', false)'); },
+	sub { my $c = 'doc_' . ++$number;
+		return ("CREATE TABLE $c () INHERITS (doc)", "INSERT INTO $c VALUES (1, 'c')", "SELECT c_drop('$c')"); },
+	sub { my $p = 'event_' . ++$number;
+		return ("CREATE TABLE $p PARTITION OF event FOR VALUES FROM (60) TO (70)", 'INSERT INTO event VALUES (61, 1)', "SELECT c_drop('$p')"); },
+	sub { my $c = 'swap_' . ++$number;
+		return "CREATE TABLE $c (LIKE note); INSERT INTO $c SELECT " . n(7) . ", 'swapped " . n() . "', 1; SELECT c_swap('note', '$c')"; },
+	# what migrations do again at every start
+	sub { return any('ALTER TABLE tag OWNER TO CURRENT_USER', 'ALTER TABLE stock ADD COLUMN IF NOT EXISTS n int', 'ALTER TABLE secret ENABLE ROW LEVEL SECURITY',
+		'ALTER TABLE tag SET SCHEMA public', 'CREATE OR REPLACE VIEW v_mood AS SELECT \'sad\'::mood AS m, NULL::size AS s, id FROM country', 'GRANT SELECT ON secret TO reader',
+		'ALTER TYPE mood ADD VALUE IF NOT EXISTS \'glad\'', 'ALTER FUNCTION rate() STABLE', 'REVOKE ALL ON tag FROM staff', 'CREATE TABLE IF NOT EXISTS tag (a int)'); },
 	sub { return 'ALTER TABLE ' . any(@tables) . any(' SET (fillfactor = 80)', ' ALTER ' . 'ctid SET STATISTICS 5', ' CLUSTER ON x'); },
 	sub { return any('ALTER TABLE stock SET UNLOGGED; ALTER TABLE stock SET LOGGED', 'CREATE INDEX ON stock (n)', 'ANALYZE stock', 'ALTER TABLE stock ALTER n SET DEFAULT 1', 'CREATE TABLE unrelated' . ++$number . ' (a int)', 'COMMENT ON TABLE stock IS \'x\'', 'CLUSTER product USING product_pkey', 'REINDEX TABLE stock'); });
 
@@ -183,12 +205,77 @@ while ($step < $steps)
 	}
 }
 
+# What extensions do by functions in C; see test/t/ddl_c_changes.pl.
+my $library = build_library('c_change', <<'END');
+#include "access/multixact.h"
+#include "access/transam.h"
+#include "access/xact.h"
+#include "catalog/dependency.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#if PG_VERSION_NUM >= 190000
+#include "commands/repack.h"
+#else
+#include "commands/cluster.h"
+#endif
+#include "commands/tablecmds.h"
+#include "nodes/makefuncs.h"
+#include "utils/lsyscache.h"
+#include "utils/snapmgr.h"
+
+PG_FUNCTION_INFO_V1(c_drop);
+PG_FUNCTION_INFO_V1(c_inherit);
+PG_FUNCTION_INFO_V1(c_swap);
+
+/* c_drop(regclass): as retention jobs drop chunks */
+Datum
+c_drop(PG_FUNCTION_ARGS)
+{
+	ObjectAddress address = {RelationRelationId, PG_GETARG_OID(0), 0};
+
+	performDeletion(&address, DROP_RESTRICT, 0);
+	PG_RETURN_VOID();
+}
+
+/* c_inherit(child regclass, parent regclass, boolean): joins or leaves */
+Datum
+c_inherit(PG_FUNCTION_ARGS)
+{
+	Oid			parent = PG_GETARG_OID(1);
+	AlterTableCmd *command = makeNode(AlterTableCmd);
+
+	command->subtype = PG_GETARG_BOOL(2) ? AT_AddInherit : AT_DropInherit;
+	command->def = (Node *) makeRangeVar(get_namespace_name(get_rel_namespace(parent)),
+										 get_rel_name(parent), -1);
+	AlterTableInternal(PG_GETARG_OID(0), list_make1(command), false);
+	CommandCounterIncrement();
+	PG_RETURN_VOID();
+}
+
+/* c_swap(regclass, regclass): the first gets the rows of the second, which goes */
+Datum
+c_swap(PG_FUNCTION_ARGS)
+{
+	finish_heap_swap(PG_GETARG_OID(0), PG_GETARG_OID(1), false, false, false, true,
+#if PG_VERSION_NUM >= 190000
+					 true,
+#endif
+					 TransactionXmin, ReadNextMultiXactId(),
+					 RELPERSISTENCE_PERMANENT);
+	PG_RETURN_VOID();
+}
+END
+
 my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init;
 $node->append_conf('postgresql.conf', 'max_prepared_transactions = 2');
 $node->start;
 $node->command_ok([ 'psql', '-qX', '-o', '/dev/null', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr('postgres'),
 		'-f', "$FindBin::Bin/schema.sql" ], 'the schema is there');
+$node->safe_psql('postgres', qq{
+	CREATE FUNCTION c_drop(regclass) RETURNS void AS '$library' LANGUAGE C STRICT;
+	CREATE FUNCTION c_inherit(regclass, regclass, boolean) RETURNS void AS '$library' LANGUAGE C STRICT;
+	CREATE FUNCTION c_swap(regclass, regclass) RETURNS void AS '$library' LANGUAGE C STRICT});
 my ($out, $err);
 IPC::Run::run [ 'psql', '-qX', '-d', $node->connstr('postgres') ],
   '<', \join("\n", @script), '>', \$out, '2>', \$err;
