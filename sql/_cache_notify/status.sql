@@ -71,6 +71,19 @@ CREATE VIEW _cache_notify.watched_relation AS
 			THEN 'a subscription fills it, which counts only with fire_on_replica'
 			WHEN granularity = 'statement' AND statement_enabled IN ('A', 'R')
 			THEN 'replication applies rows, which fires no statement trigger: only TRUNCATE and the initial copy are seen'
+			-- Chunks lie in a schema of their extension; what pg_ivm maintains has its triggers.
+			WHEN pg_catalog.current_setting('cache_notify.waiting_scopes', true) IS NULL AND (EXISTS (
+					SELECT FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid
+					JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_namespace'::pg_catalog.regclass
+						AND d.objid = c.relnamespace AND d.deptype = 'e'
+					WHERE i.inhparent = tgrelid)
+				OR EXISTS (
+					SELECT FROM pg_catalog.pg_trigger t
+					JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass
+						AND d.objid = t.tgfoid AND d.deptype = 'e'
+					JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid
+					WHERE t.tgrelid = configured.tgrelid AND e.extname IN ('timescaledb', 'pg_ivm')))
+			THEN 'an extension changes its rows by functions in C, which only sessions see that have preloaded cache_notify'
 			WHEN relkind = 'f' THEN 'changes that the remote server makes by itself are not seen'
 			WHEN relpersistence = 'u' THEN 'unlogged: that a crash emptied it is not seen'
 			END AS problem,

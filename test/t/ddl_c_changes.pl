@@ -144,4 +144,18 @@ foreach my $command ('CREATE INDEX ON metric (x)', 'CLUSTER metric USING metric_
 	is($a - $b, 0, "$command changes no result");
 }
 $node->stop;
+
+# Where the hook is not there the status says so, of tables whose chunks are an extension's.
+my $plain = start_server('plain');
+$plain->safe_psql('postgres', q{
+	CREATE EXTENSION fuzzystrmatch;
+	CREATE SCHEMA chunks;
+	ALTER EXTENSION fuzzystrmatch ADD SCHEMA chunks;
+	CREATE TABLE hyper (t int); CREATE TABLE chunks.c1 () INHERITS (hyper);
+	CREATE TABLE tame (t int); CREATE TABLE tame_1 () INHERITS (tame);
+	SELECT cache_notify.setup_table_invalidation(t) FROM unnest('{hyper,tame}'::regclass[]) AS t});
+is($plain->safe_psql('postgres', q{SELECT string_agg(table_name || ': ' || coalesce(problem, 'none'), '; ' ORDER BY table_name::text) FROM cache_notify.v_invalidation_status}),
+	'hyper: an extension changes its rows by functions in C, which only sessions see that have preloaded cache_notify; tame: none', 'not preloaded: the status says so');
+is($plain->safe_psql('postgres', q{SELECT cache_notify.token_for('SELECT * FROM hyper') IS NULL, cache_notify.token_for('SELECT * FROM tame') IS NULL}), 't|f', 'and there are no tokens');
+$plain->stop;
 done_testing();
