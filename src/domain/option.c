@@ -13,15 +13,17 @@
  * To add an option:
  *
  *	(i)	   a member of WatchOptions, and a row of option_table[] below;
- *	(ii)   an attribute of the type watch_options (sql/_cache_notify/types.sql),
+ *	(ii)   an attribute of the type watch_options (sql/_cache_notify/functions.sql),
  *		   at the place that the row has in the table;
  *	(iii)  a parameter of setup_table_invalidation(), and its line where that
  *		   puts the arguments together (sql/cache_notify/watch.sql); what the
  *		   option contradicts, in check_options() (sql/_cache_notify/setup.sql);
  *	(iv)   a column of watched_relation and of v_invalidation_status, if it is
- *		   to be shown (sql/_cache_notify/status.sql, sql/cache_notify/status.sql);
+ *		   to be shown (sql/_cache_notify/status.sql, and sql/cache_notify/status.sql,
+ *		   in each branch of its UNION);
  *	(v)	   the code that does it: trigger_config.c for what rows do, which
- *		   inline_trigger.c shares; route.c for where and how it is told.
+ *		   inline_trigger.c shares; for where and how it is told the Route (message.h),
+ *		   three functions of route.c that fill, compare and copy it, message.c.
  *		   Partitions and child tables have copies of all arguments.
  *
  * A list has one argument for each element, all of the same name.  Of any
