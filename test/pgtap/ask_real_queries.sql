@@ -252,7 +252,7 @@ BEGIN
 END $$;
 CALL public.try();
 SELECT is((SELECT string_agg(DISTINCT s.source || ' changes ' || q.query, E'\n') FROM public.seen s JOIN public.real_query q ON q.id = s.query
-	WHERE s.source <> ALL (q.domains) 
+	WHERE s.source <> ALL (q.domains)
 	-- rows of net_follow go before net_count is refreshed
 	AND NOT (s.source = 'net_count' AND 'net_follow' = ANY (q.domains))), NULL, 'what changes a result is named');
 SELECT is((SELECT string_agg(d || ' changes nothing in ' || q.query, E'\n') FROM public.real_query q, unnest(q.domains) AS d
