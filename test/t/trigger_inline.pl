@@ -39,7 +39,8 @@ sub same
 		my $s = $session{$way};
 		my $answer = $s->query($sql);
 		my $origin = $s->query('SELECT cache_notify.version_origin()');
-		my @heard = sort map { s/"version": \K\d+/@{[ $& - $origin ]}/r } $s->payloads;
+		# DROP EXTENSION tells where versions go on, which the clock says.
+		my @heard = sort map { s/"version": \K\d+/@{[ $& - $origin > 2**40 ? 'far ahead' : $& - $origin ]}/r } $s->payloads;
 		my $counters = $s->query(<<'END');
 SELECT format('%s %s %s %s', domain, coalesce(tenant_id, '-'), sum(n), sum(keyed))
 FROM _cache_notify.version_counter GROUP BY domain, tenant_id ORDER BY 1
@@ -256,7 +257,7 @@ push @steps,
 	[ 'a trigger that runs after', 'UPDATE told SET n = n + 1 WHERE id < 9' ],
 	[ 'a trigger that asks', 'UPDATE child SET id = id + 1000 WHERE id = 50' ],
 	[ 'one that asks in a query with another', 'WITH a AS (UPDATE child SET id = id + 2000 WHERE id = 49) UPDATE child SET id = id + 2000 WHERE id = 48' ],
-	[ 'what it was told', 'SELECT * FROM asked' ],
+	[ 'what it was told', 'SELECT a - cache_notify.version_origin(), b - cache_notify.version_origin() FROM asked' ],
 	[ 'another function of that name', "DO 'BEGIN CREATE FUNCTION f() RETURNS int LANGUAGE sql AS ''SELECT 1''; UPDATE item SET n = n + f() WHERE id = 5; UPDATE item SET n = n + f() WHERE id = 5; END'" ],
 	[ 'rules that change within a transaction', "BEGIN; UPDATE item SET n = n + 1 WHERE id = 5; DELETE FROM cache_notify.cascade_rules WHERE source_domain = 'page'; UPDATE item SET n = n + 1 WHERE id = 5; COMMIT" ],
 	[ 'no longer watched', "BEGIN; UPDATE item SET n = n + 1 WHERE id = 5; SELECT cache_notify.remove_table_invalidation('item', 'item_again'); UPDATE item SET n = n + 1 WHERE id = 5; COMMIT; UPDATE item SET n = n + 1 WHERE id = 5" ];
