@@ -298,6 +298,7 @@ delivery_due(void)
 	return owed_at_commit;
 }
 
+/* Count for the statistics what has been committed, but not definitions. */
 static void
 count_changes(void)
 {
@@ -305,7 +306,12 @@ count_changes(void)
 	ListCell   *lc;
 
 	foreach(lc, committed_requests)
-		bumps += ((DeliveryRequest *) lfirst(lc))->bumps;
+	{
+		DeliveryRequest *request = lfirst(lc);
+
+		if (!is_internal_domain(request->domain->name))
+			bumps += request->bumps;
+	}
 	waiting_count(pinned_database, bumps, change_set_rows_seen);
 }
 
