@@ -62,7 +62,8 @@ sub replicate
 	$from->("CREATE PUBLICATION p $publications{$kind}");
 	$to->('CREATE EXTENSION cache_notify;' . $watch) if $ours;
 	$from->('CREATE EXTENSION cache_notify') if $theirs && $when eq 'before';
-	$from->($watch) if $theirs;
+	# So that versions that are told apart below are not the same by chance.
+	$from->($watch . "SELECT cache_notify.invalidate('item', 't');" x 7) if $theirs;
 	$from->(rows(1, 100));
 
 	my ($status, $out, $error) = $subscriber->psql($name,
@@ -83,7 +84,6 @@ sub replicate
 		0, "$name: nothing of ours is published");
 	if ($theirs && $ours)
 	{
-		my $expected = $from->("SELECT string_agg(domain || ' ' || version, ',' ORDER BY domain) FROM cache_notify.domain_version WHERE tenant_id IS NOT NULL");
 		isnt($to->("SELECT cache_notify.version('item', 't')"),
 			$from->("SELECT cache_notify.version('item', 't')"), "$name: versions of its own");
 	}
