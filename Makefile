@@ -9,7 +9,7 @@
 #   make test-integration  the same with isolation specs and TAP only
 #   make test-consistency  is a cache ever stale? READS=n says how long to look
 #   make test-fuzz         can an owner of tables harm anybody? an hour; FUZZ_SECONDS=60
-#   make test-hostile      sanitizer, sqlsmith, valgrind, soak (tools/test-hostile); takes
+#   make test-hostile      sanitizer, sqlsmith, valgrind, suites, soak (tools/test-hostile); takes
 #                          three hours, HOSTILE="sqlsmith soak" picks, SOAK_MINUTES=5 shortens
 #   make test-interop      the same with the programs of others (test/interop)
 #   make test-upgrade      from every release, and from an older PostgreSQL

@@ -76,6 +76,33 @@ class Faults:
         cluster.add_standby()
         return True
 
+    def recreate(self):
+        """The extension is dropped and created once more. Writers wait meanwhile: one
+        that writes several tables could meet the DROP half-way, and fail."""
+        truth = self.truth
+        truth.pause.value = True
+        while not all(truth.paused):
+            time.sleep(0.01)
+        self.cluster.primary.execute(RECREATE)
+        truth.pause.value = False
+        return True
+
+
+# In one transaction, so nobody finds it missing.
+RECREATE = """
+DO $$
+BEGIN
+    SET LOCAL client_min_messages = error;
+    SET LOCAL lock_timeout = '10s';
+    DROP EXTENSION cache_notify CASCADE;
+    CREATE EXTENSION cache_notify;
+    PERFORM cache_notify.setup_table_invalidation('item', keys => '{cell}', fields => '{keys}');
+    PERFORM cache_notify.setup_table_invalidation('price', keys => '{cell}', buckets => 16, fields => '{keys}');
+    PERFORM cache_notify.setup_table_invalidation('setting');
+    INSERT INTO cache_notify.cascade_rules VALUES ('price', 'offer'), ('setting', 'offer');
+END
+$$"""
 
 FAULTS = {"listener": Faults.listener, "writer": Faults.writer, "worker": Faults.worker,
-          "kill": Faults.kill, "immediate": Faults.immediate, "failover": Faults.failover}
+          "kill": Faults.kill, "immediate": Faults.immediate, "failover": Faults.failover,
+          "recreate": Faults.recreate}
