@@ -19,10 +19,10 @@ PG_FUNCTION_INFO_V1(cache_notify_clear_statistics);
 /*
  * The columns of statistics(): one for each Statistic, the worker, what waits.
  *
- * To add a statistic: (i) a Statistic, and here its column; (ii) the column in
- * sql/_cache_notify/stats.sql, at the same place; (iii) one with a comment in
- * the view, sql/cache_notify/stats.sql, and if operators need it in
- * monitoring/queries.yaml; (iv) what counts it, in this file.
+ * To add a statistic: (i) a Statistic (waiting_memory.h), and here its column;
+ * (ii) the column in sql/_cache_notify/stats.sql, at the same place; (iii) one
+ * with a comment in the view, sql/cache_notify/stats.sql, and if operators need
+ * it in monitoring/queries.yaml; (iv) what counts it, in this file.
  */
 #define NUM_COLUMNS (NUM_STATS + 2)
 
