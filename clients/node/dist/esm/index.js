@@ -1,8 +1,0 @@
-/**
- * Caches for results of queries that the server itself invalidates: the client package of
- * the PostgreSQL extension cache_notify. See Cache.
- */
-export { Cache } from './cache.js';
-export { CacheError, ConfigurationError, UnsupportedExtension } from './errors.js';
-export { Metrics } from './metrics.js';
-export { key } from './names.js';
