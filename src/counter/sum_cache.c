@@ -46,12 +46,17 @@ sum_ids_equal(const SumId *a, const SumId *b)
 #define SH_DEFINE
 #include "lib/simplehash.h"
 
+/* So many sums are kept without a hash table, which costs more than they do. */
+#define FEW_SUMS	4
+
 struct SumCache
 {
 	CounterTable *table;
 	Snapshot	snapshot;
 	MemoryContext context;
-	sum_table_hash *sums;
+	int			nfew;
+	SumEntry	few[FEW_SUMS];	/* the first ones */
+	sum_table_hash *sums;		/* the others; NULL while there are none */
 };
 
 SumCache *
@@ -62,8 +67,38 @@ sum_cache_create(CounterTable *table, Snapshot snapshot)
 	cache->table = table;
 	cache->snapshot = snapshot;
 	cache->context = CurrentMemoryContext;
-	cache->sums = sum_table_create(CurrentMemoryContext, 16, NULL);
+	cache->nfew = 0;
+	cache->sums = NULL;
 	return cache;
+}
+
+static SumEntry *
+find_entry(SumCache *cache, const SumId *id)
+{
+	for (int i = 0; i < cache->nfew; i++)
+		if (sum_ids_equal(&cache->few[i].id, id))
+			return &cache->few[i];
+	return cache->sums == NULL ? NULL : sum_table_lookup(cache->sums, *id);
+}
+
+/* A new one, in the cache's context. */
+static SumEntry *
+add_entry(SumCache *cache, const SumId *id)
+{
+	SumEntry   *entry;
+	bool		found;
+
+	if (cache->nfew < FEW_SUMS)
+	{
+		entry = &cache->few[cache->nfew++];
+		entry->id = *id;
+		return entry;
+	}
+	if (cache->sums == NULL)
+		cache->sums = sum_table_create(cache->context, 16, NULL);
+	entry = sum_table_insert(cache->sums, *id, &found);
+	Assert(!found);
+	return entry;
 }
 
 /* The entry of a counter; valid until the next call. */
@@ -72,9 +107,8 @@ get_entry(SumCache *cache, const char *name, const char *tenant,
 		  int64 bucket_layout)
 {
 	SumId		id = {counter_key(name, tenant), bucket_layout};
-	SumEntry   *entry = sum_table_lookup(cache->sums, id);
+	SumEntry   *entry = find_entry(cache, &id);
 	MemoryContext old;
-	bool		found;
 	int64		sum;
 
 	if (entry != NULL)
@@ -86,9 +120,8 @@ get_entry(SumCache *cache, const char *name, const char *tenant,
 	id.key.name = pstrdup(name);
 	if (tenant != NULL && tenant != ALL_TENANTS)
 		id.key.tenant = pstrdup(tenant);
-	entry = sum_table_insert(cache->sums, id, &found);
 	MemoryContextSwitchTo(old);
-	Assert(!found);
+	entry = add_entry(cache, &id);
 	entry->sum = sum;
 	entry->reported = false;
 	return entry;
