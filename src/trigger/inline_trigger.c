@@ -303,7 +303,7 @@ row_condition(ExprState *condition, ExprContext *econtext, bool *isnull)
 	*isnull = false;
 	if (state->config == NULL)
 	{
-		state->config = trigger_config(inlined->rel, inlined->trigger);
+		trigger_config_use(state, inlined->rel, inlined->trigger);
 
 		/*
 		 * What payloads tell of rows is not noted here, and the setting that

@@ -75,9 +75,9 @@ get_trigger_state(FunctionCallInfo fcinfo, const char *function, bool for_row)
 
 		check_called_well(fcinfo, function, for_row);
 		state = MemoryContextAllocZero(flinfo->fn_mcxt, sizeof(TriggerState));
-		state->config = trigger_config(trigdata->tg_relation, trigdata->tg_trigger);
-		state->depth = trigger_depth();
 		state->context = flinfo->fn_mcxt;
+		trigger_config_use(state, trigdata->tg_relation, trigdata->tg_trigger);
+		state->depth = trigger_depth();
 		flinfo->fn_extra = state;
 	}
 	return flinfo->fn_extra;

@@ -52,7 +52,7 @@ typedef struct ConfigEntry
 /*
  * Of the backend, in TopMemoryContext.  relcache_callback() marks what is out of date;
  * what a savepoint undoes comes with an invalidation as well.  One that is dropped
- * lives on until the transaction ends, as a statement may be using it.
+ * lives on until no statement uses it any more.
  */
 static config_table_hash *configs = NULL;
 static TriggerConfig *all_configs = NULL;
@@ -227,16 +227,19 @@ create_config(Relation rel, Trigger *trigger)
 	return config;
 }
 
-/* A statement may be using it: it goes when the transaction ends. */
+/* It is remembered no longer, and goes once no statement uses it. */
 static void
 drop_config(TriggerConfig *config)
 {
-	TriggerConfig **link = &all_configs;
-
-	while (*link != config)
-		link = &(*link)->next;
-	*link = config->next;
-	MemoryContextSetParent(config->context, TopTransactionContext);
+	if (config->previous != NULL)
+		config->previous->next = config->next;
+	else
+		all_configs = config->next;
+	if (config->next != NULL)
+		config->next->previous = config->previous;
+	config->dropped = true;
+	if (config->users == 0)
+		MemoryContextDelete(config->context);
 }
 
 static void
@@ -264,9 +267,8 @@ find_config_entry(Oid trigger)
 	return entry;
 }
 
-/* What this trigger is to do.  Valid until the transaction ends. */
-TriggerConfig *
-trigger_config(Relation rel, Trigger *trigger)
+static TriggerConfig *
+find_config(Relation rel, Trigger *trigger)
 {
 	ConfigEntry *entry = find_config_entry(trigger->tgoid);
 	TriggerConfig *config = entry->config;
@@ -279,7 +281,33 @@ trigger_config(Relation rel, Trigger *trigger)
 	if (entry->config != NULL)
 		drop_config(entry->config);
 	MemoryContextSetParent(config->context, TopMemoryContext);
+	if (all_configs != NULL)
+		all_configs->previous = config;
 	config->next = all_configs;
 	all_configs = entry->config = config;
 	return config;
+}
+
+/* The memory of a trigger's state goes: that is how a statement lets go. */
+static void
+state_goes(void *arg)
+{
+	TriggerConfig *config = ((TriggerState *) arg)->config;
+
+	if (--config->users == 0 && config->dropped)
+		MemoryContextDelete(config->context);
+}
+
+/*
+ * Give a state, whose context is set, what its trigger is to do.  That stays for
+ * as long as the context does.
+ */
+void
+trigger_config_use(TriggerState *state, Relation rel, Trigger *trigger)
+{
+	state->config = find_config(rel, trigger);
+	state->config->users++;
+	state->callback.func = state_goes;
+	state->callback.arg = state;
+	MemoryContextRegisterResetCallback(state->context, &state->callback);
 }

@@ -29,7 +29,10 @@ typedef struct ColumnText
 typedef struct TriggerConfig
 {
 	struct TriggerConfig *next; /* in all_configs */
+	struct TriggerConfig *previous;
 	MemoryContext context;		/* that all of it lives in */
+	int			users;			/* states of triggers that have it */
+	bool		dropped;		/* not in all_configs, goes with its last user */
 	Oid			relid;
 	bool		valid;			/* false: to be prepared anew */
 
@@ -71,7 +74,8 @@ typedef struct TriggerState
 	ScopeChange *last_scope;
 	Datum		last_tenant;
 	Size		last_size;		/* allocated for it, if by reference */
-	MemoryContext context;
+	MemoryContext context;		/* the state's own */
+	MemoryContextCallback callback; /* lets go of config */
 
 	/* set once tenants of the statement do not fit into the change set */
 	ScopeChange *overflow_scope;
@@ -85,7 +89,8 @@ typedef struct TriggerState
 } TriggerState;
 
 /* trigger_config.c */
-extern TriggerConfig *trigger_config(Relation rel, Trigger *trigger);
+extern void trigger_config_use(TriggerState *state, Relation rel,
+							   Trigger *trigger);
 
 /* trigger.c */
 extern ScopeChange *scope_of_row(TriggerState *state, HeapTuple tuple,
