@@ -233,8 +233,7 @@ class Reading:
                 rows = connection.execute(query.sql, query.cells[1:]).fetchone()
                 return (*inner, *rows)
             values = connection.execute(query.sql, query.cells).fetchone()
-            if self.random.random() < 0.1:
-                time.sleep(0.002)   # an application works on its results
+            self.work_on_result()
             return values
 
         if query.kind == "found":
@@ -249,6 +248,15 @@ class Reading:
                     and connection.info.transaction_status == TransactionStatus.IDLE):
                 self.look_for_false_alarm(query, asked, values)
         return values, loaded
+
+    def work_on_result(self):
+        """An application does; at times for so long that two fences come in, and then
+        somebody who asks for the same result."""
+        choice = self.random.random()
+        if choice < 0.001:
+            time.sleep(0.35)
+        elif choice < 0.1:
+            time.sleep(0.002)
 
     def judge(self, query, values, must_be, mode):
         truth, reader = self.reader.truth, self.reader

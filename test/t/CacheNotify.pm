@@ -301,7 +301,8 @@ sub is_done
 	my ($self) = @_;
 
 	IPC::Run::pump_nb($self->{run}) if IPC::Run::pumpable($self->{run});
-	return $self->{out} =~ /^\Q$self->{mark}\E$/m && $self->{err} =~ /^\Q$self->{mark}\E$/m;
+	# With their line's end, which may come in a packet of its own.
+	return $self->{out} =~ /^\Q$self->{mark}\E\n/m && $self->{err} =~ /^\Q$self->{mark}\E\n/m;
 }
 
 # Wait for the command that was started: (its output, its errors).
