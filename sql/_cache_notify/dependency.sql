@@ -7,7 +7,7 @@ CREATE FUNCTION _cache_notify.query_dependencies(
 	AS 'MODULE_PATHNAME', 'cache_notify_query_dependencies'
 	LANGUAGE C STABLE STRICT PARALLEL UNSAFE;
 COMMENT ON FUNCTION _cache_notify.query_dependencies(text, boolean) IS
-'What a query reads, without saying whether it is watched: see domains_of(). every_role: with what the row security policies of every role read, not only those of the caller. columns: those that it reads of a relation; NULL if it may be any.';
+'What a query reads, without saying whether it is watched: see domains_of(). every_role: with what the row security policies of every role read, not only those of the caller, who need not be allowed to run the query either. columns: those that it reads of a relation; NULL if it may be any.';
 
 CREATE FUNCTION _cache_notify.builtin_functions(
 		OUT function oid, OUT signature text, OUT mark text)
@@ -159,6 +159,18 @@ $$;
 COMMENT ON FUNCTION _cache_notify.dependencies_of_view(regclass, text) IS
 'What domains_of() says of a view under another search_path, whichever role reads it, and the relations (certainty relation) that it reads.';
 
+CREATE FUNCTION _cache_notify.mixes_tenants(view regclass, relations oid[]) RETURNS boolean
+	LANGUAGE sql STABLE
+	SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT count(w.tenant_column) > 0 AND count(w.tenant_setting) = 0 AND count(a.attname) = 0
+	FROM _cache_notify.watched_relation w
+	LEFT JOIN pg_attribute a ON a.attrelid = view AND a.attname::text = w.tenant_column AND a.attnum > 0
+	WHERE w.relation = ANY (relations);
+END;
+COMMENT ON FUNCTION _cache_notify.mixes_tenants(regclass, oid[]) IS
+'Whether a view that reads these relations has rows of several tenants and does not say whose they are: it is one result for all of them.';
+
 CREATE FUNCTION _cache_notify.setup_view(
 	view regclass, domain_name text, channel text, payload text, path text)
 	RETURNS text
@@ -198,17 +210,14 @@ BEGIN
 
 	sources := ARRAY(SELECT DISTINCT d.domain FROM _cache_notify.dependencies_of_view(view, path) d
 		WHERE d.domain <> domain_name ORDER BY 1);
-	-- A view that does not say whose its rows are is one result for all tenants.
-	all_tenants := (
-		SELECT count(w.tenant_column) > 0 AND count(w.tenant_setting) = 0 AND count(a.attname) = 0
-		FROM _cache_notify.dependencies_of_view(view, path) d
-		JOIN _cache_notify.watched_relation w ON w.relation = d.relation
-		LEFT JOIN pg_attribute a ON a.attrelid = view AND a.attname::text = w.tenant_column AND a.attnum > 0);
+	all_tenants := _cache_notify.mixes_tenants(view,
+		ARRAY(SELECT d.relation FROM _cache_notify.dependencies_of_view(view, path) d));
 	arguments := _cache_notify.option('domain_name', domain_name)
 		|| _cache_notify.option('channel', channel)
 		|| _cache_notify.option('payload', payload)
 		|| _cache_notify.option('sources', VARIADIC sources)
-		|| CASE WHEN all_tenants THEN _cache_notify.option('all_tenants', 'true') END;
+		|| CASE WHEN all_tenants THEN _cache_notify.option('all_tenants', 'true') END
+		|| CASE WHEN octet_length(path) <= 1000 THEN _cache_notify.option('search_path', path) END;
 	PERFORM _cache_notify.check_options(view, _cache_notify.watch_options(arguments, view));
 	PERFORM _cache_notify.label_relation(view, arguments);
 	PERFORM _cache_notify.note_name(view, domain_name);

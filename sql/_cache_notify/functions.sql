@@ -53,6 +53,7 @@ CREATE TYPE _cache_notify.watch_options AS (
 	inherited boolean,
 	sources text[],
 	all_tenants boolean,
+	search_path text,
 	problem text
 );
 COMMENT ON TYPE _cache_notify.watch_options IS

@@ -135,3 +135,54 @@ CREATE VIEW _cache_notify.rule_problem AS
 	AND NOT EXISTS (SELECT FROM cache_notify.versions(NULL, cache_notify.key_name(r.source_domain)) v WHERE v.known);
 COMMENT ON VIEW _cache_notify.rule_problem IS
 'Rules from domains that are not known, for whoever may read the rules. Their targets are not known either.';
+
+-- What it reads is looked into anew, whoever asks, with the search_path of its set-up.
+CREATE FUNCTION _cache_notify.problem_of_view(view regclass, path text) RETURNS text
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	options _cache_notify.watch_options := (SELECT l.options FROM _cache_notify.watching_label l WHERE l.relation = view);
+	problem text;
+BEGIN
+	WITH dependency AS MATERIALIZED (
+		SELECT d.* FROM _cache_notify.dependencies_of_view(view, coalesce(options.search_path, path)) d
+	), carried (domain) AS (
+		SELECT options.domain_name UNION ALL SELECT unnest(options.sources)
+	), found (rank, problem) AS (
+		SELECT 1, format('some changes of %s that it reads are not seen: %s', coalesce(d.source, 'an expression'), d.reason)
+		FROM dependency d WHERE d.certainty IN ('unwatched', 'opaque', 'volatile')
+		UNION ALL
+		SELECT 2, format('no rule carries changes of %s, which it reads: call cache_notify.setup_view_invalidation() again',
+			coalesce(d.source, 'a definition'))
+		FROM dependency d WHERE d.certainty IN ('exact', 'definition')
+		GROUP BY d.source, CASE d.certainty WHEN 'definition' THEN d.domain END
+		HAVING bool_and(d.domain NOT IN (SELECT c.domain FROM carried c))
+		UNION ALL
+		SELECT 3, 'its rows are of several tenants, and rules carry only the tenant''s own: call cache_notify.setup_view_invalidation() again'
+		WHERE NOT options.all_tenants AND _cache_notify.mixes_tenants(view, ARRAY(SELECT d.relation FROM dependency d))
+		UNION ALL
+		SELECT 4, format('a rule carries changes of domain "%s", which nothing feeds: call cache_notify.setup_view_invalidation() again', c.domain)
+		FROM carried c
+		WHERE NOT starts_with(c.domain, 'cache_notify/') AND c.domain <> options.domain_name AND NOT EXISTS (
+			SELECT FROM cache_notify.versions(NULL, cache_notify.key_name(c.domain)) v WHERE v.known)
+		UNION ALL
+		SELECT 5, format('a rule carries changes of %s, which it does not read: call cache_notify.setup_view_invalidation() again',
+			CASE WHEN starts_with(c.domain, 'cache_notify/') THEN 'a definition' ELSE format('domain "%s"', c.domain) END)
+		FROM carried c
+		WHERE c.domain <> options.domain_name AND c.domain NOT IN (SELECT d.domain FROM dependency d WHERE d.domain IS NOT NULL)
+	)
+	SELECT f.problem INTO problem FROM found f ORDER BY f.rank, f.problem LIMIT 1;
+	RETURN problem;
+EXCEPTION WHEN OTHERS THEN
+	RETURN 'what it reads cannot be looked into: ' || SQLERRM;
+END
+$$;
+COMMENT ON FUNCTION _cache_notify.problem_of_view(regclass, text) IS
+'What is wrong with the rules that the set-up of a view made: it reads now what they do not carry, or no longer what they do. path is the caller''s search_path, for labels that have none.';
+
+CREATE FUNCTION _cache_notify.delivery_problem() RETURNS text
+	AS 'MODULE_PATHNAME', 'cache_notify_delivery_problem'
+	LANGUAGE C VOLATILE PARALLEL SAFE;
+COMMENT ON FUNCTION _cache_notify.delivery_problem() IS
+'Why changes are not delivered as cache_notify.delivery says; NULL: they are, or nothing has been delivered since the server started.';

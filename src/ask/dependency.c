@@ -428,7 +428,7 @@ cache_notify_query_dependencies(PG_FUNCTION_ARGS)
 	compat_materialize_result(fcinfo);
 	deps.result = (ReturnSetInfo *) fcinfo->resultinfo;
 	deps.user = GetUserId();
-	deps.every_role = PG_GETARG_BOOL(1);
+	deps.every_role = deps.unchecked = PG_GETARG_BOOL(1);
 	deps.walk = walk_dependencies;
 	deps.add_function = add_function;
 	query = rewritten_query(sql, &deps.literals);

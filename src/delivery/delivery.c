@@ -20,6 +20,8 @@
 #include "delivery/delivery.h"
 
 #include "access/xact.h"
+#include "access/xlog.h"
+#include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/varlena.h"
@@ -28,9 +30,12 @@
 #include "delivery/notify.h"
 #include "delivery/owed.h"
 
+PG_FUNCTION_INFO_V1(cache_notify_delivery_problem);
+
 #define LANE_COMMIT	0x01
 #define LANE_WORKER	0x02
 #define LANE_WAL	0x04
+#define LANE_AUTO	0x08		/* the worker's need not be */
 
 /* Setting, and what it says. */
 static char *delivery_setting;
@@ -54,7 +59,7 @@ static const struct
 	const char *name;
 	int			lane;
 }			lanes[] = {
-	{"auto", LANE_WORKER},
+	{"auto", LANE_WORKER | LANE_AUTO},
 	{"commit", LANE_COMMIT},
 	{"worker", LANE_WORKER},
 	{"wal", LANE_WAL},
@@ -348,4 +353,24 @@ delivery_end_transaction(void)
 	owed_at_commit = false;
 	committed_requests = NIL;
 	route_end_transaction();
+}
+
+/*
+ * delivery_problem() returns text: why the lanes cannot do what the setting
+ * says; NULL: they can, or nobody has tried since the server started.
+ */
+Datum
+cache_notify_delivery_problem(PG_FUNCTION_ARGS)
+{
+	const char *worker = delivery_by_worker() ? waiting_worker_problem() : NULL;
+
+	if (RecoveryInProgress())
+		PG_RETURN_NULL();		/* nothing is delivered here */
+	if (worker != NULL && (waiting_available() || !(delivery_lanes & LANE_AUTO)))
+		PG_RETURN_TEXT_P(cstring_to_text(psprintf("cache_notify.delivery is %s, and there is no worker: %s",
+												  delivery_setting, worker)));
+	if ((delivery_lanes & LANE_WAL) && !XLogLogicalInfoActive())
+		PG_RETURN_TEXT_P(cstring_to_text(psprintf("cache_notify.delivery is %s, and wal_level is not logical: nobody can read the messages",
+												  delivery_setting)));
+	PG_RETURN_NULL();
 }

@@ -51,6 +51,9 @@ static const char *granularity_value(int n);
 /* The greatest number of buckets, as a power of two. */
 #define MAX_BUCKET_BITS	20
 
+/* Of the setting's value, in bytes. */
+#define MAX_SEARCH_PATH_LEN	1000
+
 /* Those of a layout, so that the next one can be computed without overflow. */
 #define MAX_LAYOUT_DIGITS 18
 
@@ -148,6 +151,12 @@ Option		option_table[] = {
 		.name = "all_tenants",.argument = "all_tenants",
 		.type = OPTION_FLAG,.offset = member(all_tenants),.max_len = 5,
 		.in_labels = true
+	},
+	{
+		.name = "search_path",.argument = "search_path",
+		.type = OPTION_TEXT,.offset = member(search_path),
+		.max_len = MAX_SEARCH_PATH_LEN,
+		.too_long = ERRCODE_STRING_DATA_RIGHT_TRUNCATION,.in_labels = true
 	}
 };
 

@@ -65,6 +65,9 @@ extern void waiting_start_with(bool (*start) (Oid database));
 extern WaitingDatabase *waiting_begin_commit(bool *refused);
 extern void waiting_end_commit(WaitingDatabase *db);
 
+/* waiting_worker.c: for the status */
+extern const char *waiting_worker_problem(void);
+
 /* waiting_scope.c */
 extern void waiting_add_scopes(WaitingDatabase *db, List *requests, uint64 xid);
 extern void waiting_add_owed(WaitingDatabase *db);

@@ -91,6 +91,7 @@ struct WaitingDatabase
 	int			failures;		/* of workers in a row */
 	bool		stop;			/* the worker must go, for a command */
 	bool		complained;		/* that no worker could be started */
+	bool		unavailable;	/* the last try to have a worker failed */
 
 	int			first_pending;
 	int			first_taken;

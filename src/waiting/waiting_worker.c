@@ -64,7 +64,7 @@ make_database(Oid database)
 		db->owed = true;		/* nobody knows: the worker will look */
 		db->failures = 0;
 		db->refused_at = 0;
-		db->complained = false;
+		db->complained = db->unavailable = false;
 		for (int n = 0; n < NUM_STATS; n++)
 			pg_atomic_write_u64(&db->stats[n], 0);
 	}
@@ -101,7 +101,10 @@ start_worker(WaitingDatabase *db)
 		db->stop = false;
 	}
 	else
+	{
 		db->refused_at = now;
+		db->unavailable = true;
+	}
 }
 
 /*
@@ -192,7 +195,7 @@ waiting_worker_started(Oid database, Latch *latch)
 		db->worker_pid = MyProcPid;
 		db->latch = latch;
 		db->owed = true;		/* prepared before a restart, perhaps */
-		db->complained = false;
+		db->complained = db->unavailable = false;
 	}
 	LWLockRelease(waiting_state->lock);
 	return db;
@@ -264,6 +267,7 @@ waiting_give_up(Oid database)
 		db->reset = true;
 		db->worker = WORKER_NONE;
 		db->refused_at = GetCurrentTimestamp();
+		db->unavailable = true;
 		db->failures = 0;
 	}
 	LWLockRelease(waiting_state->lock);
@@ -353,4 +357,26 @@ void
 waiting_worker_succeeded(WaitingDatabase *db)
 {
 	db->failures = 0;
+}
+
+/*
+ * Why this database has no worker that delivers, though one was wanted; NULL: it
+ * has one, or nobody has wanted one so far.  A constant.
+ */
+const char *
+waiting_worker_problem(void)
+{
+	const char *problem = NULL;
+	WaitingDatabase *db;
+
+	if (waiting_state == NULL)
+		return "the library is not in shared_preload_libraries";
+	LWLockAcquire(waiting_state->lock, LW_SHARED);
+	db = waiting_find_database(MyDatabaseId);
+	if (db != NULL && db->unavailable)
+		problem = "none could be started, see max_worker_processes and the server's log";
+	else if (db != NULL && db->failures > 0)
+		problem = "it has died and not delivered since, see the server's log";
+	LWLockRelease(waiting_state->lock);
+	return problem;
 }

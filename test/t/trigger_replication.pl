@@ -82,6 +82,9 @@ is(moved('TRUNCATE always', 'always'), 1, 'truncate');
 is(moved('INSERT INTO part VALUES (2, 2)', 'part'), 1, 'insert into a partition');
 is(moved('TRUNCATE part', 'part'), 1, 'truncate a partitioned table');
 is(moved("UPDATE origin SET x = 3", 'origin', 'a'), 0, 'without fire_on_replica: no');
+is($subscriber->safe_psql('postgres',
+		"SELECT domain, problem FROM cache_notify.v_invalidation_status WHERE problem IS NOT NULL AND domain <> 'bystatement'"),
+	'origin|a subscription fills it, which counts only with fire_on_replica', 'and v_invalidation_status says so');
 # The apply worker fires no statement triggers: this is what is not possible.
 is(moved('INSERT INTO bystatement VALUES (2, 2)', 'bystatement'), 0,
 	'granularity statement: row changes are not seen');

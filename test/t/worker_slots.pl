@@ -61,6 +61,9 @@ for my $round (1 .. 6)
 }
 is(log_count($node, $said), 1, 'the log says so, once');
 is(worker_pid($node), '', 'there really is no worker');
+my $status = 'SELECT problem FROM cache_notify.v_invalidation_status WHERE table_name IS NULL';
+like($node->safe_psql('postgres', $status), qr/^cache_notify.delivery is \w+, and there is no worker: none could be started/,
+	'and the status says so');
 is(stat_of($node, 'waiting'), 0, 'no key waits for one');
 
 # -------------------------------------- one slot, which another database has
@@ -86,6 +89,7 @@ wait_for('the worker to come', sub {
 		worker_pid($node) ne '';
 	});
 like(worker_pid($node), qr/^\d+$/, 'when the slot is free, the worker comes');
+is($node->safe_psql('postgres', $status), '', 'and the status has no problem any more');
 write_all('the slot is free', 50);
 hears_ok($node, $ear, 'and listeners hear all');
 
