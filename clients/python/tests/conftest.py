@@ -3,11 +3,13 @@
 
 import itertools
 import os
+import subprocess
 import threading
 import time
 
 import psycopg
 import pytest
+import redis as redis_module
 from psycopg.conninfo import make_conninfo
 
 import cache_notify
@@ -86,3 +88,50 @@ class Counted:
         with self.lock:
             self.calls += 1
         return db.execute(self.statement, self.parameters).fetchall()
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory):
+    """A Redis of the tests' own, and how to stop and start it."""
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def redis(redis_server):
+    """An empty Redis."""
+    if redis_server.process is None:
+        redis_server.start()
+    redis_server.client.flushall()
+    return redis_server
+
+
+class RedisServer:
+    def __init__(self, folder):
+        self.folder = folder
+        self.url = f"unix://{folder}/socket"
+        self.process = None
+
+    def start(self):
+        self.process = subprocess.Popen(
+            ["redis-server", "--port", "0", "--unixsocket", "socket", "--save", ""],
+            cwd=self.folder, stdout=subprocess.DEVNULL)
+        self.client = redis_module.Redis.from_url(self.url)
+        assert until(self._answers)
+
+    def _answers(self):
+        try:
+            return self.client.ping()
+        except redis_module.ConnectionError:
+            return False
+
+    def stop(self):
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+    def all_keys(self):
+        return self.client.keys("*")

@@ -16,17 +16,23 @@ AsyncCache is the same for asyncio.
 
 from ._aio import AsyncCache
 from ._cache import Cache
+from ._codec import Codec, JsonCodec, PickleCodec
 from ._errors import CacheError, ConfigurationError, UnsupportedExtension
 from ._metrics import Metrics
 from ._names import WHOLE_DOMAIN
+from ._tier import RedisTier
 
 __all__ = [
     "WHOLE_DOMAIN",
     "AsyncCache",
     "Cache",
     "CacheError",
+    "Codec",
     "ConfigurationError",
+    "JsonCodec",
     "Metrics",
+    "PickleCodec",
+    "RedisTier",
     "UnsupportedExtension",
 ]
 

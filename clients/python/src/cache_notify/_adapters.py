@@ -43,6 +43,10 @@ class Adapter:
         """Whether a transaction is open that began before this call. No I/O."""
         return False
 
+    def row_shape(self) -> str:
+        """What tells rows of one form from those of another, for the same statement."""
+        return type(self.db).__module__.partition(".")[0]
+
     def run(self, question: str, parameters: Sequence[str | None] = ()) -> Any:
         """The rows of one of our questions, as tuples."""
         raise NotImplementedError
@@ -70,8 +74,27 @@ class _DBAPI(Adapter):
             return cursor.fetchall()
 
 
+def _named(function: Any) -> str:
+    return f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', function)}"
+
+
+def psycopg_shape(connection: Any) -> str:
+    """By the connection's row factory."""
+    return f"psycopg {_named(connection.row_factory)}"
+
+
+def psycopg_pool_shape(pool: Any) -> str:
+    """As far as the pool says it; a configure() that sets another one for some of its
+    connections is not seen."""
+    factory = pool.kwargs.get("row_factory") if isinstance(pool.kwargs, dict) else None
+    return f"psycopg {_named(factory)}" if factory else "psycopg psycopg.rows.tuple_row"
+
+
 class Psycopg(_DBAPI):
     """psycopg 3: Connection."""
+
+    def row_shape(self) -> str:
+        return psycopg_shape(self.db)
 
     def in_transaction(self) -> bool:
         return int(self.db.pgconn.transaction_status) != 0
@@ -87,6 +110,9 @@ class PsycopgPool(Adapter):
 
     shared = True
 
+    def row_shape(self) -> str:
+        return psycopg_pool_shape(self.db)
+
     def run(self, question: str, parameters: Sequence[str | None] = ()) -> Any:
         with self.db.connection() as connection:
             return Psycopg(connection).run(question, parameters)
@@ -98,6 +124,9 @@ class PsycopgPool(Adapter):
 
 class Psycopg2(_DBAPI):
     """psycopg2: connection."""
+
+    def row_shape(self) -> str:
+        return f"psycopg2 {_named(self.db.cursor_factory)}"
 
     def in_transaction(self) -> bool:
         return bool(self.db.get_transaction_status() != 0)

@@ -23,6 +23,7 @@ from ._ask import Answer
 from ._base import Base
 from ._names import WHOLE_DOMAIN, tenant_text
 from ._request import Options, Request, requests_of
+from ._tier import AsyncStore, RedisTier, Store
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Awaitable[Any]])
@@ -39,6 +40,12 @@ class AsyncCache(Base):
 
     def _signal(self) -> _Signal:
         return _Signal()
+
+    def _open(self, tier: RedisTier) -> Store:
+        return AsyncStore(tier, self.metrics)
+
+    async def _pause(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
 
     async def _ask_primary(self, request: Request) -> Answer:
         return await asyncio.to_thread(super()._ask_primary, request)
@@ -110,6 +117,8 @@ class AsyncCache(Base):
     async def aclose(self) -> None:
         """close() without blocking the event loop."""
         await asyncio.to_thread(self.close)
+        if isinstance(self._store, AsyncStore):
+            await self._store.close()
 
 
 class _Signal:

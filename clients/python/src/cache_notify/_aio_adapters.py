@@ -12,12 +12,17 @@ from ._adapters import (
     find,
     numbered,
     percent,
+    psycopg_pool_shape,
+    psycopg_shape,
     remember,
 )
 
 
 class AsyncPsycopg(Adapter):
     """psycopg 3: AsyncConnection."""
+
+    def row_shape(self) -> str:
+        return psycopg_shape(self.db)
 
     def in_transaction(self) -> bool:
         return int(self.db.pgconn.transaction_status) != 0
@@ -40,6 +45,9 @@ class AsyncPsycopgPool(Adapter):
     """psycopg_pool: AsyncConnectionPool."""
 
     shared = True
+
+    def row_shape(self) -> str:
+        return psycopg_pool_shape(self.db)
 
     async def run(self, question: str, parameters: Sequence[str | None] = ()) -> Any:
         async with self.db.connection() as connection:

@@ -21,6 +21,7 @@ from ._metrics import Metrics
 from ._names import names, tenant_text
 from ._request import Options, Request
 from ._statements import Statement
+from ._tier import Place, RedisTier, Store, SyncStore
 
 log = logging.getLogger("cache_notify")
 
@@ -53,7 +54,8 @@ class Base:
                  max_bytes: int | None = None,
                  size_of: Callable[[Any], int] | None = None,
                  heartbeat: float = 1.0, lease: float = 5.0,
-                 copy: Callable[[Any], Any] | None = None) -> None:
+                 copy: Callable[[Any], Any] | None = None,
+                 tier: RedisTier | None = None) -> None:
         if lease <= heartbeat:
             raise ValueError("lease must be longer than heartbeat, or nothing is ever served")
         self._listen_to = listen
@@ -70,6 +72,7 @@ class Base:
         self._statements: dict[str, Statement] = {}
         self._statements_generation = 0
         self.metrics = Metrics(self)
+        self._store = None if tier is None else self._open(tier)
         self._make()
         self._listen()
         _caches.add(self)
@@ -102,6 +105,8 @@ class Base:
         with self._primary_lock:
             if self._primary is not None:
                 self._primary.close()
+        if isinstance(self._store, SyncStore):
+            self._store.close()
 
     def wait_until_listening(self, timeout: float = 10.0) -> bool:
         """Waits until the cache may serve from memory, or has failed to; whether it may."""
@@ -174,10 +179,11 @@ class Base:
     def _copied(self, value: Any) -> Any:
         return value if self._copy is None else self._copy(value)
 
-    def _entry(self, value: Any, answer: Answer, options: Options) -> Entry:
+    def _entry(self, value: Any, answer: Answer, options: Options,
+               at_most: float = float("inf")) -> Entry:
         now = self.core.clock()
         assert answer.token is not None
-        ttl = self._ttl if options.ttl is None else options.ttl
+        ttl = min(at_most, self._ttl if options.ttl is None else options.ttl)
         return Entry(self._copied(value), answer.token, answer.parts, now + ttl,
                      options.stale_while_revalidate, options.stale_if_error)
 
@@ -216,6 +222,24 @@ class Base:
                     part.shared_version < there.shared_version):
                 return "lagging_standby"
         return None
+
+    # ---------------------------------------------------------------- the tier
+
+    def _open(self, tier: RedisTier) -> Store:
+        raise NotImplementedError
+
+    def _pause(self, seconds: float) -> Any:
+        """Waits (in asyncio: an awaitable)."""
+        raise NotImplementedError
+
+    def _place(self, request: Request, answer: Answer) -> Place | None:
+        """Where other processes find this result, None if it has no name for them."""
+        assert self._store is not None and answer.token is not None
+        name = request.shared_name()
+        if name is None:
+            self.metrics.count("tier", "no_name")
+            return None
+        return self._store.tier.place(name, answer.token)
 
     def _refused(self, request: Request, reason: str) -> None:
         self.metrics.count("refusals", reason)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import threading
+import time
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -14,6 +15,7 @@ from ._adapters import adapter_of, shared_kinds
 from ._base import Base
 from ._names import WHOLE_DOMAIN, tenant_text
 from ._request import Options, Request, requests_of
+from ._tier import RedisTier, Store, SyncStore
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -32,13 +34,20 @@ class Cache(Base):
     what has changed. lease: seconds for which entries are served after the last
     answer: so much staler a result can get when a network swallows everything. copy:
     makes the value that a caller gets from the one that is kept, for instance
-    copy.deepcopy; by default it is the same object, not to be changed."""
+    copy.deepcopy; by default it is the same object, not to be changed. tier: a RedisTier,
+    where processes share what they compute."""
 
     def _may_serve(self, db: Any) -> bool:
         return self._serving and (type(db) in shared_kinds or not adapter_of(db).in_transaction())
 
     def _signal(self) -> threading.Event:
         return threading.Event()
+
+    def _open(self, tier: RedisTier) -> Store:
+        return SyncStore(tier, self.metrics)
+
+    def _pause(self, seconds: float) -> None:
+        time.sleep(seconds)
 
     def get(self, db: Any, name: Hashable, load: Callable[[Any], T], *,
             reads: Sequence[str], tenant: Any = WHOLE_DOMAIN, ttl: float | None = None,

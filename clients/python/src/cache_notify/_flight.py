@@ -74,6 +74,10 @@ class Flights:
             return True  # its versions are still to be asked for
         return not self._core.outdated(flight.ticket, flight.parts)
 
+    def nested(self, flight: Flight | None) -> bool:
+        """Whether the current context computes another one than this."""
+        return any(mine is not flight for mine in _mine.get())
+
     def stop_waiting(self, flight: Flight) -> None:
         with self._core.lock:
             for waiting in _mine.get()[-1:]:

@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple
 
+from ._codec import name_text
 from ._names import fill_name, names, tenant_text
 
 
@@ -20,20 +21,27 @@ class Options(NamedTuple):
 
 
 class Request(NamedTuple):
-    """What: entry tells the result apart, names are what it is made from."""
+    """What: entry tells the result apart in this process, called in others, and names
+    are what it is made from."""
 
     entry: Hashable
     tenant: str | None
     names: tuple[str, ...]
+    called: Any
 
     @classmethod
-    def of(cls, name: Hashable, reads: Sequence[str], tenant: Any) -> Request:
+    def of(cls, name: Hashable, reads: Sequence[str], tenant: Any,
+           called: Any = None) -> Request:
         """Checks it: TypeError for what cannot be meant."""
         if name is None:
             raise TypeError("the name of a result must not be None")
         text, told = tenant_text(tenant), names(reads)
         # Cache.get() makes the same entry for its hits.
-        return cls((name, text, tuple(reads)), text, told)
+        return cls((name, text, tuple(reads)), text, told, name if called is None else called)
+
+    def shared_name(self) -> str | None:
+        """The name that all processes know the result by, None if there is none."""
+        return name_text((self.called, self.tenant, self.names))
 
 
 def requests_of(function: Callable[..., Any], label: str, reads: Sequence[str],
@@ -54,6 +62,7 @@ def requests_of(function: Callable[..., Any], label: str, reads: Sequence[str],
         read = tuple(fill_name(template, arguments) for template in templates)
         told_apart = tuple((name, type(value), value) for name, value in arguments.items())
         return Request.of((label, *told_apart), read,
-                          arguments[tenant[1:-1]] if placeholder else tenant)
+                          arguments[tenant[1:-1]] if placeholder else tenant,
+                          (label, *arguments.values()))
 
     return request

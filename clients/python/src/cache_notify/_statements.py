@@ -14,7 +14,7 @@ from ._request import Options, Request
 
 if TYPE_CHECKING:
     from ._base import Base
-    from ._steps import Course
+    from ._course import Course
 
 log = logging.getLogger("cache_notify")
 
@@ -43,7 +43,8 @@ def query(cache: Base, adapter: Adapter, statement: Any, parameters: Any, tenant
           options: Options) -> Course[Any]:
     text = str(statement)
     told_apart = _hashable(parameters)
-    place = ("query", text, type(statement), told_apart)
+    shape = adapter.row_shape()
+    place = ("query", text, type(statement), told_apart, shape)
     # Taken before what is remembered is looked at: a definition that moves from now on
     # keeps the result from being stored.
     ticket = cache.core.ticket()
@@ -53,7 +54,7 @@ def query(cache: Base, adapter: Adapter, statement: Any, parameters: Any, tenant
     if not known.names:
         cache.metrics.count("refusals", "uncacheable_statement")
         return (yield lambda: adapter.query(statement, parameters))
-    request = Request.of(place, known.names, tenant)
+    request = Request.of(place, known.names, tenant, ("query", text, parameters, shape))
     if not options.fresh and not adapter.in_transaction():
         entry = cache.core.find(request.entry)
         if entry is not None:

@@ -8,21 +8,21 @@ raises comes back into the generator.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from . import _shared
 from ._adapters import Adapter
 from ._ask import ASK, Answer, answer_of, array
+from ._course import Course
 from ._request import Options, Request
 
 if TYPE_CHECKING:
     from ._base import Base
-    from ._core import Ticket
+    from ._core import Entry, Ticket
     from ._flight import Flight
 
 T = TypeVar("T")
-Step = Callable[[], Any]
-Course = Generator[Step, Any, T]
 Load = Callable[[Any], Any]
 
 
@@ -115,6 +115,46 @@ def _fill(cache: Base, adapter: Adapter, request: Request, load: Load, options: 
     if held is not None and answer.token is not None and held.token == answer.token:
         cache.metrics.count("hits", "validated")
         return cache._copied(held.value)
+    reason = cache._refusal(answer, in_transaction, adapter.shared, primary)
+    if reason is not None or cache._store is None:
+        return (yield from _compute(cache, adapter, request, load, options, flight, ticket,
+                                    answer, reason))
+    return (yield from _fill_shared(cache, adapter, request, load, options, flight, ticket,
+                                    answer))
+
+
+def _fill_shared(cache: Base, adapter: Adapter, request: Request, load: Load,
+                 options: Options, flight: Flight | None, ticket: Ticket,
+                 answer: Answer) -> Course[Any]:
+    """As _fill(), where another process may have computed it."""
+    place = cache._place(request, answer)
+    # Who is waited for within a flight may wait for that flight, in another process.
+    may_wait = not cache.flights.nested(flight) and not answer.in_recovery
+    look = yield from _shared.look(cache, adapter, place, may_wait,
+                                   lambda: cache._stale(request, options))
+    if look.stale is not None:
+        if flight is not None:
+            flight.shareable = False
+        return cache._copied(look.stale.value)
+    if look.found is not None:
+        cache.metrics.count("hits", "tier")
+        entry = cache._entry(look.found.value, answer, options, look.found.ttl)
+        cache.core.store(request.entry, entry, ticket)
+        return cache._copied(look.found.value)
+    kept: list[Entry] = []
+    try:
+        return (yield from _compute(cache, adapter, request, load, options, flight, ticket,
+                                    answer, None, kept.append))
+    finally:
+        yield from _shared.leave(cache, adapter, place, look, kept)
+
+
+def _compute(cache: Base, adapter: Adapter, request: Request, load: Load, options: Options,
+             flight: Flight | None, ticket: Ticket, answer: Answer, reason: str | None,
+             kept: Callable[[Entry], None] | None = None) -> Course[Any]:
+    """Runs the query, and keeps its result if there is no reason not to. kept: is told
+    what may be kept, by other processes too."""
+    in_recovery = answer.in_recovery
     cache.metrics.count("misses")
     try:
         # The versions are known; only now the query. The other way round, a change in
@@ -125,7 +165,6 @@ def _fill(cache: Base, adapter: Adapter, request: Request, load: Load, options: 
         if stale is None:
             raise
         return cache._copied(stale.value)
-    reason = cache._refusal(answer, in_transaction, adapter.shared, primary)
     if reason is None and adapter.in_transaction():
         # load() may have written something; a rollback would undo it.
         again = yield from _ask(adapter, request)
@@ -133,10 +172,13 @@ def _fill(cache: Base, adapter: Adapter, request: Request, load: Load, options: 
             reason = "transaction_has_written"
     if reason is not None:
         cache._refused(request, reason)
-        if flight is not None and answer.in_recovery:
+        if flight is not None and in_recovery:
             flight.shareable = False  # it may lack what those who wait had heard
         return value
-    cache.core.store(request.entry, cache._entry(value, answer, options), ticket)
+    entry = cache._entry(value, answer, options)
+    if kept is not None:
+        kept(entry)
+    cache.core.store(request.entry, entry, ticket)
     return cache._copied(value)
 
 
