@@ -12,6 +12,12 @@ CREATE FUNCTION _cache_notify.configuration_changed() RETURNS void
 COMMENT ON FUNCTION _cache_notify.configuration_changed() IS
 'Makes every session read the cascade rules and the watched tables'' channels again, once this transaction has committed. Called by the functions that change them.';
 
+CREATE FUNCTION _cache_notify.route_is_told(relation oid, domain text) RETURNS boolean
+	AS 'MODULE_PATHNAME', 'cache_notify_route_is_told'
+	LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
+COMMENT ON FUNCTION _cache_notify.route_is_told(oid, text) IS
+'Is a domain told as the relation asks for? Not if its owner, who is no superuser, has 32 other channels or formats of the domain.';
+
 CREATE FUNCTION _cache_notify.rules_changed() RETURNS trigger
 	AS 'MODULE_PATHNAME', 'cache_notify_rules_changed' LANGUAGE C;
 COMMENT ON FUNCTION _cache_notify.rules_changed() IS

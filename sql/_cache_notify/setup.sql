@@ -210,6 +210,21 @@ $$;
 COMMENT ON FUNCTION _cache_notify.check_options(regclass, _cache_notify.watch_options) IS
 'Error, with a hint, if options contradict each other.';
 
+CREATE FUNCTION _cache_notify.check_route(table_name regclass, domain_name text) RETURNS void
+	LANGUAGE plpgsql VOLATILE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF NOT _cache_notify.route_is_told(table_name, domain_name) THEN
+		RAISE EXCEPTION USING ERRCODE = 'program_limit_exceeded',
+			MESSAGE = format('domain "%s" is told on too many channels', domain_name),
+			HINT = 'Each is a message more for whoever changes the domain: tables of one owner, who is no superuser, can have it told on 32 channels or formats.';
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION _cache_notify.check_route(regclass, text) IS
+'Error, with a hint, if a domain is not told as the table asks for; see route_is_told().';
+
 CREATE FUNCTION _cache_notify.create_watching_trigger(
 	table_name regclass, kind text, domain_name text, arguments text[])
 	RETURNS void

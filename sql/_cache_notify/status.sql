@@ -47,6 +47,8 @@ CREATE VIEW _cache_notify.watched_relation AS
 			WHEN arguments_problem IS NOT NULL THEN arguments_problem
 			WHEN bucket_layout >> 5 < _cache_notify.layout_floor(domain)
 			THEN 'its keys are of a bucket layout that the domain has left: call cache_notify.setup_table_invalidation() again'
+			WHEN NOT _cache_notify.route_is_told(tgrelid, domain)
+			THEN 'nobody is told on this channel, or in this format: the owner has 32 others of the domain'
 			WHEN tenant_column IS NOT NULL AND NOT EXISTS (
 				SELECT FROM pg_catalog.pg_attribute WHERE attrelid = tgrelid
 				AND attname = tenant_column AND attnum > 0 AND NOT attisdropped)

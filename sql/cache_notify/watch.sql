@@ -134,6 +134,7 @@ BEGIN
 	IF relkind = 'm' THEN
 		PERFORM _cache_notify.watch_materialized_view(table_name, domain_name, arguments);
 		PERFORM _cache_notify.note_name(table_name, domain_name);
+		PERFORM _cache_notify.check_route(table_name, domain_name);
 		RETURN domain_name;
 	END IF;
 	arguments := arguments || _cache_notify.key_arguments(
@@ -165,6 +166,7 @@ BEGIN
 	PERFORM cache_notify.inherit_triggers(table_name);
 	PERFORM _cache_notify.note_name(table_name, domain_name);
 	PERFORM _cache_notify.configuration_changed();
+	PERFORM _cache_notify.check_route(table_name, domain_name);
 	RETURN domain_name;
 END
 $$;
@@ -173,7 +175,7 @@ COMMENT ON FUNCTION cache_notify.setup_table_invalidation IS
 table_name: a table (with the tables that inherit from it), partitioned table (with its partitions), foreign table, or materialized view (each REFRESH is a change).
 domain_name: the domain that it feeds, 1 to 63 bytes without a slash, which separates a domain from a key; NULL: the table''s name without a leading tv_, tb_ or v_.
 tenant_column: the column that holds the tenant; NULL: tenant_id if the table has it, else changes concern all tenants. If its type is one whose equal values may have different texts (jsonb, interval, a nondeterministic collation), changes concern all tenants, and a NOTICE says so; '''': no tenants, although there is such a column.
-channel: where to notify; NULL: the payload format''s own channel, or else cache_notify.channel. May be a template such as cache:{domain}:{tenant}; shared changes have the tenant *, and a name over 63 bytes has its tenant, or else the whole, replaced by its MD5.
+channel: where to notify; NULL: the payload format''s own channel, or else cache_notify.channel. A role that is no superuser can have a domain told on 32 channels or formats. May be a template such as cache:{domain}:{tenant}; shared changes have the tenant *, and a name over 63 bytes has its tenant, or else the whole, replaced by its MD5.
 payload: the payload format; NULL: json. See payload_formats(). The other formats tell of the table and not of the domain: oid its OID; pgcachewatch the operation, its name and the time; tcn the operation and the primary key of each row. What is not told that way (a cascade, invalidate(), a reset, more than 1,000 events in one transaction) they tell as TRUNCATE.
 granularity: ''row'', or ''statement'' to fire once per statement without looking at rows, which also counts statements that changed none.
 tenant_setting: a setting that holds the tenant, such as app.tenant_id, instead of a column.

@@ -172,6 +172,8 @@ alter_table_subcommand(SchemaEvent *event, Oid relid, CollectedATSubcmd *subcmd)
 			parents_changed(event, relid);
 			break;
 		default:
+			if (cmd->subtype == AT_ChangeOwner)
+				announce_configuration();	/* delivery counts by owners */
 			if (arranges_firing(cmd->subtype))
 				firing_changed(event, relid);
 			else if (!is_harmless(cmd->subtype) && !changed_nothing(relid, subcmd))

@@ -30,6 +30,8 @@ typedef struct Route
 	const struct PayloadFormat *format;
 	int			fields;			/* FIELD_* */
 	const char *suffix;			/* at the end of each payload */
+	Oid			owner;			/* of the oldest relation that asks for it;
+								 * InvalidOid: a superuser */
 
 	/* if the format tells of tables */
 	Oid			table;

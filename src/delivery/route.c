@@ -14,6 +14,10 @@
  * and pg_depend finds the triggers of a function by index.  The result is
  * cached with the cascade rules.
  *
+ * Nobody owns a domain, and each channel of it is one more message for whoever
+ * changes it.  So a role can have a domain told on so many channels, in the order
+ * in which its relations came to feed it; for more it has to be a superuser.
+ *
  * When a table is dropped, watched no longer or given another channel, whoever
  * listens on the channel that it had is told once more that the domain has
  * moved.  The catalogs do not know that channel any more, so the transaction
@@ -24,14 +28,23 @@
 #include "delivery/message.h"
 
 #include "access/detoast.h"
+#include "access/htup_details.h"
+#include "catalog/pg_class.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/syscache.h"
+
 #include "delivery/json_text.h"
 
+PG_FUNCTION_INFO_V1(cache_notify_route_is_told);
 
 #define DEFAULT_CHANNEL		"cache_invalidation"
+
+/* What one owner can add to a commit of others; see sql/cache_notify/watch.sql. */
+#define MAX_ROUTES_OF_OWNER	32
 
 /* Setting: where domains go that no watched table names a channel for. */
 char	   *default_channel;
@@ -81,13 +94,52 @@ route_of_watch(const Watch *watch)
 	return route;
 }
 
+/* The owner of a relation, if there is a limit for him. */
+static Oid
+limited_owner(Oid relid)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	Oid			owner;
+
+	if (!HeapTupleIsValid(tuple))
+		return InvalidOid;
+	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
+	return superuser_arg(owner) ? InvalidOid : owner;
+}
+
+static bool
+has_too_many(const Domain *domain, Oid owner)
+{
+	int			n = 0;
+	ListCell   *lc;
+
+	if (!OidIsValid(owner) || list_length(domain->routes) < MAX_ROUTES_OF_OWNER)
+		return false;
+	foreach(lc, domain->routes)
+		n += ((Route *) lfirst(lc))->owner == owner;
+	return n >= MAX_ROUTES_OF_OWNER;
+}
+
+static bool
+has_route(const Domain *domain, const Route *route)
+{
+	ListCell   *lc;
+
+	foreach(lc, domain->routes)
+	{
+		if (same_route(lfirst(lc), route))
+			return true;
+	}
+	return false;
+}
+
 static void
 add_watch_route(const Watch *watch)
 {
 	Domain	   *domain;
 	Route		route;
 	Route	   *copy;
-	ListCell   *lc;
 	MemoryContext old;
 
 	domain = domain_lookup(watch->domain);
@@ -95,11 +147,11 @@ add_watch_route(const Watch *watch)
 	route.domain = domain->name;
 	if (OidIsValid(route.table) && watch->inherited)
 		return;					/* the parent is the table to tell of */
-	foreach(lc, domain->routes)
-	{
-		if (same_route(lfirst(lc), &route))
-			return;
-	}
+	if (has_route(domain, &route))
+		return;
+	route.owner = limited_owner(watch->relation);
+	if (has_too_many(domain, route.owner))
+		return;
 
 	old = MemoryContextSwitchTo(cascade_context());
 	copy = palloc(sizeof(Route));
@@ -159,6 +211,22 @@ read_names(void)
 	names_read = change;
 }
 
+/* Triggers and relations have their OIDs from one counter. */
+static Oid
+birth(const Watch *watch)
+{
+	return OidIsValid(watch->trigger) ? watch->trigger : watch->relation;
+}
+
+static int
+compare_births(const ListCell *a, const ListCell *b)
+{
+	Oid			x = birth(lfirst(a));
+	Oid			y = birth(lfirst(b));
+
+	return x < y ? -1 : x > y;
+}
+
 /*
  * Bring routes_of_domain() and route_all() up to date.  May read the catalogs, and
  * wait for a lock on them; what it leaves stays valid until the next call of this
@@ -168,6 +236,7 @@ void
 route_load(void)
 {
 	uint64		reading = watch_load();
+	List	   *oldest_first;
 	ListCell   *lc;
 
 	json_text_prepare();
@@ -180,7 +249,9 @@ route_load(void)
 	if (begun_generation != reading)
 		routes = NIL;			/* they went with the rules */
 	begun_generation = reading; /* else go on where an error stopped us */
-	foreach(lc, watch_all())
+	oldest_first = list_copy(watch_all());
+	list_sort(oldest_first, compare_births);
+	foreach(lc, oldest_first)
 	{
 		add_watch_route(lfirst(lc));
 		FAULT_POINT("load_routes");
@@ -302,4 +373,32 @@ void
 route_end_transaction(void)
 {
 	former_watches = NIL;
+}
+
+/*
+ * route_is_told(relation oid, domain text) returns boolean, strict: is the domain
+ * told as the relation asks for, or has its owner too many channels?
+ */
+Datum
+cache_notify_route_is_told(PG_FUNCTION_ARGS)
+{
+	Oid			relid = PG_GETARG_OID(0);
+	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	const Domain *domain;
+	ListCell   *lc;
+
+	route_load();
+	domain = domain_find(name);
+	foreach(lc, watches_of_relation(relid, WATCH_NOW))
+	{
+		const Watch *watch = lfirst(lc);
+		Route		route = route_of_watch(watch);
+
+		if (watch->is_row || strcmp(watch->domain, name) != 0 ||
+			(OidIsValid(route.table) && watch->inherited))
+			continue;
+		if (domain == NULL || !has_route(domain, &route))
+			PG_RETURN_BOOL(false);
+	}
+	PG_RETURN_BOOL(true);
 }
