@@ -24,7 +24,7 @@ ARGUMENTS = [
     "fire_on_replica", "options", "former", "",
 ]
 LIKELY = {
-    "domain": ["item", "mine", "page", "item/1", "line", "cache_notify/x"],
+    "domain": ["item", "mine", "page", "item/1", "item/7", "item%2F1", "line", "cache_notify/x"],
     "channel": ["items", "cache_invalidation", "c:{domain}:{tenant}", "", "x" * 64, "x" * 63, "lines"],
     "payload": ["json", "oid", "pgcachewatch", "tcn", "nonsense"],
     "payload_suffix": ["\n", "", "x" * 64, "x" * 7999, "x" * 8200, "\u6771"],
@@ -44,7 +44,15 @@ LIKELY = {
 class Text:
     def __init__(self, random):
         self.random = random
-        self.layouts = []
+        self.layouts = []  # of the victim's keys, those that it had before as well
+
+    def layout(self):
+        """A number of a bucket layout: the victim's own one, one that it had or may have next, or another."""
+        r = self.random
+        if not self.layouts or r.random() < 0.15:
+            return r.choice([4, 42, 1029, 1000000 * 32 + 4, 999999999999999994])
+        layout = int(r.choice(self.layouts[-3:] if r.random() < 0.7 else self.layouts))
+        return max(1, layout + r.choice([0, 0, 0, 0, 32, -32, 64, 1, 320]))
 
     def any(self):
         """A piece of text, without zero bytes."""
@@ -70,7 +78,7 @@ class Text:
             return "cache_notify/key/%s/%d/item" % (r.choice(self.layouts or ["4"]), r.randrange(16))
         return r.choice(["cache_notify/key/%d/%s/item" % (r.randrange(16), r.choice(self.layouts or ["4"])),
                          "cache_notify/key/%d/%d/item" % (r.randrange(1024), r.randrange(2048)),
-                         "cache_notify/definition/%d" % r.randrange(1024), "cache_notify/", "cache_notify/schema"])
+                         "cache_notify/definition/%d" % r.randrange(1024), "cache_notify/", "cache_notify/schema", "cache_notify/layout/item", "cache_notify/by_hand/item"])
 
     def value(self, name):
         r = self.random

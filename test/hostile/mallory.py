@@ -139,6 +139,32 @@ class Mallory:
         if None not in arguments:
             self.run(f"SELECT {name}({', '.join(arguments)})")
 
+    def buckets(self):
+        """Keys by hand for a domain of the victim's, in bucket layouts that come and go."""
+        r, text = self.random, self.text
+        for _ in range(r.randrange(1, 5)):
+            arguments = ["domain=" + r.choice(["item", "item", "item", "page"]), "key=id", f"bucket_layout={text.layout()}"]
+            if r.random() < 0.3:
+                arguments = r.choice([arguments[:1], arguments + ["tenant_column=tenant_id"], arguments + ["inherited=true"]])
+            given = ", ".join(literal(a) for a in arguments)
+            for kind in "row", "statement":
+                self.run(f"CREATE OR REPLACE TRIGGER k_{kind} AFTER INSERT OR UPDATE ON mallory.kept FOR EACH {kind}"
+                         f" EXECUTE FUNCTION cache_notify.{kind}_change({given})")
+            self.run(f"INSERT INTO mallory.kept VALUES ({r.randrange(1, 40)}, 't1'), ({r.randrange(1, 40)}, 't1')")
+            self.run(f"UPDATE mallory.kept SET tenant_id = 't1' WHERE id = {r.randrange(1, 40)}")
+            if r.random() < 0.5:
+                for kind in "row", "statement":
+                    self.run(f"DROP TRIGGER k_{kind} ON mallory.kept")
+
+    def channels(self):
+        """As many channels as he likes for a domain of the victim's."""
+        r = self.random
+        for _ in range(r.choice([1, 5, 60])):
+            self.made += 1
+            self.run(f"CREATE TRIGGER x{self.made} AFTER TRUNCATE ON mallory.kept FOR EACH STATEMENT EXECUTE FUNCTION"
+                     f" cache_notify.statement_change('domain={r.choice(['item', 'page'])}', 'granularity=statement',"
+                     f" 'channel=c{self.made}', 'payload={r.choice(['json', 'json', 'oid'])}')")
+
     def long_call(self):
         """What takes long can be ended."""
         function = self.random.choice(["token('t1', VARIADIC a)", "versions('t1', VARIADIC a)", "stale(a)",
@@ -152,9 +178,10 @@ class Mallory:
 
     def step(self):
         act = self.random.choices(
-            [self.trigger, self.option, self.label, self.named, self.call, self.write, self.prepared, self.long_call,
-             self.claims], [24, 14, 12, 12, 24, 6, 4, 1, 1])[0]
+            [self.trigger, self.option, self.label, self.named, self.call, self.write, self.prepared, self.buckets,
+             self.channels, self.long_call, self.claims], [24, 14, 12, 12, 24, 6, 4, 8, 2, 1, 1])[0]
         act()
+        return act.__name__
 
     def clean_up(self):
         for schema, in self.conn.execute("SELECT nspname FROM pg_namespace WHERE nspowner = 'mallory'::regrole").fetchall():
@@ -163,6 +190,7 @@ class Mallory:
 
     def set_up(self):
         self.run("CREATE TABLE mallory.thing (id int, tenant_id text, t text)")
+        self.run("CREATE TABLE mallory.kept (id int, tenant_id text)")
         self.run("CREATE TABLE mallory.whole (id int, tenant_id text) PARTITION BY LIST (id)")
         self.run("CREATE TABLE mallory.half PARTITION OF mallory.whole DEFAULT")
         self.run("CREATE TABLE mallory.many AS SELECT array_agg('item/' || i) AS a FROM generate_series(1, 1000000) i")
