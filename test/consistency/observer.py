@@ -35,8 +35,11 @@ class Observer:
         self.cache.close()
 
     def note(self, tenant, domain, version):
-        shared = self.known.get((None, domain), (0, 0))[0]
-        self.known[tenant, domain] = version, shared if tenant is not None else 0
+        shared = self.known.get((None, domain), (0, 0))[0] if tenant is not None else 0
+        before = self.known.get((tenant, domain), (0, 0))
+        # A notification can overtake the rows of a catch-up that did not see its change.
+        if version - shared >= before[0] - before[1]:
+            self.known[tenant, domain] = version, shared
 
     def reset(self):
         """Nothing heard so far counts, and what has happened by now is known."""
