@@ -1,18 +1,25 @@
-"""The command cache-notify, as it is installed."""
+"""The command cache-notify."""
 
+import argparse
+import importlib.metadata
 import subprocess
 import sys
-from pathlib import Path
 
 import cache_notify
 from cache_notify import _cli
 
-PROGRAM = Path(sys.executable).parent / "cache-notify"
+# Not the script: in a copy of the virtual environment that would run the first one's.
+PROGRAM = [sys.executable, "-m", "cache_notify._cli"]
 
 
 def run(*arguments):
-    return subprocess.run([PROGRAM, *arguments], check=False, capture_output=True, text=True,
+    return subprocess.run([*PROGRAM, *arguments], check=False, capture_output=True, text=True,
                           timeout=60)
+
+
+def test_it_is_installed_under_its_name():
+    script, = importlib.metadata.entry_points(group="console_scripts", name="cache-notify")
+    assert script.load() is _cli.main
 
 
 def test_version():
@@ -26,8 +33,6 @@ def test_without_a_command_it_says_how():
 
 
 def test_a_flag_wins_over_its_environment_variable(monkeypatch):
-    import argparse
-
     def parse(*arguments):
         parser = argparse.ArgumentParser()
         _cli.flag(parser, "--lease", "CACHE_NOTIFY_LEASE", "seconds", default=5.0, type=float)

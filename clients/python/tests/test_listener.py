@@ -122,6 +122,28 @@ def test_nothing_from_memory_while_not_listening(cache, dsn, db, other):
         other.execute("UPDATE price SET amount = 10 WHERE id = 2")
 
 
+def test_connection_lost_while_keys_were_on_their_way(dsn, db, other):
+    """A heartbeat has told of a change, but its payload, which tells the keys, is lost with
+    the connection."""
+    cache = cache_notify.Cache(dsn, heartbeat=1.0, channel="where_nothing_is_sent")
+    assert cache.wait_until_listening(), cache.failure
+
+    def get():
+        return cache.get(db, "one", Counted("SELECT amount::int FROM price WHERE id = 1"),
+                         reads=["price/1"], tenant="acme")
+
+    assert get() == [(10,)]
+    other.execute("UPDATE price SET amount = 11 WHERE id = 1")
+    version, = other.execute("SELECT cache_notify.version('price', 'acme')").fetchone()
+    assert until(lambda: cache.core.heard_version("acme", "price") == version)
+    (pid,), = listeners(other)
+    other.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
+    assert until(lambda: listeners(other) not in ([], [(pid,)]))
+    assert until(lambda: cache.listening)
+    assert get() == [(11,)]
+    cache.close()
+
+
 def test_checked_out_connection_that_breaks(cache, dsn, other):
     with psycopg.connect(dsn, autocommit=True) as db:
         pid = db.info.backend_pid

@@ -47,7 +47,7 @@ class AsyncCache(Base):
     async def _pause(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
 
-    async def _ask_primary(self, request: Request) -> Answer:
+    async def _ask_primary(self, request: Request) -> Answer | None:
         return await asyncio.to_thread(super()._ask_primary, request)
 
     async def get(self, db: Any, name: Hashable, load: Callable[[Any], Awaitable[T]], *,

@@ -19,6 +19,8 @@ from ._flight import Flights
 from ._listener import Listener
 from ._metrics import Metrics
 from ._names import names, tenant_text
+from ._redis import is_redis_url
+from ._redis_listener import RedisListener
 from ._request import Options, Request
 from ._statements import Statement
 from ._tier import Place, RedisTier, Store, SyncStore
@@ -47,9 +49,10 @@ class Base:
     # What a test may put its own in the place of.
     _Core = Core
     _Flights = Flights
-    _Listener = Listener
+    _Listener: type[Listener] = Listener
+    _RedisListener: type[Listener] = RedisListener
 
-    def __init__(self, listen: str, *, ttl: float | None = 300.0,
+    def __init__(self, listen: str, *, primary: str | None = None, ttl: float | None = 300.0,
                  channel: str = "cache_invalidation", max_entries: int = 10_000,
                  max_bytes: int | None = None,
                  size_of: Callable[[Any], int] | None = None,
@@ -59,6 +62,7 @@ class Base:
         if lease <= heartbeat:
             raise ValueError("lease must be longer than heartbeat, or nothing is ever served")
         self._listen_to = listen
+        self._primary_conninfo = listen if primary is None and not is_redis_url(listen) else primary
         self._channel = channel
         self._ttl = float("inf") if ttl is None else ttl
         self._limits = max_entries, max_bytes, size_of
@@ -88,7 +92,8 @@ class Base:
     def _listen(self) -> Listener:
         with self._start_lock:
             if self._listener is None:
-                self._listener = self._Listener(
+                kind = self._RedisListener if is_redis_url(self._listen_to) else self._Listener
+                self._listener = kind(
                     self._listen_to, self.core, self._channel, self._heartbeat, self._lease,
                     self._forget_statements)
                 if self._closed:
@@ -163,13 +168,17 @@ class Base:
         raise NotImplementedError
 
     def _ask_primary(self, request: Request) -> Any:
-        """What the primary says of a request (in asyncio: an awaitable of it)."""
+        """What the primary says of a request (in asyncio: an awaitable of it). None if
+        nobody knows where it is."""
+        if self._primary_conninfo is None:
+            return None
         question, parameters = ASK, [request.tenant, array(request.names)]
         with self._primary_lock:
             for _ in range(2):
                 if self._primary is None or self._primary.closed:
                     self._primary = psycopg.connect(
-                        self._listen_to, autocommit=True, application_name="cache_notify primary")
+                        self._primary_conninfo, autocommit=True,
+                        application_name="cache_notify primary")
                 try:
                     return answer_of(Psycopg(self._primary).run(question, parameters))
                 except psycopg.OperationalError:

@@ -28,7 +28,10 @@ class Cache(Base):
     Thread-safe. After a fork the child listens by itself, and starts empty.
 
     listen: the connection string of the primary, over a direct connection (LISTEN
-    does not pass a pooler in transaction mode). ttl: seconds that an entry lives at
+    does not pass a pooler in transaction mode); or redis://, rediss:// or unix://, where
+    cache-notify relay hands on what it hears (channel is the relay's then). primary:
+    where to ask about what standbys say, if that is not listen; without it results of
+    standbys are not kept. ttl: seconds that an entry lives at
     most; None: for ever. max_entries, or max_bytes (of pickled values, or as size_of
     tells them): the least recently used ones go. heartbeat: seconds between questions
     what has changed. lease: seconds for which entries are served after the last

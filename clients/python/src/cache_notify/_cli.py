@@ -18,7 +18,7 @@ from typing import Any
 
 from ._errors import CacheError
 
-COMMANDS: tuple[str, ...] = ()
+COMMANDS: tuple[str, ...] = ("_relay_command",)
 
 
 def flag(parser: argparse.ArgumentParser, name: str, variable: str, help: str, *,

@@ -55,6 +55,9 @@ MAY_CATCH_UP = """
 class Listener:
     """Listens until close(). Every method may be called from any thread."""
 
+    # What is said when it does not.
+    _CONSEQUENCE = "not listening, nothing is served from memory"
+
     def __init__(self, conninfo: str, core: Core, channel: str, heartbeat: float,
                  lease: float, redefined: Callable[[], None]) -> None:
         self._conninfo = conninfo
@@ -69,7 +72,8 @@ class Listener:
         self._tried = threading.Event()
         self._probe = b""
         self._probe_came = False
-        self._position: str | None = None  # what changed before it need not be asked for
+        self._position: str | None = None  # what changed before it was asked for
+        self._settled: str | None = None  # what changed before it was told, with its keys
         # (tenant, domain) -> version that was not delivered yet; None: ask for all
         self._overdue: dict[tuple[str | None, str], int] | None = None
         self._wake_up, self._woken = socket.socketpair()
@@ -126,7 +130,7 @@ class Listener:
         if isinstance(error, ConfigurationError):
             self._say(logging.ERROR, str(error))
         else:
-            log.warning("not listening, nothing is served from memory: %s", error)
+            log.warning("%s: %s", self._CONSEQUENCE, error)
 
     def _say(self, level: int, message: str) -> None:
         """Says it once, not at each attempt."""
@@ -216,15 +220,18 @@ class Listener:
         row = connection.execute("SELECT cache_notify.current_position()").fetchone()
         assert row is not None
         overdue, self._overdue = self._overdue, {}
+        # What was overdue when the connection was lost came to nobody.
+        since = self._settled if overdue is None else self._position
         if self._position is None or (not may_catch_up and overdue is None):
             self._core.reset("began_to_listen")
         elif may_catch_up:
             for tenant, domain, version in connection.execute(
                     "SELECT tenant_id, domain, version FROM cache_notify.changes_since(%s)",
-                    [self._position]):
+                    [since]):
                 self._missed(tenant, domain, version, overdue is None)
             for (tenant, domain), version in (overdue or {}).items():
                 self._core.hear(Change(tenant, domain, version))
+        self._settled = self._position if self._overdue else row[0]
         self._position = row[0]
         if not self._closed:
             self._core.extend_lease(asked_at + self._lease)
@@ -248,12 +255,19 @@ class Listener:
         while not self._closed:
             while (notification := pgconn.notifies()) is not None:
                 self._take(notification)
-            wait = until - time.monotonic()
-            if wait <= 0:
+            now = time.monotonic()
+            if now >= until:
                 break
+            wait = min(until, self._drained()) - now
+            if wait <= 0:
+                continue
             sources: list[Any] = [pgconn.socket, self._woken]
             if pgconn.socket in select.select(sources, [], [], wait)[0]:
                 pgconn.consume_input()
+
+    def _drained(self) -> float:
+        """All that has come is heard. Until when nothing else is to be done."""
+        return float("inf")
 
     def _take(self, notification: PGnotify) -> None:
         if notification.relname == self._probe:

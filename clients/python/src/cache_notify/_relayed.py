@@ -1,0 +1,84 @@
+"""What a relay and its nodes agree upon, in Redis or Valkey.
+
+A relay hears what PostgreSQL sends, and hands it on in frames that are numbered without
+gaps. Each frame is appended to a stream, so that a node that missed some can read them,
+and published, so that the others need not ask. One script does both at once.
+
+Keys, all of which begin with a name (one for each database):
+
+    NAME:relay    hash: what is true now (below)
+    NAME:leader   the id of the relay that may publish, for as long as its lease lasts
+    NAME:changes  the stream of frames: entry N-0 is frame N of `epoch`, its `payloads`
+                  separated by newlines; and the channel on which they are published, as
+                  "EPOCH N PAYLOADS"
+
+    epoch      names the numbering. A new one means that frames may be lost: a reset
+    n          the last frame
+    started    the last beat that was begun
+    beat       the last beat that is over
+    position   what cache_notify.changes_since() needs to tell what is not published yet
+    run        of the Redis server whose memory this is. After a restart it may be
+               older than what nodes have heard, so it counts for nothing
+    database   whose changes these are
+    protocol   of this description
+
+A beat proves that the relay is alive. It is begun, then PostgreSQL is asked over the
+listening connection what has changed, all of which is published, and only then is the
+beat over. So whoever asked for `started` before the beat was begun knows, once it is over
+and all frames up to `n` are heard, that nothing is missing that was committed before the
+question. No clock is compared with another one.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from ._payload import Change
+
+PROTOCOL = b"1"
+
+# Told to nodes when the relay has listened anew: see Core.listen_anew().
+ANEW = b'{"relay": "anew"}'
+RESET = b'{"reset": true}'
+
+
+@dataclass(frozen=True)
+class Keys:
+    state: str
+    leader: str
+    changes: str
+
+    @classmethod
+    def of(cls, name: str) -> Keys:
+        return cls(f"{name}:relay", f"{name}:leader", f"{name}:changes")
+
+
+@dataclass(frozen=True)
+class State:
+    """What the relay says of itself."""
+
+    protocol: bytes
+    epoch: bytes
+    n: int
+    started: int
+    beat: int
+
+
+def ask_state(client: Any, keys: Keys) -> State | None:
+    """None if no relay has ever been here, or what it said is lost."""
+    protocol, epoch, *numbers = client.hmget(
+        keys.state, "protocol", "epoch", "n", "started", "beat")
+    if protocol is None or epoch is None or None in numbers:
+        return None
+    return State(protocol, epoch, *(int(number) for number in numbers))
+
+
+def payload_of(change: Change) -> bytes:
+    """A change as PostgreSQL would send it."""
+    told: dict[str, Any] = {
+        "tenant_id": change.tenant, "domain": change.domain, "version": change.version}
+    if change.keys is not None:
+        told["keys"] = list(change.keys)
+    return json.dumps(told).encode()
