@@ -27,6 +27,7 @@ _PG_init(void)
 	route_init();
 	delivery_init();
 	waiting_init();
+	waiting_worker_init();
 	worker_init();
 	trigger_init();
 	inline_trigger_init();

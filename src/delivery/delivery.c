@@ -144,7 +144,7 @@ pin_worker(void)
 	if (refused)
 		ereport(LOG,
 				(errmsg("could not start the cache_notify worker, transactions deliver by themselves"),
-				 errhint("Increase max_worker_processes.")));
+				 errhint("Increase max_worker_processes, or cache_notify.max_workers.")));
 }
 
 static bool

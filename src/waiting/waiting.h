@@ -8,6 +8,7 @@
  *	  waiting_scope.c	the scopes that wait
  *	  waiting_event.c	the table events that do, in order
  *	  waiting_worker.c	which databases have a worker, or need one
+ *	  waiting_turn.c	how workers take turns
  *	  stats.c			what has been counted, for the view stats
  *
  * Promise: what a committed transaction has put here is taken by a worker and stays
@@ -56,11 +57,20 @@ typedef struct WaitingTaken
 	bool		owed;			/* committed transactions may owe something */
 } WaitingTaken;
 
+/* What a worker that would like to go is to do. */
+typedef enum Handover
+{
+	HANDOVER_STAY,				/* go on */
+	HANDOVER_DONE,				/* go */
+	HANDOVER_RESTART			/* have itself started again for another database */
+} Handover;
+
 /* waiting_memory.c */
 extern void waiting_init(void);
 extern bool waiting_available(void);
 
 /* waiting_worker.c: for those who commit */
+extern void waiting_worker_init(void);
 extern void waiting_start_with(bool (*start) (Oid database));
 extern WaitingDatabase *waiting_begin_commit(bool *refused);
 extern void waiting_end_commit(WaitingDatabase *db);
@@ -85,13 +95,16 @@ extern bool waiting_stop_worker(Oid database);
 extern void waiting_resume_worker(Oid database);
 extern void waiting_forget_database(Oid database);
 
-/* for the worker */
-extern bool waiting_worker_awaited(Oid database, int *failures);
+/* waiting_turn.c, waiting_scope.c, stats.c: for the worker */
+extern Oid	waiting_claim_database(Oid database, int *failures);
 extern WaitingDatabase *waiting_worker_started(Oid database, Latch *latch);
-extern bool waiting_worker_may_exit(WaitingDatabase *db);
+extern Handover waiting_worker_may_exit(WaitingDatabase *db);
+extern bool waiting_turn_over(WaitingDatabase *db);
+extern long waiting_turn_left(WaitingDatabase *db);
+extern Handover waiting_worker_end_turn(WaitingDatabase *db);
 extern void waiting_worker_died(Oid database, bool started);
 extern void waiting_worker_succeeded(WaitingDatabase *db);
-extern void waiting_give_up(Oid database);
+extern Handover waiting_give_up(Oid database);
 extern bool waiting_stop_wanted(WaitingDatabase *db);
 extern int	waiting_failures(WaitingDatabase *db);
 extern bool waiting_lie_down(WaitingDatabase *db);

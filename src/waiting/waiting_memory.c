@@ -56,6 +56,7 @@ initialize_state(void *address)
 	}
 	waiting_state->first_free = waiting_state->first_free_event = 0;
 	waiting_state->free_events = waiting_scopes;
+	waiting_state->nworkers[WORKER_NONE] = MAX_DATABASES;
 	for (int i = 0; i < MAX_DATABASES; i++)
 	{
 		WaitingDatabase *db = &waiting_state->databases[i];

@@ -14,8 +14,8 @@
 #include "storage/latch.h"
 #include "storage/lwlock.h"
 
-/* Databases that can have a worker at the same time. */
-#define MAX_DATABASES	64
+/* Databases that are remembered at the same time. */
+#define MAX_DATABASES	1024
 
 /* The end of a list of scopes or events. */
 #define NO_SLOT			(-1)
@@ -39,8 +39,10 @@ typedef enum Statistic
 typedef enum WorkerState
 {
 	WORKER_NONE,
+	WORKER_QUEUED,
 	WORKER_STARTING,
 	WORKER_RUNNING
+#define NUM_WORKER_STATES (WORKER_RUNNING + 1)
 } WorkerState;
 
 /* One scope that waits, or is being delivered. */
@@ -85,13 +87,13 @@ struct WaitingDatabase
 	Oid			oid;			/* InvalidOid: never used */
 	WorkerState worker;
 	int			worker_pid;
-	TimestampTz starting_since;
-	TimestampTz refused_at;		/* when no worker could be started */
+	TimestampTz worker_since;	/* when that state began */
+	bool		claimed;		/* STARTING: a process has begun to work for it */
 	Latch	   *latch;			/* the worker's, while it runs */
 	int			failures;		/* of workers in a row */
 	bool		stop;			/* the worker must go, for a command */
-	bool		complained;		/* that no worker could be started */
 	bool		unavailable;	/* the last try to have a worker failed */
+	TimestampTz given_up_at;	/* when no worker could connect; 0: never */
 
 	int			first_pending;
 	int			first_taken;
@@ -114,6 +116,11 @@ typedef struct WaitingState
 	int			first_free;
 	int			first_free_event;
 	int			free_events;
+
+	int			nworkers[NUM_WORKER_STATES];	/* databases in each state */
+	int			refusals;		/* in a row: no worker could be started */
+	TimestampTz refused_at;
+	TimestampTz complained_at;	/* about that; 0: never */
 	WaitingDatabase databases[MAX_DATABASES];
 	WaitingScope scopes[FLEXIBLE_ARRAY_MEMBER];
 	/* after the scopes: WaitingEvent events[nscopes], int buckets[nscopes] */
@@ -125,6 +132,13 @@ typedef struct WaitingState
 /* waiting_memory.c */
 extern WaitingState *waiting_state;
 extern WaitingDatabase *waiting_find_database(Oid database);
+
+/* waiting_worker.c */
+extern void waiting_set_worker(WaitingDatabase *db, WorkerState state);
+extern int	waiting_worker_limit(void);
+extern int	waiting_workers_at_work(void);
+extern bool waiting_register_worker(WaitingDatabase *db);
+extern void waiting_remember_refusal(void);
 
 /* waiting_scope.c */
 extern bool waiting_has_work(WaitingDatabase *db);

@@ -3,13 +3,20 @@
  * waiting_worker.c
  *	  Which databases have a worker, or need one.
  *
- * A worker is
+ * The worker of a database is
  *
  *	  none		-> starting: a transaction is about to commit and wants one
+ *				-> queued: so it is, and max_workers are at work for others
+ *	  queued	-> starting: one of these has made room
+ *				-> none: a command wants the database to itself
  *	  starting	-> running: it has connected
  *				-> none: it cannot connect, and is given up
  *	  running	-> starting: it died, and the postmaster starts it again
+ *				-> queued: it has had its turn, and others are queued
  *				-> none: it is idle, or asked to go, and no transaction relies on it
+ *
+ * Here is the side of those who commit; waiting_turn.c has that of the workers, and
+ * how they take turns.
  *
  * Functions that run after a commit raise no errors: that would be a PANIC.
  *
@@ -18,12 +25,26 @@
 #include "waiting/waiting_memory.h"
 
 #include "miscadmin.h"
+#include "utils/guc.h"
 
 /* A worker that has not come up after this many ms is not waited for. */
 #define WORKER_START_TIMEOUT 10000
 
-/* When no worker could be started, try again after this many ms. */
-#define WORKER_RETRY_MS	1000
+/*
+ * When no worker could be started, the server tries again after so many ms, and
+ * then after twice as many each time, up to a limit.
+ */
+#define WORKER_RETRY_MS		1000
+#define MAX_WORKER_RETRY_MS 16000
+
+/* How often to say so. */
+#define COMPLAINT_MS		600000
+
+/* There cannot be more than this many processes. */
+#define MAX_WORKERS			262143
+
+/* Setting: how many workers at the same time; -1: half of the server's slots. */
+static int	max_workers = -1;
 
 /*
  * Registers a worker for a database; false if there is no free slot.  Of the
@@ -46,6 +67,49 @@ slot_is_unused(WaitingDatabase *db)
 		!db->reset && pg_atomic_read_u32(&db->committing) == 0;
 }
 
+/* The lock is held exclusively. */
+void
+waiting_set_worker(WaitingDatabase *db, WorkerState state)
+{
+	waiting_state->nworkers[db->worker]--;
+	waiting_state->nworkers[state]++;
+	db->worker = state;
+	db->worker_since = GetCurrentTimestamp();
+	db->claimed = false;
+}
+
+/* How many there may be. */
+int
+waiting_worker_limit(void)
+{
+	return max_workers >= 0 ? max_workers : Max(max_worker_processes / 2, 1);
+}
+
+/* How many there are. */
+int
+waiting_workers_at_work(void)
+{
+	return waiting_state->nworkers[WORKER_STARTING] +
+		waiting_state->nworkers[WORKER_RUNNING];
+}
+
+/* The slot that was without a worker for longest; NULL if all have one. */
+static WaitingDatabase *
+longest_unused(void)
+{
+	WaitingDatabase *found = NULL;
+
+	for (int i = 0; i < MAX_DATABASES; i++)
+	{
+		WaitingDatabase *db = &waiting_state->databases[i];
+
+		if (slot_is_unused(db) &&
+			(found == NULL || db->worker_since < found->worker_since))
+			found = db;
+	}
+	return found;
+}
+
 /* Find or make a slot; the lock is held exclusively.  NULL: none is free. */
 static WaitingDatabase *
 make_database(Oid database)
@@ -55,56 +119,157 @@ make_database(Oid database)
 	for (int i = 0; db == NULL && i < MAX_DATABASES; i++)
 		if (!OidIsValid(waiting_state->databases[i].oid))
 			db = &waiting_state->databases[i];
-	for (int i = 0; db == NULL && i < MAX_DATABASES; i++)
-		if (slot_is_unused(&waiting_state->databases[i]))
-			db = &waiting_state->databases[i];
+	if (db == NULL)
+		db = longest_unused();
 	if (db != NULL && db->oid != database)
 	{
 		db->oid = database;
 		db->owed = true;		/* nobody knows: the worker will look */
 		db->failures = 0;
-		db->refused_at = 0;
-		db->complained = db->unavailable = false;
+		db->unavailable = false;
+		db->given_up_at = 0;
 		for (int n = 0; n < NUM_STATS; n++)
 			pg_atomic_write_u64(&db->stats[n], 0);
 	}
 	return db;
 }
 
-/* Is the worker there, or on its way and not overdue?  The lock is held. */
+/*
+ * Is the worker there, or on its way, or its turn to come, and not overdue?  The
+ * lock is held.
+ */
 static bool
 worker_is_expected(WaitingDatabase *db)
 {
 	return db->worker == WORKER_RUNNING ||
-		(db->worker == WORKER_STARTING &&
-		 !TimestampDifferenceExceeds(db->starting_since, GetCurrentTimestamp(),
+		(db->worker != WORKER_NONE &&
+		 !TimestampDifferenceExceeds(db->worker_since, GetCurrentTimestamp(),
 									 WORKER_START_TIMEOUT));
 }
 
 /*
- * Start a worker if there is none.  Registering it under our lock leaves
- * nobody the time to rely on a worker that then cannot be started.  The lock
- * is held exclusively.
+ * Could none be started for any database, or connect to this one, so lately that
+ * there is no use in trying?  The lock is held.
+ */
+static bool
+refused_lately(WaitingDatabase *db)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	int			wait = WORKER_RETRY_MS;
+
+	for (int i = 1; i < waiting_state->refusals && wait < MAX_WORKER_RETRY_MS; i++)
+		wait *= 2;
+	return (waiting_state->refusals > 0 &&
+			!TimestampDifferenceExceeds(waiting_state->refused_at, now, wait)) ||
+		(db != NULL &&
+		 !TimestampDifferenceExceeds(db->given_up_at, now, WORKER_RETRY_MS));
+}
+
+/* No worker could be started.  The lock is held exclusively. */
+void
+waiting_remember_refusal(void)
+{
+	waiting_state->refused_at = GetCurrentTimestamp();
+	waiting_state->refusals++;
+}
+
+/* Register a worker.  The lock is held exclusively. */
+bool
+waiting_register_worker(WaitingDatabase *db)
+{
+	if (!start_function(db->oid))
+		return false;
+	waiting_set_worker(db, WORKER_STARTING);
+	waiting_state->refusals = 0;
+	db->stop = false;
+	return true;
+}
+
+/* Wake the worker that sleeps and came first: it may hand over.  The lock is held. */
+static void
+wake_idle_worker(void)
+{
+	WaitingDatabase *idle = NULL;
+
+	for (int i = 0; i < MAX_DATABASES; i++)
+	{
+		WaitingDatabase *db = &waiting_state->databases[i];
+
+		if (db->worker == WORKER_RUNNING &&
+			pg_atomic_read_u32(&db->sleeping) != 0 &&
+			(idle == NULL || db->worker_since < idle->worker_since))
+			idle = db;
+	}
+	if (idle != NULL)
+		SetLatch(idle->latch);
+}
+
+/*
+ * Start a worker, or have it queue, if there is none.  Registering it under our
+ * lock leaves nobody the time to rely on a worker that then cannot be started.
+ * The lock is held exclusively.
  */
 static void
 start_worker(WaitingDatabase *db)
 {
-	TimestampTz now = GetCurrentTimestamp();
-
-	if (db->worker != WORKER_NONE ||
-		!TimestampDifferenceExceeds(db->refused_at, now, WORKER_RETRY_MS))
+	if (db->worker != WORKER_NONE || refused_lately(db))
 		return;
-	if (start_function(db->oid))
+	if (waiting_workers_at_work() < waiting_worker_limit() &&
+		waiting_register_worker(db))
+		return;
+	if (waiting_workers_at_work() > 0 && waiting_worker_limit() > 0)
 	{
-		db->worker = WORKER_STARTING;
-		db->starting_since = now;
 		db->stop = false;
+		waiting_set_worker(db, WORKER_QUEUED);
+		wake_idle_worker();
 	}
 	else
 	{
-		db->refused_at = now;
+		waiting_remember_refusal();
 		db->unavailable = true;
 	}
+}
+
+/* Is it time to say that there is no worker?  The lock is held exclusively. */
+static bool
+is_news(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (waiting_state->complained_at != 0 &&
+		!TimestampDifferenceExceeds(waiting_state->complained_at, now,
+									COMPLAINT_MS))
+		return false;
+	waiting_state->complained_at = now;
+	return true;
+}
+
+/*
+ * Without the exclusive lock: is there a worker to rely on, or (*none) none to be
+ * had?
+ */
+static WaitingDatabase *
+pin_if_expected(bool *none)
+{
+	WaitingDatabase *db;
+
+	LWLockAcquire(waiting_state->lock, LW_SHARED);
+	db = waiting_find_database(MyDatabaseId);
+	if (db != NULL && db->worker != WORKER_NONE)
+	{
+		*none = !worker_is_expected(db);
+		if (*none || db->stop)
+			db = NULL;
+		else
+			pg_atomic_fetch_add_u32(&db->committing, 1);
+	}
+	else
+	{
+		*none = refused_lately(db);
+		db = NULL;
+	}
+	LWLockRelease(waiting_state->lock);
+	return db;
 }
 
 /*
@@ -116,40 +281,27 @@ WaitingDatabase *
 waiting_begin_commit(bool *refused)
 {
 	WaitingDatabase *db;
+	bool		none;
 
 	*refused = false;
 	if (waiting_state == NULL)
 		return NULL;
-	LWLockAcquire(waiting_state->lock, LW_SHARED);
-	db = waiting_find_database(MyDatabaseId);
-	if (db != NULL && db->worker == WORKER_RUNNING && !db->stop)
-	{
-		pg_atomic_fetch_add_u32(&db->committing, 1);
-		LWLockRelease(waiting_state->lock);
+	db = pin_if_expected(&none);
+	if (db != NULL || none)
 		return db;
-	}
-	if (db != NULL && db->worker == WORKER_NONE &&
-		!TimestampDifferenceExceeds(db->refused_at, GetCurrentTimestamp(),
-									WORKER_RETRY_MS))
-	{
-		LWLockRelease(waiting_state->lock);
-		return NULL;
-	}
-	LWLockRelease(waiting_state->lock);
 
 	LWLockAcquire(waiting_state->lock, LW_EXCLUSIVE);
 	db = make_database(MyDatabaseId);
 	if (db != NULL)
-	{
 		start_worker(db);
-		if (worker_is_expected(db))
-			pg_atomic_fetch_add_u32(&db->committing, 1);
-		else
-		{
-			*refused = db->worker == WORKER_NONE && !db->complained;
-			db->complained |= *refused;
-			db = NULL;
-		}
+	else
+		waiting_remember_refusal();
+	if (db != NULL && worker_is_expected(db))
+		pg_atomic_fetch_add_u32(&db->committing, 1);
+	else
+	{
+		db = NULL;
+		*refused = is_news();
 	}
 	LWLockRelease(waiting_state->lock);
 	return db;
@@ -159,118 +311,6 @@ void
 waiting_end_commit(WaitingDatabase *db)
 {
 	pg_atomic_fetch_sub_u32(&db->committing, 1);
-}
-
-/*
- * A worker begins.  False if nobody waits for it: another one is there, or
- * its database has been dropped.  *failures tells how many died before it.
- */
-bool
-waiting_worker_awaited(Oid database, int *failures)
-{
-	WaitingDatabase *db;
-	bool		awaited;
-
-	LWLockAcquire(waiting_state->lock, LW_SHARED);
-	db = waiting_find_database(database);
-	awaited = db != NULL && db->worker == WORKER_STARTING;
-	*failures = awaited ? db->failures : 0;
-	LWLockRelease(waiting_state->lock);
-	return awaited;
-}
-
-/* The worker is there, with this latch. */
-WaitingDatabase *
-waiting_worker_started(Oid database, Latch *latch)
-{
-	WaitingDatabase *db;
-
-	LWLockAcquire(waiting_state->lock, LW_EXCLUSIVE);
-	db = waiting_find_database(database);
-	if (db != NULL && db->worker != WORKER_STARTING)
-		db = NULL;				/* another one was faster */
-	if (db != NULL)
-	{
-		db->worker = WORKER_RUNNING;
-		db->worker_pid = MyProcPid;
-		db->latch = latch;
-		db->owed = true;		/* prepared before a restart, perhaps */
-		db->complained = db->unavailable = false;
-	}
-	LWLockRelease(waiting_state->lock);
-	return db;
-}
-
-/*
- * The worker wants to go, as it has nothing to do or was asked to.  False if
- * a transaction relies on it or, unless it was asked, work has come in: then
- * it must stay.
- */
-bool
-waiting_worker_may_exit(WaitingDatabase *db)
-{
-	bool		may_exit;
-
-	LWLockAcquire(waiting_state->lock, LW_EXCLUSIVE);
-	may_exit = (db->stop || !waiting_has_work(db)) &&
-		pg_atomic_read_u32(&db->committing) == 0;
-	if (may_exit)
-	{
-		db->worker = WORKER_NONE;
-		db->worker_pid = 0;
-		db->latch = NULL;
-	}
-	LWLockRelease(waiting_state->lock);
-	return may_exit;
-}
-
-/*
- * The worker dies, before or after it has started to work.  The postmaster
- * will start it again, and keys can wait for that.
- */
-void
-waiting_worker_died(Oid database, bool started)
-{
-	WaitingDatabase *db;
-
-	LWLockAcquire(waiting_state->lock, LW_EXCLUSIVE);
-	db = waiting_find_database(database);
-	if (db != NULL && db->worker == (started ? WORKER_RUNNING : WORKER_STARTING))
-	{
-		db->worker = WORKER_STARTING;
-		db->starting_since = GetCurrentTimestamp();
-		db->worker_pid = 0;
-		db->latch = NULL;
-		db->failures++;
-		if (started)
-			pg_atomic_fetch_add_u64(&db->stats[STAT_WORKER_RESTARTS], 1);
-	}
-	LWLockRelease(waiting_state->lock);
-}
-
-
-/*
- * No worker can connect to this database, however often the postmaster tries.
- * A reset stands for its keys, should there ever be one that can.
- */
-void
-waiting_give_up(Oid database)
-{
-	WaitingDatabase *db;
-
-	LWLockAcquire(waiting_state->lock, LW_EXCLUSIVE);
-	db = waiting_find_database(database);
-	if (db != NULL && db->worker == WORKER_STARTING)
-	{
-		waiting_free_pending(db);
-		waiting_free_events(db);
-		db->reset = true;
-		db->worker = WORKER_NONE;
-		db->refused_at = GetCurrentTimestamp();
-		db->unavailable = true;
-		db->failures = 0;
-	}
-	LWLockRelease(waiting_state->lock);
 }
 
 /* Ask the worker of a database to go.  False if it has none. */
@@ -284,7 +324,12 @@ waiting_stop_worker(Oid database)
 		return false;
 	LWLockAcquire(waiting_state->lock, LW_EXCLUSIVE);
 	db = waiting_find_database(database);
-	if (db != NULL && db->worker != WORKER_NONE)
+	if (db != NULL && db->worker == WORKER_QUEUED)
+	{
+		waiting_set_worker(db, WORKER_NONE);
+		db->stop = true;
+	}
+	else if (db != NULL && db->worker != WORKER_NONE)
 	{
 		running = true;
 		db->stop = true;
@@ -332,31 +377,24 @@ waiting_forget_database(Oid database)
 		waiting_free_pending(db);
 		waiting_free_events(db);
 		db->reset = db->owed = false;
-		db->worker = WORKER_NONE;
+		waiting_set_worker(db, WORKER_NONE);
 		db->oid = InvalidOid;
 	}
 	LWLockRelease(waiting_state->lock);
 }
 
-/* Has somebody asked the worker to go? */
-bool
-waiting_stop_wanted(WaitingDatabase *db)
-{
-	return db->stop;
-}
-
-/* How many workers have died in a row. */
-int
-waiting_failures(WaitingDatabase *db)
-{
-	return db->failures;
-}
-
-/* The worker has delivered: what its predecessors died of is over. */
 void
-waiting_worker_succeeded(WaitingDatabase *db)
+waiting_worker_init(void)
 {
-	db->failures = 0;
+	if (!process_shared_preload_libraries_in_progress)
+		return;
+	DefineCustomIntVariable("cache_notify.max_workers",
+							"Workers that there can be at the same time, in all databases, which take turns if they are more.",
+							"-1: half of max_worker_processes. 0: none, transactions deliver by themselves.",
+							&max_workers,
+							-1, -1, MAX_WORKERS,
+							PGC_SIGHUP, 0,
+							NULL, NULL, NULL);
 }
 
 /*
@@ -373,7 +411,8 @@ waiting_worker_problem(void)
 		return "the library is not in shared_preload_libraries";
 	LWLockAcquire(waiting_state->lock, LW_SHARED);
 	db = waiting_find_database(MyDatabaseId);
-	if (db != NULL && db->unavailable)
+	if (db != NULL && db->worker == WORKER_NONE &&
+		(db->unavailable || waiting_state->refusals > 0))
 		problem = "none could be started, see max_worker_processes and the server's log";
 	else if (db != NULL && db->failures > 0)
 		problem = "it has died and not delivered since, see the server's log";

@@ -80,6 +80,9 @@
 /* When asked to go: how often to look whether a transaction relies on us. */
 #define STOP_POLL_MS		10
 
+/* While others wait for their turn: how often to look whether ours is over. */
+#define TURN_POLL_MS		50
+
 /*
  * A worker that is started again is not delayed, but each time after that it
  * waits so much longer, up to a limit, and gives up if it cannot even connect.
@@ -108,8 +111,10 @@ static WaitingDatabase *my_database = NULL;
 static MemoryContext cycle_context;
 static TimestampTz last_begin = 0;	/* of a cycle */
 static TimestampTz last_end = 0;
-static int	load_cycles = 0;	/* False if there is no free slot.  Raises no
-								 * errors; the lock of what waits may be held. */
+static int	load_cycles = 0;	/* in a row with hardly a gap */
+static bool has_left = false;	/* what was its database's is another worker's */
+
+/* False if there is no free slot.  Raises no errors; the lock of what waits may be held. */
 static bool
 register_worker(Oid database)
 {
@@ -126,8 +131,6 @@ register_worker(Oid database)
 	worker.bgw_main_arg = ObjectIdGetDatum(database);
 	return RegisterDynamicBackgroundWorker(&worker, NULL);
 }
-
-/* in a row with hardly a gap */
 
 void
 worker_init(void)
@@ -149,8 +152,8 @@ worker_init(void)
 static void
 die_gracefully(int code, Datum database)
 {
-	if (code == 0)
-		return;					/* it goes for good, and nothing is taken */
+	if (code == 0 || has_left)
+		return;					/* nothing is taken */
 	if (my_database != NULL)
 		waiting_finish(my_database, true);
 	waiting_worker_died(DatumGetObjectId(database), my_database != NULL);
@@ -174,7 +177,7 @@ wait_ms(long timeout)
 
 /*
  * Wait until this time, whatever the latch says (a process begins with one that
- * is set), but for a stop.
+ * is set), unless the worker is to stop or its turn is over.
  */
 static void
 wait_until(TimestampTz time)
@@ -184,9 +187,11 @@ wait_until(TimestampTz time)
 		long		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
 														   time);
 
-		if (left <= 0 || (my_database != NULL && waiting_stop_wanted(my_database)))
+		if (left <= 0 ||
+			(my_database != NULL && (waiting_stop_wanted(my_database) ||
+									 waiting_turn_over(my_database))))
 			return;
-		wait_ms(left);
+		wait_ms(Min(left, TURN_POLL_MS));
 	}
 }
 
@@ -378,27 +383,70 @@ flush_last_commit(void)
 	return IDLE_EXIT_MS;
 }
 
+/* A command waits for the worker to go.  What is left then is the next one's. */
+static Handover
+stop(void)
+{
+	Handover	how;
+
+	(void) run_cycle();
+	how = waiting_worker_may_exit(my_database);
+	if (how == HANDOVER_STAY)
+		wait_ms(STOP_POLL_MS);
+	return how;
+}
+
+/* There is nothing to do: sleep, or go if that has been so for long. */
+static Handover
+be_idle(TimestampTz idle_since)
+{
+	long		left = IDLE_EXIT_MS -
+		TimestampDifferenceMilliseconds(idle_since, GetCurrentTimestamp());
+	long		turn = waiting_turn_left(my_database);
+
+	if (left <= 0 || !delivery_by_worker())
+	{
+		Handover	how = waiting_worker_may_exit(my_database);
+
+		if (how != HANDOVER_STAY)
+			return how;
+	}
+	if (compact_wait() >= 0)
+		left = Min(left, compact_wait());
+	left = Min(left, flush_last_commit());
+	if (turn >= 0)
+		left = Min(left, Max(turn, TURN_POLL_MS));
+	wait_ms(Max(left, 1));
+	return HANDOVER_STAY;
+}
+
 /*
  * Cycle after cycle, until there is nothing to do for long, or another lane has
- * taken over, or a command wants the database to itself.
+ * taken over, or a command wants the database to itself, or other databases
+ * want their turn: that ends after one cycle at least.
  */
-static void
+static Handover
 work(void)
 {
 	TimestampTz idle_since = GetCurrentTimestamp();
+	bool		delivered = false;
 
 	for (;;)
 	{
+		Handover	how = HANDOVER_STAY;
+
 		CHECK_FOR_INTERRUPTS();
 		if (waiting_stop_wanted(my_database))
 		{
-			/* A command waits.  What is left now is the next worker's. */
-			(void) run_cycle();
-			if (waiting_worker_may_exit(my_database))
-				return;
-			wait_ms(STOP_POLL_MS);
+			how = stop();
+			if (how != HANDOVER_STAY)
+				return how;
 			continue;
 		}
+		if (delivered && waiting_turn_over(my_database))
+			how = waiting_worker_end_turn(my_database);
+		if (how != HANDOVER_STAY)
+			return how;
 		if (compact_wait() == 0)
 			compact_cooled();
 
@@ -406,16 +454,9 @@ work(void)
 		wait_until(TimestampTzPlusMilliseconds(last_begin, MIN_CYCLE_MS));
 		if (waiting_lie_down(my_database))
 		{
-			long		left = IDLE_EXIT_MS -
-				TimestampDifferenceMilliseconds(idle_since, GetCurrentTimestamp());
-
-			if ((left <= 0 || !delivery_by_worker()) &&
-				waiting_worker_may_exit(my_database))
-				return;
-			if (compact_wait() >= 0)
-				left = Min(left, compact_wait());
-			left = Min(left, flush_last_commit());
-			wait_ms(Max(left, 1));
+			how = be_idle(idle_since);
+			if (how != HANDOVER_STAY)
+				return how;
 			continue;
 		}
 
@@ -427,6 +468,7 @@ work(void)
 			idle_since = GetCurrentTimestamp();
 		last_end = GetCurrentTimestamp();
 		waiting_worker_succeeded(my_database);
+		delivered = true;
 	}
 }
 
@@ -484,31 +526,18 @@ put_right(void)
 	CommitTransactionCommand();
 }
 
-void
-cache_notify_worker_main(Datum database)
+/* Connect to the database, and do its work. */
+static Handover
+work_for(Oid database, int failures)
 {
-	Oid			oid = DatumGetObjectId(database);
-	int			failures;
-
-	pqsignal(SIGHUP, SignalHandlerForConfigReload);
-	pqsignal(SIGTERM, die);
-	BackgroundWorkerUnblockSignals();
-
-	if (!waiting_worker_awaited(oid, &failures))
-		proc_exit(0);
-	if (failures > MAX_FAILURES)
-	{
-		waiting_give_up(oid);
-		proc_exit(0);
-	}
 	/* Runs after the server's own callback, which aborts a transaction. */
-	before_shmem_exit(die_gracefully, database);
+	before_shmem_exit(die_gracefully, ObjectIdGetDatum(database));
 	if (failures > 1)
 		wait_until(TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
 											   Min((failures - 1) * FAILURE_WAIT_MS,
 												   MAX_FAILURE_WAIT_MS)));
 
-	BackgroundWorkerInitializeConnectionByOid(oid, InvalidOid,
+	BackgroundWorkerInitializeConnectionByOid(database, InvalidOid,
 											  BGWORKER_BYPASS_ALLOWCONN);
 	pgstat_report_appname("cache_notify worker");
 
@@ -517,9 +546,31 @@ cache_notify_worker_main(Datum database)
 	cycle_context = AllocSetContextCreate(TopMemoryContext,
 										  "cache_notify delivery",
 										  ALLOCSET_DEFAULT_SIZES);
-	my_database = waiting_worker_started(oid, MyLatch);
+	my_database = waiting_worker_started(database, MyLatch);
 	put_right();
-	if (my_database != NULL)	/* else another one is there */
-		work();
-	proc_exit(0);
+	return my_database != NULL ? work() : HANDOVER_RESTART;
+}
+
+/*
+ * The postmaster starts a worker again in the same slot unless it ends with 0.
+ * Then it looks once more for a database that is to have one.
+ */
+void
+cache_notify_worker_main(Datum registered_for)
+{
+	Oid			database;
+	int			failures;
+	Handover	how;
+
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+
+	database = waiting_claim_database(DatumGetObjectId(registered_for), &failures);
+	if (!OidIsValid(database))
+		proc_exit(0);
+	how = failures > MAX_FAILURES ? waiting_give_up(database) :
+		work_for(database, failures);
+	has_left = true;
+	proc_exit(how == HANDOVER_RESTART ? 1 : 0);
 }

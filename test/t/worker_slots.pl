@@ -80,7 +80,12 @@ $ear = ear($node);
 $node->safe_psql('postgres', 'UPDATE item SET n = n + 1');	# it has not heard before
 write_all('one slot too few', 50);
 hears_ok($node, $ear, 'one slot too few: listeners hear all the same');
-is(worker_pid($node), '', 'without a worker');
+wait_for('the only slot to change hands', sub {
+		$node->safe_psql('postgres', 'UPDATE item SET n = n + 1 WHERE id = 0');
+		worker_pid($node) ne '' && worker_pid($node, 'second') eq '';
+	});
+$node->safe_psql('second', 'UPDATE item SET n = n + 1');
+hears_ok($node, $second, 'the databases take turns');
 
 $second->quit;
 $node->safe_psql('postgres', 'DROP DATABASE second WITH (FORCE)');
