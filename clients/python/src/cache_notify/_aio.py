@@ -35,8 +35,10 @@ class AsyncCache(Base):
 
     Task-safe, within any number of event loops; a thread of its own listens."""
 
+    _adapter_of = staticmethod(async_adapter_of)
+
     def _may_serve(self, db: Any) -> bool:
-        return self._serving and (type(db) in shared_kinds or not async_adapter_of(db).in_transaction())
+        return self._serving and (type(db) in shared_kinds or not self._adapter_of(db).in_transaction())
 
     def _signal(self) -> _Signal:
         return _Signal()
@@ -57,7 +59,7 @@ class AsyncCache(Base):
         """As Cache.get()."""
         # A hit is what everything is for: no call here that can be spared.
         if self._serving and not fresh and (
-                type(db) in shared_kinds or not async_adapter_of(db).in_transaction()):
+                type(db) in shared_kinds or not self._adapter_of(db).in_transaction()):
             text = tenant if type(tenant) is str else tenant_text(tenant)
             entry = self.core.find((name, text, tuple(reads)))
             if entry is not None:
@@ -69,7 +71,7 @@ class AsyncCache(Base):
               options: Options) -> Any:
         if self._is_off():
             return await load(db)
-        return await _steps.run_async(_steps.get(self, async_adapter_of(db), request, load, options))
+        return await _steps.run_async(_steps.get(self, self._adapter_of(db), request, load, options))
 
     def cached(self, reads: Sequence[str], tenant: Any = WHOLE_DOMAIN, *,
                ttl: float | None = None, name: str | None = None,
@@ -100,10 +102,10 @@ class AsyncCache(Base):
                     fresh: bool = False) -> Any:
         """As Cache.query()."""
         if self._is_off():
-            return await async_adapter_of(db).query(statement, parameters)
+            return await self._adapter_of(db).query(statement, parameters)
         options = Options(ttl, fresh, 0.0, 0.0)
         return await _steps.run_async(_statements.query(
-            self, async_adapter_of(db), statement, parameters, tenant, options))
+            self, self._adapter_of(db), statement, parameters, tenant, options))
 
     @asynccontextmanager
     async def writing(self, db: Any, changes: Iterable[str] | None = None,

@@ -40,8 +40,10 @@ class Cache(Base):
     copy.deepcopy; by default it is the same object, not to be changed. tier: a RedisTier,
     where processes share what they compute."""
 
+    _adapter_of = staticmethod(adapter_of)
+
     def _may_serve(self, db: Any) -> bool:
-        return self._serving and (type(db) in shared_kinds or not adapter_of(db).in_transaction())
+        return self._serving and (type(db) in shared_kinds or not self._adapter_of(db).in_transaction())
 
     def _signal(self) -> threading.Event:
         return threading.Event()
@@ -71,7 +73,7 @@ class Cache(Base):
         TypeError for a tenant or name that cannot be meant."""
         # A hit is what everything is for: no call here that can be spared.
         if self._serving and not fresh and (
-                type(db) in shared_kinds or not adapter_of(db).in_transaction()):
+                type(db) in shared_kinds or not self._adapter_of(db).in_transaction()):
             text = tenant if type(tenant) is str else tenant_text(tenant)
             entry = self.core.find((name, text, tuple(reads)))
             if entry is not None:
@@ -83,7 +85,7 @@ class Cache(Base):
               options: Options) -> Any:
         if self._is_off():
             return load(db)
-        return _steps.run(_steps.get(self, adapter_of(db), request, load, options))
+        return _steps.run(_steps.get(self, self._adapter_of(db), request, load, options))
 
     def cached(self, reads: Sequence[str], tenant: Any = WHOLE_DOMAIN, *,
                ttl: float | None = None, name: str | None = None,
@@ -124,10 +126,10 @@ class Cache(Base):
         What cannot be cached (now(), tables that are not watched, what depends on
         the session) is run every time, and the log says why, once."""
         if self._is_off():
-            return adapter_of(db).query(statement, parameters)
+            return self._adapter_of(db).query(statement, parameters)
         options = Options(ttl, fresh, 0.0, 0.0)
         return _steps.run(_statements.query(
-            self, adapter_of(db), statement, parameters, tenant, options))
+            self, self._adapter_of(db), statement, parameters, tenant, options))
 
     @contextmanager
     def writing(self, db: Any, changes: Iterable[str] | None = None,
