@@ -80,7 +80,11 @@ def django_connection(dsn):
     from django.conf import settings
     from django.db import connections
     if not settings.configured:
-        settings.configure(DATABASES={"default": {"ENGINE": "django.db.backends.postgresql"}})
+        settings.configure(
+            DATABASES={"default": {"ENGINE": "django.db.backends.postgresql"}},
+            INSTALLED_APPS=["cache_notify.django"], ALLOWED_HOSTS=["*"], SECRET_KEY="of tests",
+            SESSION_ENGINE="django.contrib.sessions.backends.signed_cookies",
+            TEMPLATES=[{"BACKEND": "django.template.backends.django.DjangoTemplates"}])
         import django
         django.setup()
     with psycopg.connect(dsn) as connection:
