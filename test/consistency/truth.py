@@ -70,6 +70,8 @@ class Truth:
         self.done = RawArray(ctypes.c_int64, writers * Key.COUNT)
         # The next number of each writer.
         self.numbers = RawArray(ctypes.c_int64, writers)
+        # Two tenants of each writer.
+        self.busy_with = RawArray(ctypes.c_int64, 2 * writers)
         self.paused = RawArray(ctypes.c_int64, writers)
         self.pause = RawValue(ctypes.c_bool, False)
         self.stop = RawValue(ctypes.c_bool, False)

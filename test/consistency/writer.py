@@ -40,7 +40,8 @@ class Writer:
             # A few tenants for a while, then others: a stale entry is caught
             # only if the next change does not drop it at once.
             if time.monotonic() > until:
-                busy_with = self.random.sample(self.tenants, min(2, len(self.tenants)))
+                busy_with = self.random.sample(self.tenants, 2)
+                self.truth.busy_with[2 * self.number:2 * self.number + 2] = busy_with
                 until = time.monotonic() + self.random.uniform(0.02, 0.2)
             cells = [cell for tenant in busy_with for cell in self.by_tenant[tenant]]
             if self.random.random() < 0.003:

@@ -13,6 +13,8 @@ import type { Log } from './listener.js'
 import { Metrics } from './metrics.js'
 import { readNames, tenantText } from './names.js'
 import type { Name } from './names.js'
+import { asNew, load as runLoader, spoil } from './nesting.js'
+import type { Loading } from './nesting.js'
 import { Statements } from './statements.js'
 
 export interface CacheOptions {
@@ -265,7 +267,7 @@ export class Cache {
       return this.fill(db as object, adapter, request, load, how, undefined, began)
     }
     const entry = this.core.find(request.entry)
-    if (entry !== undefined) {
+    if (entry !== undefined && asNew(entry.parts)) {
       this.metrics.count('hits')
       return this.copy(entry.value) as T
     }
@@ -277,9 +279,12 @@ export class Cache {
         )
       }
       const stale = this.stale(request, how.staleWhileRevalidate, 'stale_while_revalidate')
-      if (stale !== undefined) return this.copy(stale.value) as T
+      if (stale !== undefined) {
+        spoil()
+        return this.copy(stale.value) as T
+      }
       await this.flights.wait(joined.flight)
-      if (this.flights.mayUse(joined.flight, joined.joinedAt)) {
+      if (this.flights.mayUse(joined.flight, joined.joinedAt) && asNew(joined.flight.parts ?? [])) {
         this.metrics.count('joins')
         return this.copy(joined.flight.value) as T
       }
@@ -316,24 +321,31 @@ export class Cache {
     }
     if (held !== undefined && answer.token !== null && held.token === answer.token) {
       this.metrics.count('hits', 'validated')
+      spoilIfOlder(answer, answer.inTransaction, undefined)
       return this.copy(held.value) as T
     }
     this.metrics.count('misses')
     let value: T
+    const loading: Loading = { parts: answer.parts, spoilt: false }
     try {
       // The versions are known; only now the query. The other way round, a change in between
       // would put the old result under the new version.
-      value = await load()
+      value = await runLoader(loading, load)
     } catch (error) {
       const stale = this.stale(request, how.staleIfError, 'stale_if_error')
       if (stale === undefined) throw error
+      spoil()
+      // Those who wait have not said that they take it.
+      if (flight !== undefined) flight.shareable = false
       return this.copy(stale.value) as T
     }
-    const refusal = await this.refusal(adapter, request, answer, primary)
+    let refusal = await this.refusal(adapter, request, answer, primary)
+    spoilIfOlder(answer, answer.inTransaction || adapter.inTransaction() === true, refusal)
+    if (loading.spoilt) refusal ??= 'made_from_older'
     if (refusal !== undefined) {
       this.refused(request, refusal)
       // It may lack what those who wait had heard.
-      if (flight !== undefined && answer.inRecovery) flight.shareable = false
+      if (flight !== undefined && (answer.inRecovery || loading.spoilt)) flight.shareable = false
       return value
     }
     this.core.store(request.entry, this.entryOf(value, answer, how), ticket)
@@ -406,6 +418,16 @@ export class Cache {
       await client.end()
     }
   }
+}
+
+/**
+ * What the primary has just told is as new as what it told before. Other results are so if
+ * their versions are, and if nobody else's rollback can undo them.
+ */
+function spoilIfOlder(answer: Answer, inTransaction: boolean, refusal: string | undefined): void {
+  const written = refusal === 'transaction_has_written' || refusal === 'changed_by_transaction'
+  const elsewhere = answer.inRecovery || (inTransaction && !answer.readCommitted)
+  if (written || (elsewhere && !asNew(answer.parts))) spoil()
 }
 
 /** Whether one of the versions is lower than the primary says. */

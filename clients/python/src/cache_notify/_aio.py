@@ -22,6 +22,7 @@ from ._aio_adapters import async_adapter_of
 from ._ask import Answer
 from ._base import Base
 from ._names import WHOLE_DOMAIN, tenant_text
+from ._nesting import as_new, loadings
 from ._request import Options, Request, requests_of
 from ._tier import AsyncStore, RedisTier, Store
 
@@ -62,7 +63,7 @@ class AsyncCache(Base):
                 type(db) in shared_kinds or not self._adapter_of(db).in_transaction()):
             text = tenant if type(tenant) is str else tenant_text(tenant)
             entry = self.core.find((name, text, tuple(reads)))
-            if entry is not None:
+            if entry is not None and (not loadings() or as_new(entry.parts)):
                 return entry.value if self._copy is None else self._copy(entry.value)  # type: ignore[no-any-return]
         options = Options(ttl, fresh, stale_while_revalidate, stale_if_error)
         return await self._miss(db, Request.of(name, reads, tenant), load, options)  # type: ignore[no-any-return]
@@ -89,7 +90,7 @@ class AsyncCache(Base):
                 request = request_of(*args, **kwargs)
                 if self._may_serve(db):
                     entry = self.core.find(request.entry)
-                    if entry is not None:
+                    if entry is not None and as_new(entry.parts):
                         return self._copied(entry.value)
                 return await self._miss(db, request, lambda it: function(it, *args, **kwargs), options)
 

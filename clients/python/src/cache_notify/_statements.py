@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import _steps
 from ._adapters import Adapter
+from ._nesting import as_new
 from ._request import Options, Request
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def query(cache: Base, adapter: Adapter, statement: Any, parameters: Any, tenant
     request = Request.of(place, known.names, tenant, ("query", text, parameters, shape))
     if not options.fresh and not adapter.in_transaction():
         entry = cache.core.find(request.entry)
-        if entry is not None:
+        if entry is not None and as_new(entry.parts):
             return cache._copied(entry.value)
 
     def load(_: Any) -> Any:

@@ -15,6 +15,7 @@ from . import _shared
 from ._adapters import Adapter
 from ._ask import ASK, Answer, answer_of, array
 from ._course import Course
+from ._nesting import as_new, loading, spoil
 from ._request import Options, Request
 
 if TYPE_CHECKING:
@@ -71,11 +72,12 @@ def get(cache: Base, adapter: Adapter, request: Request, load: Load, options: Op
         try:
             stale = cache._stale(request, options)
             if stale is not None:
+                spoil()
                 return cache._copied(stale.value)
             yield flight.signal.wait
         finally:
             cache.flights.stop_waiting(flight)
-        if cache.flights.may_use(flight, joined_at):
+        if cache.flights.may_use(flight, joined_at) and as_new(flight.parts or ()):
             cache.metrics.count("joins")
             return cache._copied(flight.value)
     return (yield from _fill(cache, adapter, request, load, options, None, began))
@@ -114,6 +116,7 @@ def _fill(cache: Base, adapter: Adapter, request: Request, load: Load, options: 
         flight.parts = None if answer.token is None else answer.parts
     if held is not None and answer.token is not None and held.token == answer.token:
         cache.metrics.count("hits", "validated")
+        _spoil_if_older(answer, cache._refusal(answer, in_transaction, adapter.shared, primary))
         return cache._copied(held.value)
     reason = cache._refusal(answer, in_transaction, adapter.shared, primary)
     if reason is not None or cache._store is None:
@@ -133,11 +136,13 @@ def _fill_shared(cache: Base, adapter: Adapter, request: Request, load: Load,
     look = yield from _shared.look(cache, adapter, place, may_wait,
                                    lambda: cache._stale(request, options))
     if look.stale is not None:
+        spoil()
         if flight is not None:
             flight.shareable = False
         return cache._copied(look.stale.value)
     if look.found is not None:
         cache.metrics.count("hits", "tier")
+        _spoil_if_older(answer, None)
         entry = cache._entry(look.found.value, answer, options, look.found.ttl)
         cache.core.store(request.entry, entry, ticket)
         return cache._copied(look.found.value)
@@ -159,17 +164,26 @@ def _compute(cache: Base, adapter: Adapter, request: Request, load: Load, option
     try:
         # The versions are known; only now the query. The other way round, a change in
         # between would put the old result under the new version.
-        value = yield lambda: load(adapter.db)
+        with loading(answer.parts) as it:
+            value = yield lambda: load(adapter.db)
     except Exception:
         stale = cache._stale_on_error(request, options)
         if stale is None:
             raise
+        spoil()
+        if flight is not None:
+            flight.shareable = False  # those who wait have not said that they take it
         return cache._copied(stale.value)
     if reason is None and adapter.in_transaction():
         # load() may have written something; a rollback would undo it.
         again = yield from _ask(adapter, request)
         if again.token != answer.token or again.has_written:
             reason = "transaction_has_written"
+    _spoil_if_older(answer, reason)
+    if it.spoilt:
+        reason = reason or "made_from_older"
+        if flight is not None:
+            flight.shareable = False
     if reason is not None:
         cache._refused(request, reason)
         if flight is not None and in_recovery:
@@ -180,6 +194,14 @@ def _compute(cache: Base, adapter: Adapter, request: Request, load: Load, option
         kept(entry)
     cache.core.store(request.entry, entry, ticket)
     return cache._copied(value)
+
+
+def _spoil_if_older(answer: Answer, reason: str | None) -> None:
+    """What the primary has just told is as new as what it told before. Other results are
+    so if their versions are, and if nobody else's rollback can undo them."""
+    if reason in ("transaction_has_written", "changed_by_transaction") or (
+            (answer.in_recovery or reason == "old_snapshot") and not as_new(answer.parts)):
+        spoil()
 
 
 def _ask(adapter: Adapter, request: Request) -> Course[Answer]:
