@@ -37,6 +37,12 @@ CREATE FUNCTION cache_notify.pending_changes(
 COMMENT ON FUNCTION cache_notify.pending_changes() IS
 'What the current transaction has changed and will add to the counters when it commits: statements (n) by domain and tenant (NULL: all tenants).';
 
+CREATE FUNCTION cache_notify.lane_in_effect(OUT lane text, OUT reason text)
+	AS 'MODULE_PATHNAME', 'cache_notify_lane_in_effect'
+	LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION cache_notify.lane_in_effect() IS
+'By which lane listeners hear of this database''s changes at present: worker, commit or wal, several of them with commas, or off. reason: why that is not what cache_notify.delivery asks for (NULL: it is): the library is not preloaded, or no worker could be started when one was wanted last.';
+
 CREATE FUNCTION cache_notify.payload_formats() RETURNS text[]
 	AS 'MODULE_PATHNAME', 'cache_notify_payload_formats'
 	LANGUAGE C IMMUTABLE PARALLEL SAFE;

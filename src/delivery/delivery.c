@@ -21,6 +21,7 @@
 
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "funcapi.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
@@ -31,6 +32,7 @@
 #include "delivery/owed.h"
 
 PG_FUNCTION_INFO_V1(cache_notify_delivery_problem);
+PG_FUNCTION_INFO_V1(cache_notify_lane_in_effect);
 
 #define LANE_COMMIT	0x01
 #define LANE_WORKER	0x02
@@ -308,6 +310,7 @@ static void
 count_changes(void)
 {
 	int64		bumps = 0;
+	int64		scopes = 0;
 	ListCell   *lc;
 
 	foreach(lc, committed_requests)
@@ -315,9 +318,13 @@ count_changes(void)
 		DeliveryRequest *request = lfirst(lc);
 
 		if (!is_internal_domain(request->domain->name))
+		{
 			bumps += request->bumps;
+			scopes++;
+		}
 	}
-	waiting_count(pinned_database, bumps, change_set_rows_seen);
+	waiting_count(pinned_database, bumps, change_set_rows_seen,
+				  commit_lane_needed() ? scopes : 0);
 }
 
 /* After the commit, where nothing may fail. */
@@ -373,4 +380,41 @@ cache_notify_delivery_problem(PG_FUNCTION_ARGS)
 		PG_RETURN_TEXT_P(cstring_to_text(psprintf("cache_notify.delivery is %s, and wal_level is not logical: nobody can read the messages",
 												  delivery_setting)));
 	PG_RETURN_NULL();
+}
+
+/*
+ * lane_in_effect(OUT lane text, OUT reason text) returns record: what the next
+ * commit will do, as far as anybody can say, and why if that is not what is set.
+ */
+Datum
+cache_notify_lane_in_effect(PG_FUNCTION_ARGS)
+{
+	TupleDesc	desc;
+	Datum		values[2] = {0};
+	bool		nulls[2] = {false, true};
+	const char *reason = NULL;
+	int			effective = delivery_lanes;
+	StringInfoData lane;
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	if (delivery_by_worker() && waiting_refused())
+	{
+		effective = (effective & ~LANE_WORKER) | LANE_COMMIT;
+		reason = waiting_available() ? "no worker could be started"
+			: "the library is not preloaded";
+	}
+
+	initStringInfo(&lane);
+	/* but for the first name, which stands for another one */
+	for (int i = 1; i < lengthof(lanes); i++)
+		if (effective & lanes[i].lane)
+			appendStringInfo(&lane, "%s%s", lane.len > 0 ? ", " : "", lanes[i].name);
+	values[0] = CStringGetTextDatum(lane.len > 0 ? lane.data : "off");
+	if (reason != NULL)
+	{
+		values[1] = CStringGetTextDatum(reason);
+		nulls[1] = false;
+	}
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(desc, values, nulls)));
 }

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * stats.c
- *	  What the worker lane has done, for the view cache_notify.stats.
+ *	  What has been counted and delivered, for the view cache_notify.stats.
  *
  *-------------------------------------------------------------------------
  */
@@ -58,14 +58,25 @@ my_database(void)
 	return db;
 }
 
-/* Count what a committed transaction did; db may be NULL. */
+/*
+ * Count what a committed transaction did, and of how many scopes it told listeners
+ * itself.  db may be NULL.  The first that tells makes the database a slot.
+ */
 void
-waiting_count(WaitingDatabase *db, int64 bumps, int64 rows)
+waiting_count(WaitingDatabase *db, int64 bumps, int64 rows, int64 delivered)
 {
 	if (db == NULL)
 		db = my_database();
+	if (db == NULL && delivered > 0 && waiting_state != NULL)
+	{
+		LWLockAcquire(waiting_state->lock, LW_EXCLUSIVE);
+		db = waiting_make_database(MyDatabaseId);
+		LWLockRelease(waiting_state->lock);
+	}
 	if (db == NULL)
 		return;
+	if (delivered > 0)
+		pg_atomic_fetch_add_u64(&db->stats[STAT_DELIVERED], delivered);
 	pg_atomic_fetch_add_u64(&db->stats[STAT_BUMPS], bumps);
 	if (rows > 0)
 		pg_atomic_fetch_add_u64(&db->stats[STAT_ROWS], rows);

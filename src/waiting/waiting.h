@@ -74,6 +74,7 @@ extern void waiting_worker_init(void);
 extern void waiting_start_with(bool (*start) (Oid database));
 extern WaitingDatabase *waiting_begin_commit(bool *refused);
 extern void waiting_end_commit(WaitingDatabase *db);
+extern bool waiting_refused(void);
 
 /* waiting_worker.c: for the status */
 extern const char *waiting_worker_problem(void);
@@ -88,7 +89,8 @@ extern bool waiting_add_events(WaitingDatabase *db, List *events,
 extern void waiting_drop_events(WaitingDatabase *db, TransactionId xid);
 
 /* stats.c */
-extern void waiting_count(WaitingDatabase *db, int64 bumps, int64 rows);
+extern void waiting_count(WaitingDatabase *db, int64 bumps, int64 rows,
+						  int64 delivered);
 
 /* for commands that need a database without connections */
 extern bool waiting_stop_worker(Oid database);

@@ -139,6 +139,7 @@ extern int	waiting_worker_limit(void);
 extern int	waiting_workers_at_work(void);
 extern bool waiting_register_worker(WaitingDatabase *db);
 extern void waiting_remember_refusal(void);
+extern WaitingDatabase *waiting_make_database(Oid database);
 
 /* waiting_scope.c */
 extern bool waiting_has_work(WaitingDatabase *db);

@@ -111,8 +111,8 @@ longest_unused(void)
 }
 
 /* Find or make a slot; the lock is held exclusively.  NULL: none is free. */
-static WaitingDatabase *
-make_database(Oid database)
+WaitingDatabase *
+waiting_make_database(Oid database)
 {
 	WaitingDatabase *db = waiting_find_database(database);
 
@@ -291,7 +291,7 @@ waiting_begin_commit(bool *refused)
 		return db;
 
 	LWLockAcquire(waiting_state->lock, LW_EXCLUSIVE);
-	db = make_database(MyDatabaseId);
+	db = waiting_make_database(MyDatabaseId);
 	if (db != NULL)
 		start_worker(db);
 	else
@@ -305,6 +305,22 @@ waiting_begin_commit(bool *refused)
 	}
 	LWLockRelease(waiting_state->lock);
 	return db;
+}
+
+/* Was no worker to be had when one was wanted last? */
+bool
+waiting_refused(void)
+{
+	WaitingDatabase *db;
+	bool		refused;
+
+	if (waiting_state == NULL)
+		return true;
+	LWLockAcquire(waiting_state->lock, LW_SHARED);
+	db = waiting_find_database(MyDatabaseId);
+	refused = db != NULL && db->unavailable;
+	LWLockRelease(waiting_state->lock);
+	return refused;
 }
 
 void

@@ -167,6 +167,9 @@ wait_ms(long timeout)
 	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 					 timeout, PG_WAIT_EXTENSION);
 	ResetLatch(MyLatch);
+	/* Between two cycles, an ordinary stop is no error to report. */
+	if (ProcDiePending && !IsTransactionState())
+		proc_exit(1);
 	CHECK_FOR_INTERRUPTS();
 	if (ConfigReloadPending)
 	{

@@ -18,7 +18,7 @@ from typing import Any
 
 from ._errors import CacheError
 
-COMMANDS: tuple[str, ...] = ("_relay_command",)
+COMMANDS: tuple[str, ...] = ("_doctor", "_relay_command", "_tail")
 
 
 def flag(parser: argparse.ArgumentParser, name: str, variable: str, help: str, *,
