@@ -96,7 +96,7 @@ BEGIN ATOMIC
 		WHEN 'set up without columns' THEN _cache_notify.setup_call($2, '{"columns": null}')
 		WHEN 'set up without keys' THEN _cache_notify.setup_call($2, '{"keys": null, "buckets": null}')
 		WHEN 'primary key' THEN format('Give %s a primary key: ALTER TABLE %1$s ADD PRIMARY KEY (…);', $3)
-		WHEN 'event_triggers' THEN 'ALTER SYSTEM RESET event_triggers; SELECT pg_reload_conf(); and have no role or database set it.'
+		WHEN 'event_triggers' THEN 'ALTER SYSTEM SET event_triggers = on; SELECT pg_reload_conf(); and have no role or database set it.'
 		WHEN 'set up on replica' THEN _cache_notify.setup_call($2, '{"fire_on_replica": "true"}')
 		WHEN 'set up by row' THEN _cache_notify.setup_call($2, '{"granularity": null}')
 		WHEN 'preload' THEN 'Add cache_notify to shared_preload_libraries, and restart the server.'
@@ -154,7 +154,7 @@ CREATE VIEW _cache_notify.setting_finding AS
 	)
 	SELECT 'warning' AS severity, 'setting cache_notify.delivery' AS object,
 		'is off: versions move, and nobody is told' AS problem,
-		'ALTER SYSTEM RESET cache_notify.delivery; SELECT pg_reload_conf();' AS advice
+		'ALTER SYSTEM SET cache_notify.delivery = auto; SELECT pg_reload_conf();' AS advice
 	FROM lane WHERE watching AND lane = 'off'
 	UNION ALL
 	SELECT 'warning', 'lane ' || lane,
