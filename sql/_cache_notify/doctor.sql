@@ -68,6 +68,7 @@ CREATE VIEW _cache_notify.advice AS
 		('equal values of tenant column', 'tenant type', false),
 		('equal values of a key column', 'key type', false),
 		('not watched, and a relation of this name was', 'set up anew', false),
+		('nobody is told on this channel', 'fewer channels', true),
 		('some changes of', 'view, when all is watched', true),
 		('no rule carries changes of', 'view', true),
 		('its rows are of several tenants', 'view', true),
@@ -109,6 +110,7 @@ BEGIN ATOMIC
 		WHEN 'view' THEN format('SELECT cache_notify.setup_view_invalidation(%s);', concat_ws(', ', quote_literal($3), quote_literal($4),
 			'channel => ' || quote_literal(($2).channel), 'payload => ' || quote_literal(($2).payload)))
 		WHEN 'view, when all is watched' THEN format('Watch what is not, or have the view do without it; cease to cache it: SELECT cache_notify.remove_view_invalidation(%L);', $3)
+		WHEN 'fewer channels' THEN format('Let fewer channels and formats hear of the domain; do without this one: SELECT cache_notify.remove_table_invalidation(%L, %L);', $3, $4)
 		WHEN 'look into' THEN format('Mend what the error says, so that SELECT * FROM %s works; or: SELECT cache_notify.remove_view_invalidation(%1$L);', $3)
 		WHEN 'set up anew' THEN format('SELECT cache_notify.setup_table_invalidation(%L, %L); or, if it need not be watched: SELECT cache_notify.remove_table_invalidation(%1$L, %2$L);', $3, $4)
 		END;

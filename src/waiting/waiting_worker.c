@@ -318,7 +318,8 @@ waiting_refused(void)
 		return true;
 	LWLockAcquire(waiting_state->lock, LW_SHARED);
 	db = waiting_find_database(MyDatabaseId);
-	refused = db != NULL && db->unavailable;
+	refused = db != NULL && db->worker == WORKER_NONE &&
+		(db->unavailable || waiting_state->refusals > 0);
 	LWLockRelease(waiting_state->lock);
 	return refused;
 }

@@ -205,6 +205,11 @@ says('schema listener', q{SELECT cache_notify.setup_schema_invalidation('postgre
 is($node->safe_psql('postgres', 'SELECT channel, preset, payload, payload_suffix FROM cache_notify.v_schema_invalidation'),
 	"pgrst|postgrest|reload schema|\n", 'and the listener is as it was');
 
+$node->safe_psql('postgres', 'CREATE ROLE many;' . join ';', map { "CREATE TABLE many$_ (id int); ALTER TABLE many$_ OWNER TO many" } 1 .. 33);
+says('too many channels', join(';', map { "SELECT cache_notify.setup_table_invalidation('many$_', 'many', channel => 'many$_')" } 1 .. 33),
+	'error', 'public.many\\d+ .*', 'nobody is told on this channel', sub { $node->safe_psql('postgres', $_[0] =~ /(SELECT .*;)/) });
+$node->safe_psql('postgres', join ';', map { "DROP TABLE many$_" } 1 .. 33);
+
 # ------------------------------------------------------------- views
 
 says('a view that reads more', q{CREATE VIEW page AS SELECT id FROM plain;
