@@ -8,8 +8,9 @@ from collections import Counter
 
 
 class Faults:
-    def __init__(self, cluster, truth, seed, names):
+    def __init__(self, cluster, truth, seed, names, relays=None):
         self.cluster = cluster
+        self.relays = relays
         self.truth = truth
         self.random = random.Random(f"{seed}-faults")
         self.names = names
@@ -18,7 +19,7 @@ class Faults:
     def inject(self):
         if self.names:
             name = self.random.choice(self.names)
-            if FAULTS[name](self):
+            if {**FAULTS, **RELAY_FAULTS}[name](self):
                 self.count[name] += 1
 
     def backend(self, condition):
@@ -58,6 +59,9 @@ class Faults:
     def failover(self):
         """The standby takes over without the last commits."""
         truth, cluster = self.truth, self.cluster
+        if self.relays:
+            # Nodes that no relay can tell serve until their lease ends.
+            self.relays.wait_until_proved()
         cluster.cut_off_standby()
         time.sleep(self.random.uniform(0.1, 0.5))
         truth.pause.value = True
@@ -87,6 +91,39 @@ class Faults:
         truth.pause.value = False
         return True
 
+    # ------------------------------------------------------------- with --relay
+
+    def relay(self):
+        """The relay that leads is killed; the other one takes over."""
+        self.relays.kill(self.relays.leader())
+        return True
+
+    def relays_both(self):
+        self.relays.kill_both()
+        return True
+
+    def relay_paused(self):
+        """Until the other one leads; then it goes on."""
+        self.relays.pause(self.relays.leader(), 1.5)
+        return True
+
+    def redis(self):
+        """It comes back empty."""
+        self.relays.kill_redis()
+        return True
+
+    def redis_emptied(self):
+        self.relays.client.flushall()
+        return True
+
+    def redis_forgets(self):
+        self.relays.forget()
+        return True
+
+    def frames(self):
+        self.relays.lose_frames()
+        return True
+
 
 # In one transaction, so nobody finds it missing.
 RECREATE = """
@@ -106,3 +143,8 @@ $$"""
 FAULTS = {"listener": Faults.listener, "writer": Faults.writer, "worker": Faults.worker,
           "kill": Faults.kill, "immediate": Faults.immediate, "failover": Faults.failover,
           "recreate": Faults.recreate}
+
+RELAY_FAULTS = {"relay": Faults.relay, "relays": Faults.relays_both,
+                "relay_paused": Faults.relay_paused, "redis": Faults.redis,
+                "redis_emptied": Faults.redis_emptied, "redis_forgets": Faults.redis_forgets,
+                "frames": Faults.frames}

@@ -9,6 +9,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../../clients/python
 from cache_notify import Cache  # noqa: E402
 from cache_notify._core import Core  # noqa: E402
 from cache_notify._flight import Flights  # noqa: E402
+from cache_notify._redis_listener import RedisListener  # noqa: E402
 
 
 class NotifyOnly(Cache):
@@ -71,6 +72,34 @@ class NestsAnything(Cache):
         return super().get(db, name, lambda db: contextvars.Context().run(load, db), **options)
 
 
+class TrustsAnyBeat(Cache):
+    """With a relay: takes an answer of Redis for a proof that the relay is alive."""
+
+    class _RedisListener(RedisListener):
+        def _trust(self, state, asked_at):
+            self._proved(asked_at)
+
+
+class TrustsOldBeats(Cache):
+    """With a relay: takes a beat for a proof that was begun before it asked."""
+
+    class _RedisListener(RedisListener):
+        def _trust(self, state, asked_at):
+            if state.beat != getattr(self, "_beat", None):
+                self._beat = state.beat
+                self._proved(asked_at)
+
+
+class IgnoresGaps(Cache):
+    """With a relay: goes on with the next frame that comes, wherever it had been."""
+
+    class _RedisListener(RedisListener):
+        def _read_stream(self, upto):
+            self._last = upto
+
+
 PROTOCOLS = {"full": Cache, "notify_only": NotifyOnly, "query_first": QueryFirst,
              "forgets_keys": ForgetsKeys, "joins_anything": JoinsAnything,
-             "ignores_tenants": IgnoresTenants, "nests_anything": NestsAnything}
+             "ignores_tenants": IgnoresTenants, "nests_anything": NestsAnything,
+             "trusts_any_beat": TrustsAnyBeat, "trusts_old_beats": TrustsOldBeats,
+             "ignores_gaps": IgnoresGaps}

@@ -95,9 +95,26 @@ def judged(protocol, reader):
             super()._catch_up(connection, may_catch_up)
             reader.caught_up()
 
+    class JudgedRedisListener(protocol._RedisListener):
+        def _listen(self):
+            reader.count["connections"] += 1
+            super()._listen()
+
+        def _ask(self):
+            # Everything acknowledged by now must be known once this is proved.
+            known = reader.known_now()
+            asked_at, state = super()._ask()
+            reader.asked[asked_at] = known
+            return asked_at, state
+
+        def _proved(self, asked_at):
+            super()._proved(asked_at)
+            reader.proved(asked_at)
+
     class JudgedCache(protocol):
         _Core = JudgedCore
         _Listener = JudgedListener
+        _RedisListener = JudgedRedisListener
 
     return JudgedCache
 
@@ -107,7 +124,8 @@ class Reader:
 
     NEVER = [0] * Cell.COUNT
 
-    def __init__(self, truth, number, seed, cluster, protocol, writer, from_standby, report):
+    def __init__(self, truth, number, seed, cluster, protocol, writer, from_standby, report,
+                 relay=None):
         self.truth = truth
         self.number = number
         self.seed = seed
@@ -129,9 +147,10 @@ class Reader:
 
         # Every other cache relies on notifications alone.
         patience = 0.5 if number % 2 else 1e6
+        self.asked = {}     # when a question was asked -> what must be known if it is proved
+        primary = f"host={cluster.primary_host} user=reader dbname=postgres"
         self.cache = judged(protocol, self)(
-            f"host={cluster.primary_host} user=reader dbname=postgres"
-            f" application_name=listener-{number}",
+            relay or f"{primary} application_name=listener-{number}", primary=primary,
             heartbeat=patience, lease=patience * 10)
 
     # ------------------------------------------------- what must be known now
@@ -144,6 +163,16 @@ class Reader:
     def reconnecting(self):
         self.when_caught_up = self.truth.history.value, self.truth.snapshot()
         self.count["connections"] += 1
+
+    def known_now(self):
+        return self.truth.history.value, self.truth.snapshot()
+
+    def proved(self, asked_at):
+        history, known = self.asked[asked_at]
+        self.asked = {at: what for at, what in self.asked.items() if at > asked_at}
+        if history == self.history == self.truth.history.value:
+            self.floor = [max(both) for both in zip(self.floor, known)]
+            self.next_floor = [max(both) for both in zip(self.next_floor, self.floor)]
 
     def caught_up(self):
         if self.when_caught_up:

@@ -10,6 +10,7 @@ noticed before anything is added to it.
 from __future__ import annotations
 
 import logging
+import os
 import time
 import uuid
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from . import _redis
 from ._errors import ConfigurationError
 from ._payload import Change
 from ._relay_metrics import RelayMetrics
-from ._relayed import ANEW, PROTOCOL, RESET, Keys, payload_of
+from ._relayed import ANEW, AWAY, PROTOCOL, RESET, Keys, payload_of
 
 log = logging.getLogger("cache_notify.relay")
 
@@ -52,12 +53,12 @@ return redis.call('PUBLISH', KEYS[3], ARGV[3] .. ' ' .. n .. ' ' .. ARGV[6])
 
 _BEGIN = _GUARD + "return redis.call('HINCRBY', KEYS[1], 'started', 1)"
 
-# ARGV: the beat, the position
+# ARGV: the beat that was begun, the position, the beat that is over
 _FINISH = _GUARD + """
 if redis.call('HGET', KEYS[1], 'started') ~= ARGV[5] then
     return redis.error_reply('STATELOST')
 end
-return redis.call('HSET', KEYS[1], 'beat', ARGV[5], 'position', ARGV[6])
+return redis.call('HSET', KEYS[1], 'position', ARGV[6], 'beat', ARGV[7])
 """
 
 # KEYS: state, leader, changes. ARGV: id, epoch, run, database, protocol
@@ -78,7 +79,7 @@ class Publisher:
     def __init__(self, url: str, name: str, metrics: RelayMetrics, *, lease: float,
                  keep: int, interval: float) -> None:
         self.metrics = metrics
-        self.id = uuid.uuid4().hex
+        self.id = f"{uuid.uuid4().hex}:{os.getpid()}"  # who that is, people can tell
         self.position: str | None = None  # where the relay before us had come to
         self.published: Callable[[list[Change] | None], None] | None = None
         self._url = url
@@ -89,7 +90,7 @@ class Publisher:
         self._client: Any = None
         self._epoch = b""
         self._n = 0
-        self._beat = 0
+        self._beat = self._beat_before = 0
         self._waiting: list[bytes] = []
         self._changes: list[Change] | None = []  # those waiting; None: any
         self._raw: bytes | None = None
@@ -198,6 +199,16 @@ class Publisher:
         self._heard.clear()
         self._add(ANEW)
 
+    def away(self) -> None:
+        """PostgreSQL is lost: nobody should rely on us until the next beat."""
+        if self._client is None or not self._epoch:
+            return
+        try:
+            self._waiting, self._changes = [AWAY], []
+            self.flush()
+        except Exception as error:  # noqa: BLE001 (then their leases end)
+            log.debug("could not say so: %s", error)
+
     # -------------------------------------------------------------- publishing
 
     def _add(self, payload: bytes) -> None:
@@ -224,12 +235,14 @@ class Publisher:
             self.published(changes)
 
     def begin_beat(self) -> None:
-        self._beat = self._run(_BEGIN)
+        self._beat_before, self._beat = self._beat, self._run(_BEGIN)
 
-    def finish_beat(self, position: str | None) -> None:
-        """Says that all that was committed before the beat began has been published."""
+    def finish_beat(self, position: str | None, complete: bool) -> None:
+        """Says that all that was committed before the beat began has been published; or
+        not yet with all its keys, but all from before the last one."""
         self.flush()
-        self._run(_FINISH, self._beat, position or "")
+        over = self._beat if complete else self._beat_before
+        self._run(_FINISH, self._beat, position or "", over)
         self.metrics.count("beats")
 
     def _run(self, script: str, *arguments: Any) -> Any:

@@ -19,7 +19,7 @@ from . import _redis
 from ._core import Core
 from ._errors import UnsupportedExtension
 from ._listener import Listener
-from ._relayed import ANEW, PROTOCOL, Keys, State, ask_state
+from ._relayed import ANEW, AWAY, PROTOCOL, Keys, State, ask_state
 
 log = logging.getLogger("cache_notify")
 
@@ -71,8 +71,9 @@ class RedisListener(Listener):
             self._silent_since = time.monotonic()
             subscribed_anew = True
             while not self._closed:
-                asked_at, self._ask_now = time.monotonic(), False
-                self._follow(ask_state(self._client, self._keys), asked_at, subscribed_anew)
+                self._ask_now = False
+                asked_at, state = self._ask()
+                self._follow(state, asked_at, subscribed_anew)
                 subscribed_anew = False
                 impatient = not self._core.listening and (
                     time.monotonic() < self._silent_since + self._lease)
@@ -82,6 +83,10 @@ class RedisListener(Listener):
             self._core.end_lease()
             with contextlib.suppress(Exception):
                 client.connection_pool.disconnect()
+
+    def _ask(self) -> tuple[float, State | None]:
+        asked_at = time.monotonic()
+        return asked_at, ask_state(self._client, self._keys)
 
     def _await_subscription(self, until: float) -> None:
         while not self._closed:
@@ -122,9 +127,14 @@ class RedisListener(Listener):
         if self._questions and self._questions[-1][1] == state.started:
             self._questions.pop()
         self._questions.append((asked_at, state.started))
-        if proved is not None and not self._closed:
-            self._core.extend_lease(proved + self._lease)
-            self._silent_since = proved
+        if proved is not None:
+            self._proved(proved)
+
+    def _proved(self, asked_at: float) -> None:
+        """All is heard that was committed before we asked then."""
+        self._silent_since = asked_at
+        if not self._closed:
+            self._core.extend_lease(asked_at + self._lease)
 
     def _judge(self) -> None:
         """Says whether it listens."""
@@ -188,6 +198,10 @@ class RedisListener(Listener):
             if payload == ANEW:
                 self._core.listen_anew()
                 self._redefined()
+            elif payload == AWAY:
+                self._core.end_lease()
+                self._questions.clear()
+                self._ask_now, self._silent_since = True, time.monotonic()
             else:
                 self._heard(payload)
 

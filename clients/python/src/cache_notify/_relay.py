@@ -33,6 +33,9 @@ class Relay(Listener):
         try:
             if self._publisher.lead(self._stand_by):
                 super()._listen()
+        except psycopg.Error:
+            self._publisher.away()
+            raise
         finally:
             self._publisher.resign()
 
@@ -51,7 +54,7 @@ class Relay(Listener):
     def _catch_up(self, connection: psycopg.Connection, may_catch_up: bool) -> None:
         self._publisher.begin_beat()
         super()._catch_up(connection, may_catch_up)
-        self._publisher.finish_beat(self._settled)
+        self._publisher.finish_beat(self._settled, complete=not self._overdue)
 
     def _heard(self, payload: bytes) -> None:
         self._publisher.hear_raw(payload)

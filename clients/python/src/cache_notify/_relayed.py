@@ -43,6 +43,11 @@ PROTOCOL = b"1"
 ANEW = b'{"relay": "anew"}'
 RESET = b'{"reset": true}'
 
+# Told to nodes when the relay has lost its connection to PostgreSQL: they serve nothing
+# from memory until it has proved itself again. Without it, they would until their lease
+# ends.
+AWAY = b'{"relay": "away"}'
+
 
 @dataclass(frozen=True)
 class Keys:

@@ -1,0 +1,120 @@
+"""Redis and two relays between the server and the readers, which the checker may kill."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import redis
+
+PACKAGE = os.path.join(os.path.dirname(__file__), "../../clients/python/src")
+
+
+class Relays:
+    def __init__(self, directory, conninfo):
+        self.conninfo = conninfo
+        self.directory = directory
+        self.socket = os.path.join(directory, "redis.socket")
+        self.url = f"unix://{self.socket}"
+        self.client = redis.Redis.from_url(self.url)
+        self.log = open(os.path.join(directory, "relays.log"), "ab") 
+        self.redis = None
+        self.start_redis()
+        self.relays = [self.start_relay(), self.start_relay()]
+        self.wait_until_proved()
+
+    def start_redis(self):
+        self.redis = subprocess.Popen(
+            ["redis-server", "--port", "0", "--unixsocket", self.socket, "--save", "",
+             "--dir", self.directory], stdout=subprocess.DEVNULL)
+        self._wait(self._redis_answers)
+
+    def start_relay(self):
+        environment = dict(os.environ, PYTHONPATH=PACKAGE, CACHE_NOTIFY_LISTEN=self.conninfo,
+                           CACHE_NOTIFY_REDIS=self.url, PYTHONDONTWRITEBYTECODE="1")
+        return subprocess.Popen(
+            [sys.executable, "-m", "cache_notify._cli", "relay", "--heartbeat", "0.1",
+             "--lease", "1"], env=environment, stderr=self.log)
+
+    @staticmethod
+    def _wait(condition, seconds=60):
+        end = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() > end:
+                raise SystemExit("the relays do not come back")
+            time.sleep(0.02)
+
+    def _redis_answers(self):
+        try:
+            return self.client.ping()
+        except redis.ConnectionError:
+            return False
+
+    def wait_until_proved(self):
+        """Until a beat is over that begins from now on."""
+        def beat(field):
+            try:
+                return self.client.hmget("cache_notify:relay", "epoch", field)
+            except redis.ConnectionError:
+                return None, None
+
+        before = beat("started")
+
+        def proved():
+            epoch, now = beat("beat")
+            return now is not None and int(now) > 0 and (
+                before[1] is None or epoch != before[0] or int(now) > int(before[1]))
+
+        self._wait(proved)
+
+    def leader(self):
+        """Which one leads, if that can be told."""
+        pid = self.client.get("cache_notify:leader")
+        return next((number for number, relay in enumerate(self.relays)
+                     if pid and pid.endswith(b":%d" % relay.pid)), 0)
+
+    def kill(self, number):
+        self.relays[number].kill()
+        self.relays[number].wait()
+        self.relays[number] = self.start_relay()
+
+    def kill_both(self):
+        for relay in self.relays:
+            relay.kill()
+        for number in range(2):
+            self.kill(number)
+
+    def pause(self, number, seconds):
+        self.relays[number].send_signal(signal.SIGSTOP)
+        time.sleep(seconds)
+        self.relays[number].send_signal(signal.SIGCONT)
+
+    def kill_redis(self):
+        self.redis.kill()
+        self.redis.wait()
+        self.start_redis()
+
+    def forget(self):
+        """Redis goes back to what it knew some time ago."""
+        memory = os.path.join(self.directory, "dump.rdb")
+        self.client.save()
+        with open(memory, "rb") as file:
+            saved = file.read()
+        time.sleep(0.3)
+        self.redis.kill()
+        self.redis.wait()
+        with open(memory, "wb") as file:
+            file.write(saved)
+        self.start_redis()
+        os.unlink(memory)
+
+    def lose_frames(self):
+        """Who listens to the relay is cut off, and listens again."""
+        self.client.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+
+    def stop(self):
+        for process in (*self.relays, self.redis):
+            process.kill()
+            process.wait()
+        self.log.close()
