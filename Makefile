@@ -74,7 +74,7 @@ DATA       = $(wildcard sql/upgrade/$(CORE)--*--*.sql $(FRAISEQL)--*.sql)
 DATA_built = $(SQL_BUILT)
 
 EXTRA_CLEAN = $(CORE)--*.sql .build-flags src/*.d src/*/*.[do] build/exports.* build/unpacked dist test/output test/versions \
-	test/interop/*/build clients/*/build bench/results.json bench/plots bench/build
+	test/interop/*/build clients/*/build examples/*/build bench/results.json bench/plots bench/build
 
 # ------------------------------------------------------------------------ flags
 

@@ -319,6 +319,26 @@ def test_writing(cache, dsn, db):
         assert get() == [(amount + 20,)]
 
 
+def test_writing_what_is_named_otherwise(dsn, db, other):
+    """A key, a tenant in another spelling, one that was never asked for: deliveries that
+    never come do not matter."""
+    other.execute("CREATE TABLE item (id int PRIMARY KEY, tenant_id int, n int);"
+                  "INSERT INTO item VALUES (1, 7, 0);"
+                  "SELECT cache_notify.setup_table_invalidation('item', keys => '{id}')")
+    cache = cache_notify.Cache(dsn, heartbeat=100, lease=200, channel="nobody sends here")
+    assert cache.wait_until_listening()
+    load = Counted("SELECT n FROM item")
+    spellings = [(7, "item"), ("007", "item/1"), ("7", "item/2"), (Decimal(7), "item")]
+    for n, (tenant, name) in enumerate(spellings, 1):
+        for reads in ("item", "item/1"):
+            cache.get(db, reads, load, reads=[reads], tenant="7")
+        with cache.writing(db, changes=[name], tenant=tenant):
+            db.execute("UPDATE item SET n = %s", [n])
+        for reads in ("item", "item/1"):
+            assert cache.get(db, reads, load, reads=[reads], tenant="7") == [(n,)]
+    cache.close()
+
+
 def test_bounded(dsn, db):
     cache = cache_notify.Cache(dsn, max_entries=5)
     assert cache.wait_until_listening()

@@ -18,6 +18,7 @@ from ._aio import AsyncCache
 from ._cache import Cache
 from ._codec import Codec, JsonCodec, PickleCodec
 from ._errors import CacheError, ConfigurationError, UnsupportedExtension
+from ._explain import Explanation, explain
 from ._metrics import Metrics
 from ._names import WHOLE_DOMAIN
 from ._tier import RedisTier
@@ -29,11 +30,13 @@ __all__ = [
     "CacheError",
     "Codec",
     "ConfigurationError",
+    "Explanation",
     "JsonCodec",
     "Metrics",
     "PickleCodec",
     "RedisTier",
     "UnsupportedExtension",
+    "explain",
 ]
 
 __version__ = "1.0.0"

@@ -277,6 +277,6 @@ class Base:
         if changes is None:
             self.core.reset("own_write")
             return
-        for domain in names(changes):
-            self.core.hear_own(tenant_text(tenant), domain)
+        for name in names(changes):
+            self.core.hear_own(tenant_text(tenant), name.partition("/")[0])
 

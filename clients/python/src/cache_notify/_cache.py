@@ -139,7 +139,7 @@ class Cache(Base):
         changed is served from this cache, even if its delivery is still on its way.
 
         Commit within the block. changes: the domains that it changes, of tenant or
-        of any; left out: everything in memory is dropped."""
+        of any (of keys, their domains); left out: everything in memory is dropped."""
         try:
             yield db
         finally:

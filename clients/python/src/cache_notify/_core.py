@@ -30,6 +30,7 @@ from typing import Any
 
 from cachetools import LRUCache
 
+from . import _explain
 from ._metrics import Metrics
 from ._payload import Change
 
@@ -38,6 +39,12 @@ INTERNAL = "cache_notify/"
 
 # What was heard is forgotten beyond so many (tenant, domain, key).
 MAX_HEARD = 100_000
+
+# Tenants of domains of which it is remembered how callers spell them.
+MAX_SPELLED = 10_000
+
+# Entries of which it is remembered why they were dropped.
+MAX_GONE = 1_000
 
 # Seconds: how exactly the least recently used entry is told.
 TOUCH_AFTER = 1.0
@@ -130,6 +137,10 @@ class Core:
         self._held: dict[Hashable, Entry] = {}  # the same, for a quick look
         # dropped and expired ones, for those who may serve them a while
         self._ended: LRUCache[Hashable, Entry] = LRUCache(max_entries)
+        # (tenant as callers write it, domain) -> tenant as the server does
+        self._spelled: LRUCache[tuple[str | None, str], str | None] = LRUCache(MAX_SPELLED)
+        # why entries were dropped, and of what a change was, once explain() was called
+        self._gone: LRUCache[Hashable, tuple[str, Part | None]] = LRUCache(MAX_GONE)
         # domain -> tenant (None: whole) -> key (None: all) -> names of entries
         self._watching: dict[str, dict[str | None, dict[str | None, set[Hashable]]]] = {}
         self._heard: dict[tuple[str | None, str, str | None], _Heard] = {}
@@ -260,8 +271,16 @@ class Core:
 
     def hear_own(self, tenant: str | None, domain: str) -> None:
         """The application itself has changed something, and its delivery may still
-        be on its way: drops all that this may concern."""
-        self._hear(tenant, domain, float("inf"), None)
+        be on its way: drops all that this may concern. tenant: as the application
+        writes it; one that was never asked for may be another's, spelled otherwise."""
+        with self.lock:
+            self._hear(self._spelled.get((tenant, domain)), domain, float("inf"), None)
+
+    def learn_spelling(self, tenant: str | None, parts: Iterable[Part]) -> None:
+        """What the server calls a tenant."""
+        with self.lock:
+            for part in parts:
+                self._spelled[tenant, part.domain] = part.tenant
 
     def reset(self, reason: str = "reset") -> None:
         """Anything may have changed: drops everything, refuses the fills in flight."""
@@ -336,10 +355,20 @@ class Core:
             else:
                 outdated = part.tenant == tenant and part.version < version
             if outdated:
-                self._drop(name, "changed")
+                self._drop(name, "changed", part)
                 return
 
     # -------------------------------------------------------------- dropping
+
+    def why_gone(self, name: Hashable) -> str:
+        """Why an entry is not there, as far as that is remembered."""
+        with self.lock:
+            reason, part = self._gone.get(name, ("not there before", None))
+        if part is None:
+            return reason.replace("_", " ")
+        what = part.domain if part.key is None else f"{part.domain}/{part.key}"
+        return f"{what} has changed" if part.tenant is None else (
+            f"{what} of {part.tenant} has changed")
 
     def forget(self, name: Hashable) -> None:
         """Drops one entry."""
@@ -349,13 +378,15 @@ class Core:
     def __len__(self) -> int:
         return len(self._held)
 
-    def _drop(self, name: Hashable, reason: str) -> None:
+    def _drop(self, name: Hashable, reason: str, part: Part | None = None) -> None:
         entry = self._held.get(name)
         if entry is None:
             return
         del self._entries[name]
         self._unwatch(name, entry)
         self.metrics.count("drops", reason)
+        if _explain.remembering and reason != "replaced":
+            self._gone[name] = reason, part
         if reason != "replaced" and (entry.serve_while_revalidating or entry.serve_on_error):
             entry.ended = min(self.clock(), entry.expires)
             self._ended[name] = entry

@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+from ._explain import tell
+
 
 class Metrics:
     """Counters: hits, misses, joins, stores, drops, resets, and refusals by reason.
@@ -24,6 +26,7 @@ class Metrics:
     def count(self, event: str, reason: str = "", n: int = 1) -> None:
         with self._lock:
             self._counts[event, reason] += n
+        tell(event, reason)
         if self.on_event is not None:
             self.on_event(event, reason)
 

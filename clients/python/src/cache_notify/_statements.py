@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import _steps
 from ._adapters import Adapter
+from ._explain import tell
 from ._nesting import as_new
 from ._request import Options, Request
 
@@ -53,7 +54,9 @@ def query(cache: Base, adapter: Adapter, statement: Any, parameters: Any, tenant
     if known is None:
         known = yield from _analyse(cache, adapter, text)
     if not known.names:
+        tell("misses", "")
         cache.metrics.count("refusals", "uncacheable_statement")
+        tell("why", known.why_not)
         return (yield lambda: adapter.query(statement, parameters))
     request = Request.of(place, known.names, tenant, ("query", text, parameters, shape))
     if not options.fresh and not adapter.in_transaction():

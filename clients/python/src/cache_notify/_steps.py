@@ -15,6 +15,7 @@ from . import _shared
 from ._adapters import Adapter
 from ._ask import ASK, Answer, answer_of, array
 from ._course import Course
+from ._explain import tell
 from ._nesting import as_new, loading, spoil
 from ._request import Options, Request
 
@@ -114,6 +115,7 @@ def _fill(cache: Base, adapter: Adapter, request: Request, load: Load, options: 
     if flight is not None:
         flight.ticket = ticket
         flight.parts = None if answer.token is None else answer.parts
+    cache.core.learn_spelling(request.tenant, answer.parts)
     if held is not None and answer.token is not None and held.token == answer.token:
         cache.metrics.count("hits", "validated")
         _spoil_if_older(answer, cache._refusal(answer, in_transaction, adapter.shared, primary))
@@ -161,6 +163,7 @@ def _compute(cache: Base, adapter: Adapter, request: Request, load: Load, option
     what may be kept, by other processes too."""
     in_recovery = answer.in_recovery
     cache.metrics.count("misses")
+    tell("why", cache.core.why_gone(request.entry))
     try:
         # The versions are known; only now the query. The other way round, a change in
         # between would put the old result under the new version.
