@@ -22,6 +22,7 @@
 
 #include "access/xact.h"
 #include "storage/proc.h"
+#include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 
@@ -42,6 +43,9 @@ write_changes(bool prepare)
 
 	/* A procedure that commits would keep what is left in its own context. */
 	old = MemoryContextSwitchTo(TopTransactionContext);
+	/* Have an id before the configuration is looked at: see whole_count.c. */
+	if (change_set_active())
+		(void) GetTopTransactionId();
 	table = counter_open(RowExclusiveLock);
 	if (table == NULL)
 	{
@@ -50,6 +54,7 @@ write_changes(bool prepare)
 	}
 
 	FAULT_POINT("pre_commit");
+	AcceptInvalidationMessages();
 	change_set_recascade();
 	scopes = change_set_pending();
 	epoch_before_bump(table, prepare);
@@ -67,6 +72,9 @@ write_changes(bool prepare)
 	}
 	if (by_hand)
 		by_hand_write(table, scopes);
+	if (scopes != NIL)
+		whole_count_write(table, scopes);
+	whole_count_end(table);
 	FAULT_POINT("counted");
 
 	if (scopes != NIL && prepare)
@@ -101,6 +109,7 @@ forget_changes(void)
 {
 	schema_changes_end_transaction();
 	change_set_end_transaction();
+	whole_count_end_transaction();
 	table_event_end_transaction();
 	cascade_end_transaction();
 }

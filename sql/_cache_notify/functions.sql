@@ -56,6 +56,7 @@ CREATE TYPE _cache_notify.watch_options AS (
 	fields text[],
 	keys text[],
 	bucket_layout bigint,
+	whole_counter bigint,
 	inherited boolean,
 	sources text[],
 	all_tenants boolean,

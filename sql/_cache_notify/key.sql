@@ -7,6 +7,19 @@ CREATE FUNCTION _cache_notify.bucket_count(bucket_layout bigint) RETURNS int
 COMMENT ON FUNCTION _cache_notify.bucket_count(bigint) IS
 'How many buckets the keys of a domain with this bucket layout fall into.';
 
+CREATE FUNCTION _cache_notify.whole_counter_number(domain text) RETURNS bigint
+	AS 'MODULE_PATHNAME', 'cache_notify_whole_counter_number'
+	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION _cache_notify.whole_counter_number(text) IS
+'The number of the counter that a domain has as a whole, or that it is to have: this transaction''s. NULL if domain is.';
+
+CREATE FUNCTION _cache_notify.start_whole_counters() RETURNS void
+	AS 'MODULE_PATHNAME', 'cache_notify_start_whole_counters'
+	LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION _cache_notify.start_whole_counters() IS
+'Adds up the counters of domains that have one for the whole, so that this can be read instead, unless that has been done or transactions run that do not know of it. The worker does it by itself.';
+REVOKE EXECUTE ON FUNCTION _cache_notify.start_whole_counters() FROM PUBLIC;
+
 -- What somebody else has set up must not keep anybody from setting up his own.
 CREATE FUNCTION _cache_notify.same_owner(one oid, other oid) RETURNS boolean
 	LANGUAGE sql STABLE

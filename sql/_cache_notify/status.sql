@@ -28,7 +28,7 @@ CREATE VIEW _cache_notify.watched_relation AS
 			CASE c.relkind WHEN 'm' THEN 'refresh' WHEN 'v' THEN 'cascade'
 				ELSE coalesce(o.granularity, 'row') END AS granularity,
 			o.tenant_column, o.tenant_setting, o.channel, o.payload, o.payload_suffix,
-			o.columns, o.fields, o.keys, _cache_notify.bucket_count(o.bucket_layout) AS buckets, o.bucket_layout,
+			o.columns, o.fields, o.keys, _cache_notify.bucket_count(o.bucket_layout) AS buckets, o.bucket_layout, o.whole_counter,
 			o.problem AS arguments_problem
 		FROM watch w
 		JOIN pg_catalog.pg_class c ON c.oid = w.tgrelid
@@ -107,7 +107,8 @@ CREATE VIEW _cache_notify.watched_relation AS
 			AND coalesce(row_enabled, statement_enabled) IN ('A', 'R'), false) AS fire_on_replica,
 		enabled, problem, fields, payload_suffix, keys, buckets, coarser,
 		tenant_setting IS NOT NULL
-			OR _cache_notify.naming_type_of(tgrelid, tenant_column) IS NOT NULL AS per_tenant
+			OR _cache_notify.naming_type_of(tgrelid, tenant_column) IS NOT NULL AS per_tenant,
+		whole_counter IS NOT NULL AS whole_counter
 	FROM checked;
 COMMENT ON VIEW _cache_notify.watched_relation IS
 'What v_invalidation_status is made of, with every partition and child table.';

@@ -7,6 +7,8 @@ AS $$
 DECLARE
 	watched regclass;
 BEGIN
+	-- First, while this transaction has no ID that it would wait for.
+	PERFORM _cache_notify.start_whole_counters();
 	PERFORM _cache_notify.refill_rules();
 	PERFORM _cache_notify.hide_state();
 	FOR watched IN
@@ -22,5 +24,5 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION cache_notify.repair() IS
-'Puts right what a crash, pg_upgrade or the restoring of parts of a dump can leave: fills the table cascade_rules from the configuration, hides state from logical decoding, gives partitions and child tables their triggers, and schema listeners their event triggers. Calling it again does no harm. v_invalidation_status says what else is wrong. For superusers.';
+'Puts right what a crash, pg_upgrade or the restoring of parts of a dump can leave: fills the table cascade_rules from the configuration, hides state from logical decoding, gives partitions and child tables their triggers, and schema listeners their event triggers; and adds up the counters of domains with the option whole_counter, if the worker has not. Calling it again does no harm. v_invalidation_status says what else is wrong. For superusers.';
 REVOKE EXECUTE ON FUNCTION cache_notify.repair() FROM PUBLIC;

@@ -91,7 +91,8 @@ CREATE FUNCTION cache_notify.setup_table_invalidation(
 	fire_on_replica boolean DEFAULT false,
 	payload_suffix text DEFAULT NULL,
 	keys text[] DEFAULT NULL,
-	buckets int DEFAULT NULL)
+	buckets int DEFAULT NULL,
+	whole_counter boolean DEFAULT false)
 	RETURNS text
 	LANGUAGE plpgsql VOLATILE
 	SET search_path = pg_catalog, pg_temp
@@ -106,7 +107,11 @@ BEGIN
 	PERFORM _cache_notify.check_watchable(table_name);
 	domain_name := coalesce(domain_name, _cache_notify.default_domain(table_name));
 	PERFORM _cache_notify.check_not_watched_through(table_name, domain_name);
-	IF relkind = 'm' AND (keys IS NOT NULL OR buckets IS NOT NULL) THEN
+	IF relkind = 'm' AND whole_counter THEN
+		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+			MESSAGE = format('materialized view %s needs no counter of the whole domain', table_name),
+			HINT = 'REFRESH changes it for all tenants.';
+	ELSIF relkind = 'm' AND (keys IS NOT NULL OR buckets IS NOT NULL) THEN
 		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
 			MESSAGE = format('materialized view %s cannot have keys', table_name),
 			HINT = 'REFRESH changes it as a whole.';
@@ -139,6 +144,10 @@ BEGIN
 	END IF;
 	arguments := arguments || _cache_notify.key_arguments(
 		table_name, domain_name, granularity, keys, buckets, fields);
+	IF whole_counter THEN
+		arguments := arguments || _cache_notify.option('whole_counter',
+			_cache_notify.whole_counter_number(domain_name)::text);
+	END IF;
 
 	PERFORM _cache_notify.notice_vague_names(table_name, arguments);
 	PERFORM _cache_notify.notice_defaults(table_name, domain_name, arguments, fire_on_replica);
@@ -184,6 +193,7 @@ fields: what the payload tells beside the version: lsn (a WAL position that a st
 payload_suffix: what is written at the end of each payload, such as E''\n'' for listeners that read lines; at most 63 bytes, in ASCII.
 keys: the columns that make a row''s key; NULL: none. If one has such a type, changes reach every key. Then contract/123 names a part of the domain that has a version and tokens of its own, see key_name(). A row whose key is NULL in a column, a statement that touches more than an eighth of the buckets, and whatever else changes the domain reach every key.
 buckets: the keys fall into so many, a power of two from 16 to 1048576; keys of one bucket move together. NULL: as many as the domain has, or 1024. There are as many counters at most, for each tenant. Changing it moves the domain''s shared version.
+whole_counter: count every change of the domain, whichever tenant''s, once more in a counter of its own, so that the version of the whole domain is read as fast with a million tenants as with one. Transactions that change the domain, through whatever table or rule, write one counter more. It begins to help when transactions that run now have ended; with more than 1,000 tenants once the worker, or repair(), has added them up.
 fire_on_replica: count what logical replication applies, too, and other sessions with session_replication_role = replica.
 Calling it again for the same table and domain replaces what was there, and moves the domain''s shared version if that differs, also on a channel that it leaves; another domain is added. A domain that has versions already moves its shared one when a table begins to feed it. Partitions and child tables that come later are watched by themselves. Needs the right to create triggers on the table, and its ownership for granularity ''statement'' in place of ''row'', for fire_on_replica and for a materialized view. Error if the table cannot be watched, a column does not exist, options contradict each other, or another table feeds the domain with another number of buckets.';
 

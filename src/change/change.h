@@ -11,6 +11,7 @@
  *	  schema_change.c	what it did to the schema
  *	  running_statement.c	which statements are changing watched tables now
  *	  invalidate.c		bump by hand; by_hand.c: which domains are fed so
+ *	  whole_count.c		count in the counters of whole domains
  *	  layout_left.c		which bucket layouts domains leave
  *
  * Promise: one bump for each statement and scope, however many rows; a rollback
@@ -176,6 +177,14 @@ extern void schema_changes_subabort(int level);
 /* layout_left.c */
 extern void layout_leave(Domain *domain, int64 bucket_layout);
 extern void layout_left_write(CounterTable *table, ScopeChange *scope);
+
+/* whole_count.c */
+extern void whole_count_write(CounterTable *table, List *scopes);
+extern void whole_number_left(const char *domain_name, int64 number);
+extern void whole_count_end(CounterTable *table);
+extern void whole_count_end_transaction(void);
+extern bool whole_count_wants_base(void);
+extern void whole_count_find_bases(void);
 
 /* by_hand.c */
 extern bool by_hand_pending(const char *domain);

@@ -132,6 +132,8 @@ extern int64 counter_sum(CounterTable *table, const CounterKey *key,
 						 Snapshot snapshot);
 extern int64 counter_sum_whole(CounterTable *table, const CounterKey *key,
 							   int64 bucket_layout, Snapshot snapshot);
+extern bool counter_sum_few(CounterTable *table, const CounterKey *key,
+							Snapshot snapshot, int max_rows, int64 *sum);
 extern void counter_visit(CounterTable *table, const CounterKey *key,
 						  Snapshot snapshot, CounterVisitor visit, void *arg);
 extern List *counter_domains(CounterTable *table);

@@ -10,6 +10,7 @@
 #include "counter/counter_search.h"
 
 #include "access/stratnum.h"
+#include "miscadmin.h"
 #include "utils/fmgroids.h"
 #include "utils/snapmgr.h"
 
@@ -44,6 +45,27 @@ counter_sum(CounterTable *table, const CounterKey *key, Snapshot snapshot)
 		key->tenant != ALL_TENANTS)
 		table->tell_many_rows(key->name, key->tenant);
 	return sum;
+}
+
+/* The same; false if there are more rows than this. */
+bool
+counter_sum_few(CounterTable *table, const CounterKey *key, Snapshot snapshot,
+				int max_rows, int64 *sum)
+{
+	CounterSearch search;
+	HeapTupleData row;
+	int			nrows = 0;
+
+	*sum = 0;
+	search_begin(&search, table, key, snapshot);
+	while (nrows <= max_rows && search_next(&search, &row))
+	{
+		CHECK_FOR_INTERRUPTS();
+		*sum += counter_form(&row)->n;
+		nrows++;
+	}
+	search_end(&search);
+	return nrows <= max_rows;
 }
 
 /* The same, without the bumps whose keys are told by buckets of this layout. */

@@ -82,6 +82,7 @@ bump_event(SchemaEvent *event)
 		const Watch *watch = lfirst(lc);
 
 		route_remember(watch);
+		whole_number_left(watch->domain, watch->options->whole_counter);
 		if (layout_was_left(watch))
 			layout_leave(domain_lookup(watch->domain),
 						 watch->options->bucket_layout);

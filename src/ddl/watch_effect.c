@@ -53,6 +53,8 @@ trigger_created(SchemaEvent *event, Oid trigger)
 		return;
 	}
 	announce_configuration();
+	if (watch != NULL && !watch->inherited)
+		whole_number_left(watch->domain, watch->options->whole_counter);
 	same = watch != NULL && before != NULL && same_watch(watch, before);
 	if (before != NULL && !same && !before->is_row && !before->inherited)
 		add_former(event, before);

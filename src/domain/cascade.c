@@ -167,7 +167,7 @@ domain_forget_watches(Domain *domain)
 }
 
 /* The newer of two transactions; those that are none or frozen are old. */
-static TransactionId
+TransactionId
 newer_xid(TransactionId a, TransactionId b)
 {
 	if (!TransactionIdIsNormal(a))
@@ -205,7 +205,9 @@ forget_rules_of(Domain *domain)
 	domain->routes = NULL;
 	domain->watched = false;
 	inside(domain)->targets_generation = 0;
-	domain->bucket_layout = 0;
+	domain->bucket_layout = domain->whole_no = 0;
+	inside(domain)->wholes_differ = false;
+	inside(domain)->whole_since = InvalidTransactionId;
 	inside(domain)->naming = NULL;
 	inside(domain)->since = InvalidTransactionId;
 	domain_forget_watches(domain);

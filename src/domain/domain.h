@@ -16,6 +16,7 @@
  *	  watch_load.c		what all relations are watched with
  *	  layout_floor.c	bucket layouts that a domain has left
  *	  known.c			which domains something feeds
+ *	  whole_counter.c	the counter of a domain as a whole
  *	  watched_name.c	by which names relations were set up
  *	  family.c			what partitions and child tables inherit
  *
@@ -57,6 +58,7 @@ typedef struct Domain
 	bool		watched;		/* something feeds it */
 	int64		bucket_layout;	/* of its keys, see key.c; 0: has none */
 	Oid			layout_trigger; /* that it is from */
+	int64		whole_no;		/* of its counter as a whole; 0: has none */
 
 	void	   *routes;			/* delivery's, in cascade_context(), or NULL */
 } Domain;
@@ -146,6 +148,25 @@ extern const char *naming_tenant(const Domain *domain, const char *written);
 extern char *layout_floor_name(const char *domain);
 extern int64 layout_floor(const char *domain);
 extern bool layout_was_left(const Watch *former);
+
+/* whole_counter.c */
+typedef enum WholeCounter
+{
+	WHOLE_COUNT,				/* what has been counted in it */
+	WHOLE_BASE,					/* what had been before, and 1; 0: not known */
+	WHOLE_END					/* not 0: it counts no longer */
+} WholeCounter;
+
+typedef int64 (*ReadCounter) (const char *name, void *arg);
+extern const char *whole_counter_name(WholeCounter which, const char *domain,
+									  int64 number);
+extern bool whole_counter_read(const char *domain, int64 number,
+							   ReadCounter read, void *arg, int64 *sum);
+extern bool whole_counter_ended(const char *domain, int64 number);
+extern TransactionId whole_counter_since(const Domain *domain);
+
+/* watch_load.c */
+extern List *whole_counter_numbers(const Domain *domain);
 
 /* known.c */
 typedef bool (*FedByHand) (const char *domain, void *arg);

@@ -31,6 +31,8 @@ typedef struct DomainEntry
 	int			nrow_wanted;	/* how many there should be */
 	bool		incomplete;		/* one of its triggers does not fire */
 	bool		has_listener;	/* of the schema */
+	TransactionId whole_since;	/* the newest that asked for whole_no */
+	bool		wholes_differ;	/* so whole_no is 0 */
 
 	/* naming.c */
 	struct Naming *naming;		/* NULL: names are texts that nothing reads */
@@ -48,6 +50,7 @@ typedef struct DomainEntry
 extern void check_domain_name(const char *name);
 extern uint64 cascade_load(void);
 extern void domains_visit(void (*visit) (Domain *domain));
+extern TransactionId newer_xid(TransactionId a, TransactionId b);
 extern void domain_set_up_by(Domain *domain, TransactionId xid);
 extern void domain_forget_watches(Domain *domain);
 

@@ -67,6 +67,35 @@ domain_bucket_layout(Domain *domain)
 	return domain->bucket_layout;
 }
 
+/* Has the name's domain a counter for what is asked for? */
+static bool
+has_whole_counter(const VersionName *name, const char *tenant)
+{
+	return tenant == ALL_TENANTS && name->bucket_layout == 0 &&
+		name->found != NULL && name->found->whole_no != 0;
+}
+
+typedef struct CounterReader
+{
+	CounterTable *table;
+	Snapshot	snapshot;
+} CounterReader;
+
+static int64
+read_counter(const char *name, void *arg)
+{
+	CounterReader *reader = arg;
+	CounterKey	key = counter_key(name, NULL);
+
+	return counter_sum(reader->table, &key, reader->snapshot);
+}
+
+static int64
+read_cached_counter(const char *name, void *arg)
+{
+	return sum_cache_read(arg, name, NULL);
+}
+
 /* The sum of a name's counters, for a tenant or (NULL) shared. */
 int64
 name_sum(CounterTable *table, const VersionName *name, const char *tenant,
@@ -74,7 +103,13 @@ name_sum(CounterTable *table, const VersionName *name, const char *tenant,
 {
 	CounterKey	key = counter_key(name->domain, tenant);
 	CounterKey	bucket;
+	CounterReader reader = {table, snapshot};
+	int64		sum;
 
+	if (has_whole_counter(name, tenant) &&
+		whole_counter_read(name->domain, name->found->whole_no, read_counter,
+						   &reader, &sum))
+		return sum;
 	if (name->bucket_layout == 0)
 		return counter_sum(table, &key, snapshot);
 	bucket = counter_key(name->bucket, tenant);
@@ -86,6 +121,12 @@ name_sum(CounterTable *table, const VersionName *name, const char *tenant,
 int64
 name_sum_cached(SumCache *cache, const VersionName *name, const char *tenant)
 {
+	int64		sum;
+
+	if (has_whole_counter(name, tenant) &&
+		whole_counter_read(name->domain, name->found->whole_no,
+						   read_cached_counter, cache, &sum))
+		return sum;
 	if (name->bucket_layout == 0)
 		return sum_cache_read(cache, name->domain, tenant);
 	return sum_cache_read_whole(cache, name->domain, tenant,

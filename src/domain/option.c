@@ -46,6 +46,7 @@ PG_FUNCTION_INFO_V1(cache_notify_option_not_for_labels);
 static bool setting_name_is_good(const char *name, OptionFault *fault);
 static bool suffix_is_good(const char *suffix, OptionFault *fault);
 static bool bucket_layout_is_good(const char *value, OptionFault *fault);
+static bool number_is_good(const char *value, OptionFault *fault);
 static const char *granularity_value(int n);
 
 /* The greatest number of buckets, as a power of two. */
@@ -135,6 +136,11 @@ Option		option_table[] = {
 		.name = "bucket_layout",.argument = "bucket_layout",
 		.type = OPTION_NUMBER,.offset = member(bucket_layout),
 		.min_len = 1,.max_len = MAX_LAYOUT_DIGITS,.check = bucket_layout_is_good
+	},
+	{
+		.name = "whole_counter",.argument = "whole_counter",
+		.type = OPTION_NUMBER,.offset = member(whole_counter),
+		.min_len = 1,.max_len = MAX_LAYOUT_DIGITS,.check = number_is_good
 	},
 	{
 		.name = "inherited",.argument = "inherited",
@@ -264,6 +270,17 @@ bucket_layout_is_good(const char *value, OptionFault *fault)
 		return true;
 	return refuse(fault, ERRCODE_INVALID_PARAMETER_VALUE,
 				  psprintf("\"%s\" is no bucket layout", value),
+				  "setup_table_invalidation() writes it.");
+}
+
+/* See whole_counter.c. */
+static bool
+number_is_good(const char *value, OptionFault *fault)
+{
+	if (value[0] != '0' && strspn(value, "0123456789") == strlen(value))
+		return true;
+	return refuse(fault, ERRCODE_INVALID_PARAMETER_VALUE,
+				  psprintf("\"%s\" is no number of a counter", value),
 				  "setup_table_invalidation() writes it.");
 }
 

@@ -100,6 +100,21 @@ take_bucket_layout(Domain *domain, const Watch *watch)
 	domain->layout_trigger = watch->trigger;
 }
 
+/* A domain has one counter as a whole, or those who ask for it do not agree. */
+static void
+take_whole_counter(Domain *domain, const Watch *watch)
+{
+	int64		number = watch->options->whole_counter;
+
+	if (number == 0 || watch->inherited || whole_counter_ended(domain->name, number))
+		return;
+	inside(domain)->whole_since = newer_xid(inside(domain)->whole_since, watch->xmin);
+	if (inside(domain)->wholes_differ)
+		return;
+	inside(domain)->wholes_differ = domain->whole_no != 0 && domain->whole_no != number;
+	domain->whole_no = inside(domain)->wholes_differ ? 0 : number;
+}
+
 /*
  * Bring watch_all(), Domain.watched and Domain.bucket_layout up to date, and say
  * which generation they are of.  May read the catalogs, and wait for a lock on
@@ -131,6 +146,7 @@ watch_load(void)
 		domain->watched = true;
 		add_to_domain(watch);
 		take_bucket_layout(domain, watch);
+		take_whole_counter(domain, watch);
 	}
 	MemoryContextSwitchTo(old);
 	foreach(lc, watches_by_trigger(true))
@@ -146,6 +162,25 @@ List *
 watch_all(void)
 {
 	return watches;
+}
+
+/* The numbers that watches of the domain have, int64 *: more than one at worst. */
+List *
+whole_counter_numbers(const Domain *domain)
+{
+	List	   *numbers = NIL;
+	ListCell   *lc;
+
+	(void) watch_load();
+	foreach(lc, watch_all())
+	{
+		const Watch *watch = lfirst(lc);
+
+		if (watch->options->whole_counter != 0 && !watch->inherited &&
+			strcmp(watch->domain, domain->name) == 0)
+			numbers = lappend(numbers, (void *) &watch->options->whole_counter);
+	}
+	return numbers;
 }
 
 /* trigger_arguments(tgargs bytea) returns text[] */

@@ -35,7 +35,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "worker/worker.h"
+#include "worker/worker_inside.h"
 
 #include "access/relation.h"
 #include "access/xact.h"
@@ -416,6 +416,8 @@ be_idle(TimestampTz idle_since)
 	}
 	if (compact_wait() >= 0)
 		left = Min(left, compact_wait());
+	if (bases_wait() >= 0)
+		left = Min(left, bases_wait());
 	left = Min(left, flush_last_commit());
 	if (turn >= 0)
 		left = Min(left, Max(turn, TURN_POLL_MS));
@@ -452,6 +454,7 @@ work(void)
 			return how;
 		if (compact_wait() == 0)
 			compact_cooled();
+		find_bases();
 
 		/* Not asleep meanwhile: nobody need wake us for what has to wait. */
 		wait_until(TimestampTzPlusMilliseconds(last_begin, MIN_CYCLE_MS));

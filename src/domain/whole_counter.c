@@ -1,0 +1,92 @@
+/*-------------------------------------------------------------------------
+ *
+ * whole_counter.c
+ *	  The counter of a domain as a whole, beside those of its tenants.
+ *
+ * The version of a whole domain is the sum of all its counters, so reading it
+ * takes as long as there are tenants.  If a watch of the domain asks for it
+ * (the option whole_counter), each transaction also adds what it counts for the
+ * domain, whichever tenants', to one counter more.
+ *
+ * What was counted before that is in no such counter, and neither is what
+ * transactions count that do not know of it yet.  So there is a base: the
+ * domain's sum minus that counter, in one snapshot that sees all of these.
+ * From then on the difference stays as it is: each transaction that a later
+ * snapshot sees, and this one did not, has added the same to both.  So the base
+ * plus the counter is the sum of all counters, exactly, and readers may take
+ * either way.  They take this one if their snapshot sees the base.
+ * change/whole_count.c writes counter and base.
+ *
+ * The number of a counter is the transaction that set it up first; the triggers
+ * carry it as an argument.  Nobody comes back to a number: when no trigger asks
+ * for it any more, or two ask for different ones, it gets an end, and who sees
+ * that end adds up the domain's counters.  The end is written by the
+ * transaction that drops or creates the trigger, so whatever a snapshot sees
+ * that was not counted there, it sees the end as well.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "domain/domain_inside.h"
+
+#include "utils/snapmgr.h"
+
+/* The name of one of the counters, palloc'd. */
+const char *
+whole_counter_name(WholeCounter which, const char *domain, int64 number)
+{
+	static const char *const kinds[] = {
+		[WHOLE_COUNT] = "whole",
+		[WHOLE_BASE] = "whole_base",
+		[WHOLE_END] = "whole_end"
+	};
+
+	return psprintf(INTERNAL_PREFIX "%s/" INT64_FORMAT "/%s", kinds[which],
+					number, domain);
+}
+
+/*
+ * The sum of all counters of a domain, from the counter of the whole; false if
+ * that cannot be told.  read() reads a shared counter by its name, all in one
+ * snapshot.
+ */
+bool
+whole_counter_read(const char *domain, int64 number, ReadCounter read,
+				   void *arg, int64 *sum)
+{
+	int64		base = read(whole_counter_name(WHOLE_BASE, domain, number), arg);
+
+	if (base == 0 ||
+		read(whole_counter_name(WHOLE_END, domain, number), arg) != 0)
+		return false;
+	*sum = base - 1 + read(whole_counter_name(WHOLE_COUNT, domain, number), arg);
+	return true;
+}
+
+/* Has the counter an end, as committed now?  With the snapshot of layout_floor(). */
+bool
+whole_counter_ended(const char *domain, int64 number)
+{
+	CounterTable *table = counter_open(AccessShareLock);
+	CounterKey	key = counter_key(whole_counter_name(WHOLE_END, domain, number), NULL);
+	Snapshot	snapshot;
+	bool		ended;
+
+	if (table == NULL)
+		return false;
+	snapshot = RegisterSnapshot(GetNonHistoricCatalogSnapshot(
+															  extension_relation(INTERNAL_SCHEMA, "version_counter")));
+	ended = counter_sum(table, &key, snapshot) != 0;
+	UnregisterSnapshot(snapshot);
+	counter_close(table, AccessShareLock);
+	return ended;
+}
+
+/*
+ * The newest transaction that has set up what asks for the counter.  Until it
+ * has released its locks, not everybody may have heard of it.
+ */
+TransactionId
+whole_counter_since(const Domain *domain)
+{
+	return inside(domain)->whole_since;
+}
