@@ -6,6 +6,8 @@ import type { Row } from './ask.js'
 
 /** How to ask over one object of the application. */
 export interface Adapter {
+  /** What forms the rows of query(): rows of another one are another result. */
+  readonly forms: string
   /** Whether others may use the object meanwhile (a pool). */
   readonly shared: boolean
   /** Whether a transaction is open that began before this call; null: not known. */
@@ -45,6 +47,7 @@ const rowsOf = (result: Anything): unknown[] => {
 /** pg: Pool, Client and what pool.connect() gives; or any object with query(sql, params). */
 function queryable(db: Anything, shared: boolean, inTransaction: () => boolean | null): Adapter {
   return {
+    forms: 'pg',
     shared,
     inTransaction,
     run: async (question, parameters) => rowsOf(await db.query(question, [...parameters])) as Row[],
@@ -56,6 +59,7 @@ function queryable(db: Anything, shared: boolean, inTransaction: () => boolean |
 function postgresJs(sql: Anything): Adapter {
   const within = has(sql, 'savepoint')
   return {
+    forms: 'postgres',
     shared: !within,
     inTransaction: () => within,
     run: async (question, parameters) => [...(await sql.unsafe(question, parameters))] as Row[],
@@ -77,6 +81,7 @@ function knex(db: Anything): Adapter {
     return rowsOf(await db.raw(text, order))
   }
   return {
+    forms: 'knex',
     shared: !within,
     inTransaction: () => within,
     run: (question, parameters) => raw(question, parameters) as Promise<Row[]>,
@@ -97,6 +102,7 @@ function kysely(db: Anything): Adapter {
     return rowsOf(await db.executeQuery(query))
   }
   return {
+    forms: 'kysely',
     shared: !within,
     inTransaction: () => within,
     run: (question, parameters) => run(question, parameters) as Promise<Row[]>,

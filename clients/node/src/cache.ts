@@ -15,7 +15,11 @@ import { readNames, tenantText } from './names.js'
 import type { Name } from './names.js'
 import { asNew, load as runLoader, spoil } from './nesting.js'
 import type { Loading } from './nesting.js'
+import { nameText } from './codec.js'
+import { Sharing } from './shared.js'
 import { Statements } from './statements.js'
+import { Store } from './tier.js'
+import type { RedisTier } from './tier.js'
 
 export interface CacheOptions {
   /** The primary, over a direct connection: a connection string, or what pg.Client takes. */
@@ -41,6 +45,8 @@ export interface CacheOptions {
    * structuredClone. By default it is the same object, not to be changed.
    */
   copy?: <T>(value: T) => T
+  /** Where processes share what they compute. */
+  tier?: RedisTier
   /** Where warnings go. Default: console. */
   log?: Log
 }
@@ -69,12 +75,27 @@ export interface QueryOptions extends HowToGet {
 }
 
 interface Request {
+  /** Tells the result apart in this process. */
   readonly entry: string
+  /** What other processes call it. */
+  readonly called: unknown
   readonly tenant: string | null
   readonly names: readonly string[]
 }
 
 type Load<T> = () => Promise<T> | T
+
+/** A result that is being found anew, and what is known of it before its query runs. */
+interface Filling<T> {
+  readonly adapter: Adapter
+  readonly request: Request
+  readonly load: Load<T>
+  readonly how: HowToGet
+  readonly flight: Flight | undefined
+  readonly ticket: Ticket
+  readonly answer: Answer
+  readonly primary: Answer | undefined
+}
 
 /** Objects that were seen to read from a standby. */
 type Standbys = WeakSet<object>
@@ -93,6 +114,7 @@ export class Cache {
   private readonly primary: ClientConfig
   private readonly ttl: number
   private readonly copy: <T>(value: T) => T
+  private readonly store: Store | undefined
   private readonly standbys: Standbys = new WeakSet()
   private readonly said = new Set<string>()
   private off = 0
@@ -114,6 +136,7 @@ export class Cache {
     )
     this.flights = new Flights(this.core)
     this.statements = new Statements(this.log)
+    this.store = options.tier && new Store(options.tier, this.metrics, this.log)
     const channel = options.channel ?? 'cache_invalidation'
     this.listener = new Listener(this.primary, this.core, this.metrics, {
       channel,
@@ -127,7 +150,7 @@ export class Cache {
   /** Stops listening. From then on results are computed, and none is kept. */
   async close(): Promise<void> {
     this.closed = true
-    await this.listener.close()
+    await Promise.all([this.listener.close(), this.store?.close()])
   }
 
   /** Whether deliveries come in, so that results are served from memory. */
@@ -225,7 +248,7 @@ export class Cache {
       this.metrics.count('refusals', 'uncacheable_statement')
       return run()
     }
-    return this.serve(db, requestOf(['query', statement, parameters], names, options), run, options, began)
+    return this.serve(db, requestOf(['query', statement, parameters, `node ${adapter.forms}`], names, options), run, options, began)
   }
 
   /**
@@ -292,7 +315,7 @@ export class Cache {
     return this.fill(db as object, adapter, request, load, how, undefined, began)
   }
 
-  /** Computes a result, for the others who wait for this flight too, if there is one. */
+  /** Finds a result anew, for the others who wait for this flight too, if there is one. */
   private async fill<T>(
     db: object,
     adapter: Adapter,
@@ -324,6 +347,48 @@ export class Cache {
       spoilIfOlder(answer, answer.inTransaction, undefined)
       return this.copy(held.value) as T
     }
+    const filling: Filling<T> = { adapter, request, load, how, flight, ticket, answer, primary }
+    const name = this.store && nameText(request.called, request.tenant, request.names)
+    if (this.store === undefined || name === undefined || refusalOf(filling) !== undefined) {
+      return (await this.compute(filling)).value
+    }
+    const place = this.store.tier.place(name, answer.token as string)
+    return this.fillShared(filling, new Sharing(this.store, adapter, place, this.metrics))
+  }
+
+  /** As fill(), where another process may have computed it. */
+  private async fillShared<T>(filling: Filling<T>, sharing: Sharing): Promise<T> {
+    const { request, how, flight, ticket, answer } = filling
+    // Who is waited for within a flight may wait for that flight, in another process.
+    const mayWait = !this.flights.nested(flight) && !answer.inRecovery
+    const look = await sharing.look(mayWait, () =>
+      this.stale(request, how.staleWhileRevalidate, 'stale_while_revalidate'),
+    )
+    if (look.stale !== undefined) {
+      spoil()
+      if (flight !== undefined) flight.shareable = false
+      return this.copy(look.stale.value) as T
+    }
+    if (look.found !== undefined) {
+      this.metrics.count('hits', 'tier')
+      spoilIfOlder(answer, answer.inTransaction, undefined)
+      const entry = this.entryOf(look.found.value, answer, how, look.found.ttl)
+      this.core.store(request.entry, entry, ticket)
+      return this.copy(entry.value) as T
+    }
+    let kept: Entry | undefined
+    try {
+      const computed = await this.compute(filling)
+      kept = computed.kept
+      return computed.value
+    } finally {
+      await sharing.leave(look, kept, this.core.now())
+    }
+  }
+
+  /** Runs the query, and keeps its result if it may. kept: what other processes may keep too. */
+  private async compute<T>(filling: Filling<T>): Promise<{ value: T; kept?: Entry }> {
+    const { adapter, request, load, how, flight, ticket, answer } = filling
     this.metrics.count('misses')
     let value: T
     const loading: Loading = { parts: answer.parts, spoilt: false }
@@ -337,42 +402,28 @@ export class Cache {
       spoil()
       // Those who wait have not said that they take it.
       if (flight !== undefined) flight.shareable = false
-      return this.copy(stale.value) as T
+      return { value: this.copy(stale.value) as T }
     }
-    let refusal = await this.refusal(adapter, request, answer, primary)
+    let refusal = refusalOf(filling) ?? (await this.hasWritten(filling))
     spoilIfOlder(answer, answer.inTransaction || adapter.inTransaction() === true, refusal)
     if (loading.spoilt) refusal ??= 'made_from_older'
     if (refusal !== undefined) {
       this.refused(request, refusal)
       // It may lack what those who wait had heard.
       if (flight !== undefined && (answer.inRecovery || loading.spoilt)) flight.shareable = false
-      return value
+      return { value }
     }
-    this.core.store(request.entry, this.entryOf(value, answer, how), ticket)
-    return this.copy(value)
+    const kept = this.entryOf(value, answer, how)
+    this.core.store(request.entry, kept, ticket)
+    return { value: this.copy(value), kept }
   }
 
-  /** Why a result is used and not stored; undefined if it may be. */
-  private async refusal(
-    adapter: Adapter,
-    request: Request,
-    answer: Answer,
-    primary: Answer | undefined,
-  ): Promise<string | undefined> {
-    if (answer.token === null) return answer.whyNot
-    const within = answer.inTransaction || adapter.inTransaction() === true
-    if (within && !answer.readCommitted) return 'old_snapshot'
-    if (answer.hasWritten) return 'transaction_has_written'
-    if (answer.inRecovery) {
-      if (adapter.shared) return 'pool_of_standbys'
-      if (primary === undefined || lags(answer, primary)) return 'lagging_standby'
-    }
-    if (!adapter.shared && adapter.inTransaction() !== false) {
-      // The loader may have written something; a rollback would undo it.
-      const again = await this.ask(adapter, request)
-      if (again.token !== answer.token || again.hasWritten) return 'transaction_has_written'
-    }
-    return undefined
+  /** The loader may have written something; a rollback would undo it. */
+  private async hasWritten(filling: Filling<unknown>): Promise<string | undefined> {
+    const { adapter, request, answer } = filling
+    if (adapter.shared || adapter.inTransaction() === false) return undefined
+    const again = await this.ask(adapter, request)
+    return again.token !== answer.token || again.hasWritten ? 'transaction_has_written' : undefined
   }
 
   private refused(request: Request, reason: string): void {
@@ -386,12 +437,12 @@ export class Cache {
     )
   }
 
-  private entryOf(value: unknown, answer: Answer, how: HowToGet): Entry {
+  private entryOf(value: unknown, answer: Answer, how: HowToGet, atMost = Infinity): Entry {
     return {
       value: this.copy(value),
       token: answer.token as string,
       parts: answer.parts,
-      expires: this.core.now() + (how.ttl ?? this.ttl),
+      expires: this.core.now() + Math.min(how.ttl ?? this.ttl, atMost),
       keepWhenEnded: (how.staleWhileRevalidate ?? 0) > 0 || (how.staleIfError ?? 0) > 0,
       ended: 0,
     }
@@ -430,6 +481,19 @@ function spoilIfOlder(answer: Answer, inTransaction: boolean, refusal: string | 
   if (written || (elsewhere && !asNew(answer.parts))) spoil()
 }
 
+/** Why a result is used and not stored, as far as it is known without asking; undefined if not. */
+function refusalOf({ adapter, answer, primary }: Filling<unknown>): string | undefined {
+  if (answer.token === null) return answer.whyNot
+  const within = answer.inTransaction || adapter.inTransaction() === true
+  if (within && !answer.readCommitted) return 'old_snapshot'
+  if (answer.hasWritten) return 'transaction_has_written'
+  if (answer.inRecovery) {
+    if (adapter.shared) return 'pool_of_standbys'
+    if (primary === undefined || lags(answer, primary)) return 'lagging_standby'
+  }
+  return undefined
+}
+
 /** Whether one of the versions is lower than the primary says. */
 function lags(answer: Answer, primary: Answer): boolean {
   if (primary.token === null) return true
@@ -444,7 +508,7 @@ function lags(answer: Answer, primary: Answer): boolean {
 function requestOf(name: unknown, reads: readonly string[], whose: { tenant?: unknown }): Request {
   const names = readNames(reads)
   const tenant = 'tenant' in whose ? tenantText(whose.tenant) : null
-  return { entry: JSON.stringify([told(name), tenant, names]), tenant, names }
+  return { entry: JSON.stringify([told(name), tenant, names]), called: name, tenant, names }
 }
 
 /** A name as it tells results apart: 1 and 1n and '1' are three; undefined is an error. */

@@ -85,6 +85,11 @@ export class Flights {
     return !flight.endedOutdated || joinedAt <= flight.ticket.sequence
   }
 
+  /** Whether the current context computes another one than this. */
+  nested(flight: Flight | undefined): boolean {
+    return (this.mine.getStore() ?? []).some((mine) => mine !== flight)
+  }
+
   private mayJoin(flight: Flight): boolean {
     const mine = this.mine.getStore() ?? []
     const seen = new Set<Flight>()

@@ -4,8 +4,12 @@
  */
 export { Cache } from './cache.js'
 export type { CacheOptions, GetOptions, HowToGet, QueryOptions } from './cache.js'
+export { jsonCodec, NotShareable } from './codec.js'
+export type { Codec } from './codec.js'
 export { CacheError, ConfigurationError, UnsupportedExtension } from './errors.js'
 export type { Log } from './listener.js'
 export { Metrics } from './metrics.js'
 export { key } from './names.js'
 export type { Name } from './names.js'
+export { RedisTier } from './tier.js'
+export type { TierOptions } from './tier.js'
