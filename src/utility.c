@@ -38,6 +38,7 @@
 
 /* The hooks before ours; of the process, set once. */
 static ProcessUtility_hook_type previous_hook = NULL;
+static ExecutorRun_hook_type previous_run_hook = NULL;
 static ExecutorFinish_hook_type previous_finish_hook = NULL;
 
 static DefElem *
@@ -236,6 +237,37 @@ process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 }
 
 static void
+run_query(COMPAT_RUN_PARAMETERS)
+{
+	if (previous_run_hook)
+		previous_run_hook(COMPAT_RUN_ARGUMENTS);
+	else
+		standard_ExecutorRun(COMPAT_RUN_ARGUMENTS);
+}
+
+/* A query within a command: see quiet_change.c. */
+static void
+executor_run(COMPAT_RUN_PARAMETERS)
+{
+	int			outer = quiet_query_begin();
+
+	if (outer == 0)
+	{
+		run_query(COMPAT_RUN_ARGUMENTS);
+		return;
+	}
+	PG_TRY();
+	{
+		run_query(COMPAT_RUN_ARGUMENTS);
+	}
+	PG_FINALLY();
+	{
+		quiet_query_end(outer);
+	}
+	PG_END_TRY();
+}
+
+static void
 run_finish(QueryDesc *query)
 {
 	if (previous_finish_hook)
@@ -282,6 +314,8 @@ utility_init(void)
 {
 	previous_hook = ProcessUtility_hook;
 	ProcessUtility_hook = process_utility;
+	previous_run_hook = ExecutorRun_hook;
+	ExecutorRun_hook = executor_run;
 	previous_finish_hook = ExecutorFinish_hook;
 	ExecutorFinish_hook = executor_finish;
 }

@@ -101,6 +101,7 @@ BEGIN ATOMIC
 		CASE d.classid WHEN 'pg_class'::regclass THEN d.objid::regclass::text
 			WHEN 'pg_proc'::regclass THEN d.objid::regprocedure::text
 			WHEN 'pg_type'::regclass THEN format_type(d.objid, NULL)
+			WHEN 'pg_operator'::regclass THEN d.objid::regoperator::text
 			WHEN 'pg_authid'::regclass THEN 'roles'
 			WHEN 'pg_ts_config'::regclass THEN 'text search' END,
 		d.kind, d.reason, NULL

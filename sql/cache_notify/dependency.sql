@@ -12,12 +12,12 @@ END;
 COMMENT ON FUNCTION cache_notify.domains_of(text) IS
 'The domains that the result of a query depends on, with views and SQL functions looked into, as the caller''s session would run it. The query must be a SELECT; $1 and so on are allowed. One row for each domain and source, by certainty:
 exact: the source is watched, and every change of what the query reads of it bumps the domain (of one tenant only, if per_tenant).
-definition: a view, a function, a type, text search, or roles where row security looks at them: what redefines it bumps the domain. Such a domain is for tokens: it begins with cache_notify/ and is in no view; listeners of the channel cache_notify_definition hear of it.
+definition: a view, a function, an operator, a type, text search, or roles where row security looks at them: what redefines it bumps the domain. Such a domain is for tokens: it begins with cache_notify/ and is in no view; listeners of the channel cache_notify_definition hear of it.
 unwatched: a relation some changes of which are not seen; reason says why.
 opaque: a function that cannot be looked into.
 volatile: the result changes by itself, with time or by chance.
 session: the result depends on who asks and with which settings, so a cache''s key must contain them.
-domain is NULL for the last four. Error if the caller may not run the query. What no certainty can tell: an object that is created later and takes a name over, operators and casts that are dropped or moved, roles that are changed in another database or in sessions that have not loaded the library, and row security, which is looked at as it is for the caller.';
+domain is NULL for the last four. Error if the caller may not run the query. What no certainty can tell: something that is created later and takes the name of a function or operator of the server, casts between types of the server, roles that are changed in another database or in sessions that have not loaded the library, and row security, which is looked at as it is for the caller.';
 
 CREATE FUNCTION cache_notify.token_for(query text, tenant_id text DEFAULT NULL)
 	RETURNS text

@@ -25,9 +25,11 @@
 
 #include "access/sysattr.h"
 #include "access/table.h"
+#include "access/transam.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
+#include "catalog/pg_operator.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
@@ -285,6 +287,24 @@ add_constant(Dependencies *deps, Const *constant)
 		add_input(deps, constant->consttype, literal);
 }
 
+/* It may be dropped, or no longer be what its name finds. */
+static void
+add_operator(Dependencies *deps, Oid operator)
+{
+	if (operator >= FirstNormalObjectId)
+		add_dependency(deps, KIND_DEFINITION, OperatorRelationId, operator, 0,
+					   NULL);
+}
+
+static void
+add_row_comparison(Dependencies *deps, RowCompareExpr *comparison)
+{
+	ListCell   *lc;
+
+	foreach(lc, comparison->opnos)
+		add_operator(deps, lfirst_oid(lc));
+}
+
 static void
 add_set_operation(Dependencies *deps, SetOperationStmt *operation)
 {
@@ -322,14 +342,26 @@ add_expression(Dependencies *deps, Node *node)
 						   REASON_SESSION);
 			break;
 		case T_SortGroupClause:
+			add_operator(deps, ((SortGroupClause *) node)->sortop);
 			add_sort(deps, (SortGroupClause *) node);
+			break;
+		case T_RowCompareExpr:
+			add_row_comparison(deps, (RowCompareExpr *) node);
+			break;
+		case T_ScalarArrayOpExpr:
+			add_operator(deps, ((ScalarArrayOpExpr *) node)->opno);
+			break;
+		case T_OpExpr:
+		case T_DistinctExpr:
+		case T_NullIfExpr:
+			add_operator(deps, ((OpExpr *) node)->opno);
+			add_type(deps, exprType(node));
 			break;
 		case T_SetOperationStmt:
 			add_set_operation(deps, (SetOperationStmt *) node);
 			break;
 		case T_Param:
 		case T_Aggref:
-		case T_OpExpr:
 		case T_RelabelType:
 		case T_CoerceViaIO:
 		case T_ArrayCoerceExpr:

@@ -12,6 +12,7 @@
 #if PG_VERSION_NUM >= 160000
 #include "nodes/miscnodes.h"
 #endif
+#include "rewrite/rewriteManip.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 
@@ -311,6 +312,35 @@ compat_selected_columns(Query *query, RangeTblEntry *rte)
 		getRTEPermissionInfo(query->rteperminfos, rte)->selectedCols;
 #else
 	return rte->selectedCols;
+#endif
+}
+
+/*
+ * 16: a view's query has the entries of old and new only if CREATE RULE made it.
+ * Take them out of it.
+ */
+void
+compat_without_rule_entries(Query *query)
+{
+#if PG_VERSION_NUM >= 160000
+	const int	n = 2;			/* PRS2_NEW_VARNO */
+	ListCell   *lc;
+
+	if (list_length(query->rtable) < n ||
+		linitial_node(RangeTblEntry, query->rtable)->rtekind != RTE_RELATION ||
+		strcmp(linitial_node(RangeTblEntry, query->rtable)->eref->aliasname, "old") != 0 ||
+		strcmp(lsecond_node(RangeTblEntry, query->rtable)->eref->aliasname, "new") != 0)
+		return;
+	OffsetVarNodes((Node *) query, -n, 0);
+	query->rtable = list_delete_first_n(query->rtable, n);
+	query->rteperminfos = list_delete_first_n(query->rteperminfos, n);
+	foreach(lc, query->rtable)
+	{
+		RangeTblEntry *rte = lfirst_node(RangeTblEntry, lc);
+
+		if (rte->perminfoindex > n)
+			rte->perminfoindex -= n;
+	}
 #endif
 }
 

@@ -129,6 +129,17 @@ compat_read_recent_buffer(Relation rel, BlockNumber block, Buffer buffer)
 #define QTW_EXAMINE_SORTGROUP 0
 #endif
 
+/* 18 does without execute_once. */
+#if PG_VERSION_NUM >= 180000
+#define COMPAT_RUN_PARAMETERS \
+	QueryDesc *query, ScanDirection direction, uint64 count
+#define COMPAT_RUN_ARGUMENTS query, direction, count
+#else
+#define COMPAT_RUN_PARAMETERS \
+	QueryDesc *query, ScanDirection direction, uint64 count, bool execute_once
+#define COMPAT_RUN_ARGUMENTS query, direction, count, execute_once
+#endif
+
 /* compat.c, which says what differs */
 extern bool compat_heap_delete(Relation rel, ItemPointer tid);
 extern IndexScanDesc compat_index_beginscan(Relation heap, Relation index, Snapshot snapshot, int nkeys);
@@ -150,6 +161,7 @@ extern Oid	compat_json_result(Node *node);
 extern Oid	compat_sort_family(Oid sortop);
 extern Oid	compat_reads_as(Query *query, RangeTblEntry *rte);
 extern Bitmapset *compat_selected_columns(Query *query, RangeTblEntry *rte);
+extern void compat_without_rule_entries(Query *query);
 extern bool compat_owns_relation(Oid relid);
 extern bool compat_owns_database(void);
 extern void compat_check_execute(Oid function);

@@ -132,7 +132,7 @@ arranges_firing(AlterTableType subtype)
  * A trigger of ours that is disabled no longer sees changes, and what changed
  * before one was enabled it has not seen.
  */
-static void
+void
 firing_changed(SchemaEvent *event, Oid relid)
 {
 	ListCell   *lc,

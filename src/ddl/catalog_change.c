@@ -32,6 +32,8 @@
 #include "catalog/pg_proc.h"
 #include "catalog/pg_rewrite.h"
 #include "catalog/pg_type.h"
+#include "nodes/nodes.h"
+#include "nodes/parsenodes.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/fmgroids.h"
@@ -73,6 +75,10 @@ static const CatalogRows policy_rows = {
 static const CatalogRows type_rows = {
 	TypeRelationId, TypeOidIndexId, Anum_pg_type_oid, 0
 };
+static const CatalogRows enum_rows = {
+	EnumRelationId, EnumTypIdLabelIndexId, Anum_pg_enum_enumtypid,
+	Anum_pg_enum_oid
+};
 static const CatalogRows namespace_rows = {
 	NamespaceRelationId, NamespaceOidIndexId, Anum_pg_namespace_oid, 0
 };
@@ -82,6 +88,9 @@ static const CatalogRows authid_rows = {
 static const CatalogRows server_rows = {
 	ForeignServerRelationId, ForeignServerOidIndexId, Anum_pg_foreign_server_oid, 0
 };
+
+/* Of rows that are the same if their identity is. */
+static const AttrNumber no_columns[] = {0};
 
 /* Was this row version deleted or replaced by the current transaction? */
 bool
@@ -120,13 +129,10 @@ skip_location(const char *p)
 	return p;
 }
 
-/* Are these the same parsed expressions? */
+/* Are these the same expressions, but for the places they come from? */
 static bool
-same_node_tree(Datum a, Datum b)
+same_expressions(const char *p, const char *q)
 {
-	const char *p = TextDatumGetCString(a);
-	const char *q = TextDatumGetCString(b);
-
 	for (;; p++, q++)
 	{
 		p = skip_location(p);
@@ -136,6 +142,30 @@ same_node_tree(Datum a, Datum b)
 		if (*p == '\0')
 			return true;
 	}
+}
+
+/* The query of a view, however it was made. */
+static const char *
+as_view_query(const char *tree)
+{
+	Node	   *node = stringToNode(tree);
+
+	if (node == NULL || !IsA(node, List) ||
+		list_length((List *) node) != 1 || !IsA(linitial((List *) node), Query))
+		return tree;
+	compat_without_rule_entries(linitial((List *) node));
+	return nodeToString(node);
+}
+
+/* Are these the same parsed expressions? */
+static bool
+same_node_tree(Datum a, Datum b)
+{
+	const char *p = TextDatumGetCString(a);
+	const char *q = TextDatumGetCString(b);
+
+	return same_expressions(p, q) ||
+		same_expressions(as_view_query(p), as_view_query(q));
 }
 
 static bool
@@ -225,6 +255,28 @@ rows_changed(const CatalogRows *rows, Oid oid, const AttrNumber *columns)
 	return changed;
 }
 
+/*
+ * Was an object there before this transaction wrote it?  For relations and
+ * functions; others are never replaced.
+ */
+bool
+catalog_object_was_there(Oid class, Oid objid)
+{
+	const CatalogRows *rows = class == RelationRelationId ? &class_rows :
+		class == ProcedureRelationId ? &proc_rows : NULL;
+	Relation	rel;
+	bool		was_there = false;
+	ListCell   *lc;
+
+	if (rows == NULL)
+		return false;
+	rel = table_open(rows->catalog, AccessShareLock);
+	foreach(lc, find_rows(rel, rows, objid, SnapshotAny))
+		was_there |= !catalog_row_written(lfirst(lc));
+	table_close(rel, AccessShareLock);
+	return was_there;
+}
+
 bool
 catalog_relation_changed(Oid relid, AttrNumber column)
 {
@@ -255,6 +307,57 @@ catalog_column_types_changed(Oid relid)
 
 	return rows_changed(&attribute_rows, relid, columns) ||
 		catalog_relation_changed(relid, Anum_pg_class_relfilenode);
+}
+
+/* Has this transaction given a relation columns? */
+static bool
+column_added(Oid relid)
+{
+	Relation	rel = table_open(AttributeRelationId, AccessShareLock);
+	List	   *replaced = find_rows(rel, &attribute_rows, relid, SnapshotAny);
+	bool		added = false;
+	ListCell   *lc;
+
+	foreach(lc, find_rows(rel, &attribute_rows, relid, NULL))
+		added |= catalog_row_written(lfirst(lc)) &&
+			!is_among(lfirst(lc), replaced, &attribute_rows,
+					  RelationGetDescr(rel), no_columns);
+	table_close(rel, AccessShareLock);
+	return added;
+}
+
+/* Has this transaction made a relation? */
+static bool
+is_new_relation(Oid relid)
+{
+	Relation	rel = table_open(RelationRelationId, AccessShareLock);
+	List	   *now = find_rows(rel, &class_rows, relid, NULL);
+	bool		written = now != NIL && catalog_row_written(linitial(now));
+
+	table_close(rel, AccessShareLock);
+	return written && !catalog_object_was_there(RelationRelationId, relid);
+}
+
+/*
+ * Has a relation another name, owner or row security, or columns of other names
+ * or types, or more of them?
+ */
+bool
+catalog_relation_redefined(Oid relid)
+{
+	static const AttrNumber columns[] = {
+		Anum_pg_class_relname, Anum_pg_class_relnamespace,
+		Anum_pg_class_relowner, Anum_pg_class_relpersistence,
+		Anum_pg_class_relrowsecurity, Anum_pg_class_relforcerowsecurity, 0
+	};
+	static const AttrNumber of_attributes[] = {
+		Anum_pg_attribute_attname, Anum_pg_attribute_atttypid,
+		Anum_pg_attribute_atttypmod, Anum_pg_attribute_attcollation, 0
+	};
+
+	return rows_changed(&class_rows, relid, columns) ||
+		rows_changed(&attribute_rows, relid, of_attributes) ||
+		(column_added(relid) && !is_new_relation(relid));
 }
 
 /* Has a view another query, owner or option?  Names and types are in the query. */
@@ -342,6 +445,15 @@ catalog_enum_grew(Oid type)
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
 	return found;
+}
+
+/* Has it given values of an enum other names? */
+bool
+catalog_enum_changed(Oid type)
+{
+	static const AttrNumber columns[] = {Anum_pg_enum_enumlabel, 0};
+
+	return rows_changed(&enum_rows, type, columns);
 }
 
 /*

@@ -15,6 +15,7 @@ typedef void (*WrittenRowVisitor) (HeapTuple tuple, TupleDesc desc, void *arg);
 
 extern bool catalog_row_deleted(HeapTuple tuple);
 extern bool catalog_row_written(HeapTuple tuple);
+extern bool catalog_object_was_there(Oid class, Oid objid);
 extern bool catalog_relation_changed(Oid relid, AttrNumber column);
 extern bool catalog_row_security_changed(Oid relid);
 extern bool catalog_column_types_changed(Oid relid);
@@ -26,6 +27,8 @@ extern bool catalog_role_changed(Oid role);
 extern bool catalog_policy_changed(Oid policy);
 extern bool catalog_type_changed(Oid type);
 extern bool catalog_enum_grew(Oid type);
+extern bool catalog_enum_changed(Oid type);
+extern bool catalog_relation_redefined(Oid relid);
 extern bool catalog_server_changed(Oid server);
 extern void visit_written_rows(Oid catalog, WrittenRowVisitor visit, void *arg);
 

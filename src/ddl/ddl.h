@@ -29,6 +29,8 @@ extern void quiet_changes_resolve(bool equip);
 extern bool command_tells(Node *command);
 extern void quiet_command_begin(void);
 extern void quiet_command_end(bool succeeded);
+extern int	quiet_query_begin(void);
+extern void quiet_query_end(int outer);
 extern void quiet_changes_pre_commit(void);
 extern void quiet_changes_end_transaction(void);
 

@@ -1,24 +1,26 @@
 /*-------------------------------------------------------------------------
  *
  * quiet_change.c
- *	  Changes of tables that no command tells of.
+ *	  Changes that no command tells of.
  *
- * Functions in C of other extensions drop children, attach partitions and swap
- * the files of tables by the server's own functions: no event trigger fires, and
- * no trigger either.  What they cannot avoid are
+ * Functions in C of other extensions drop children, attach partitions, swap the
+ * files of tables and redefine views by the server's own functions: no event
+ * trigger fires, and no trigger either.  What they cannot avoid are
  *
- *	  object_access_hook	for a dropped table or trigger, and for a child that
- *							joins or leaves its parent
+ *	  object_access_hook	for what is dropped, for a child that joins or leaves
+ *							its parent, for a function, type or policy
  *	  relcache invalidations	of each relation whose definition or file changes
  *
- * Both only remember whom it may concern.  Later, when the query that called the
- * function is through, somebody asks, or the transaction is about to commit, the
- * catalogs say whether this transaction has written what matters: a row of
- * pg_inherits, or another file in pg_class.  Invalidations that come from other
+ * Both only remember whom it may concern; what is about to be dropped is looked at
+ * at once.  Later, when the query that called the function is through, somebody
+ * asks, or the transaction is about to commit, the catalogs say whether this
+ * transaction has written what matters.  Invalidations that come from other
  * sessions end there.
  *
  * What commands do is known from their event triggers, so nothing is remembered
- * while one runs, except for those that call functions.
+ * while one runs, except for those that call functions; and while a query runs
+ * within one, as that of REFRESH MATERIALIZED VIEW or those of an extension's
+ * script.
  *
  * The state here is the transaction's, and survives a rollback to a savepoint:
  * then the catalogs say that nothing was written, or what is dropped no longer is
@@ -34,15 +36,22 @@
 #include "access/xact.h"
 #include "catalog/dependency.h"
 #include "catalog/indexing.h"
+#include "catalog/namespace.h"
 #include "catalog/objectaccess.h"
+#include "catalog/pg_cast.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
+#include "catalog/pg_operator.h"
+#include "catalog/pg_policy.h"
+#include "catalog/pg_proc.h"
 #include "catalog/pg_trigger.h"
+#include "catalog/pg_type.h"
 #include "utils/fmgroids.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 
 #include "ddl/catalog_change.h"
 #include "ddl/command_effect.h"
@@ -61,6 +70,8 @@ static object_access_hook_type previous_access_hook = NULL;
 static Oid	suspects[MAX_SUSPECTS];
 static int	nsuspects = 0;
 static bool too_many = false;
+static ObjectAddress altered[MAX_SUSPECTS]; /* functions, types, policies */
+static int	naltered = 0;
 static List *dropped = NIL;		/* Domain *: fed by what was dropped */
 static List *children = NIL;	/* OIDs: to be given triggers */
 
@@ -86,19 +97,56 @@ relation_invalidated(Datum arg, Oid relid)
 }
 
 static void
-add_dropped(List *watches)
+add_altered(Oid class, Oid objid)
 {
-	MemoryContext old = MemoryContextSwitchTo(TopTransactionContext);
+	if (naltered > 0 && altered[naltered - 1].objectId == objid)
+		return;
+	if (naltered < MAX_SUSPECTS)
+	{
+		ObjectAddressSet(altered[naltered], class, objid);
+		naltered++;
+	}
+	else
+		too_many = true;
+}
+
+/* Temporary objects are nobody else's, and go with each session. */
+static bool
+is_temporary(Oid class, Oid objid)
+{
+	HeapTuple	tuple;
+	Oid			schema = InvalidOid;
+
+	switch (class)
+	{
+		case RelationRelationId:
+			return get_rel_persistence(objid) == RELPERSISTENCE_TEMP;
+		case ProcedureRelationId:
+			schema = get_func_namespace(objid);
+			break;
+		case TypeRelationId:
+			tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(objid));
+			if (HeapTupleIsValid(tuple))
+			{
+				schema = ((Form_pg_type) GETSTRUCT(tuple))->typnamespace;
+				ReleaseSysCache(tuple);
+			}
+			break;
+	}
+	return OidIsValid(schema) && isAnyTempNamespace(schema);
+}
+
+static void
+relation_goes(SchemaEvent *event, Oid relid, int column)
+{
 	ListCell   *lc;
 
-	foreach(lc, watches)
-	{
-		Watch	   *watch = lfirst(lc);
-
-		if (watch->domain != NULL)
-			dropped = list_append_unique_ptr(dropped, domain_lookup(watch->domain));
-	}
-	MemoryContextSwitchTo(old);
+	if (column != 0 || get_rel_relkind(relid) == RELKIND_VIEW)
+		tree_changed(event, relid);
+	else
+		relation_changed(event, relid);
+	foreach(lc, parents_of(relid))
+		relation_goes(event, lfirst_oid(lc), 0);
 }
 
 /*
@@ -106,22 +154,48 @@ add_dropped(List *watches)
  * none yet is part of what its ancestors return.
  */
 static void
-object_goes(Oid class, Oid objid)
+object_goes(Oid class, Oid objid, int subid)
 {
+	MemoryContext old = MemoryContextSwitchTo(TopTransactionContext);
+	SchemaEvent event = {.domains = dropped};
 	Watch	   *watch;
-	ListCell   *lc;
 
 	if (class == TriggerRelationId)
 	{
 		watch = watch_of_trigger(objid, WATCH_NOW);
 		if (watch != NULL)
-			add_dropped(list_make1(watch));
+			add_domain(&event, watch->domain);
 	}
+	else if (class == PolicyRelationId)
+		relation_changed(&event, table_of_policy(objid, NULL));
+	else if (is_temporary(class, objid))
+		 /* nothing */ ;
 	else if (class == RelationRelationId)
+		relation_goes(&event, objid, subid);
+	else if (class == ProcedureRelationId || class == TypeRelationId ||
+			 class == OperatorRelationId)
+		definition_changed(&event, class, objid);
+	else if (class == CastRelationId)
+		cast_changed(&event, objid, NULL);
+	dropped = event.domains;
+	MemoryContextSwitchTo(old);
+}
+
+static void
+object_altered(Oid class, Oid objid, void *arg)
+{
+	switch (class)
 	{
-		add_dropped(watches_of_relation(objid, WATCH_NOW));
-		foreach(lc, parents_of(objid))
-			object_goes(class, lfirst_oid(lc));
+		case InheritsRelationId:
+			add_suspect(objid);
+			if (arg != NULL)
+				add_suspect(((ObjectAccessPostAlter *) arg)->auxiliary_id);
+			break;
+		case ProcedureRelationId:
+		case TypeRelationId:
+		case PolicyRelationId:
+			add_altered(class, objid);
+			break;
 	}
 }
 
@@ -131,15 +205,14 @@ object_accessed(ObjectAccessType access, Oid class, Oid objid, int subid,
 {
 	if (previous_access_hook)
 		previous_access_hook(access, class, objid, subid, arg);
-	if (commands > 0 || (access != OAT_DROP && access != OAT_POST_ALTER))
+	if (commands > 0)
 		return;
-	if (access == OAT_DROP && subid == 0)
-		object_goes(class, objid);
-	else if (access == OAT_POST_ALTER && class == InheritsRelationId)
-	{
-		add_suspect(objid);
-		add_suspect(((ObjectAccessPostAlter *) arg)->auxiliary_id);
-	}
+	if (access == OAT_DROP)
+		object_goes(class, objid, subid);
+	else if (access == OAT_POST_ALTER)
+		object_altered(class, objid, arg);
+	else if (access == OAT_POST_CREATE)
+		object_altered(class, objid, NULL); /* or replaced */
 }
 
 /* --------------------------------------------------- what has been written */
@@ -182,22 +255,52 @@ look_at_suspect(SchemaEvent *event, Oid relid)
 	char		relkind = get_rel_relkind(relid);
 	ListCell   *lc;
 
+	if (relkind == RELKIND_VIEW)
+	{
+		if (catalog_view_changed(relid) || catalog_relation_redefined(relid))
+			view_changed(event, relid);
+		return;
+	}
 	if (relkind != RELKIND_RELATION && relkind != RELKIND_PARTITIONED_TABLE &&
 		relkind != RELKIND_MATVIEW && relkind != RELKIND_FOREIGN_TABLE)
 		return;
-	if (!children_changed(relid) &&
-		!catalog_relation_changed(relid, Anum_pg_class_relfilenode))
+	firing_changed(event, relid);
+	if (catalog_relation_redefined(relid))
+		tree_changed(event, relid);
+	else if (children_changed(relid) ||
+			 catalog_relation_changed(relid, Anum_pg_class_relfilenode))
+		relation_changed(event, relid);
+	else
 		return;
-	relation_changed(event, relid);
 	foreach(lc, parents_of(relid))
 		relation_changed(event, lfirst_oid(lc));
+}
+
+static void
+look_at_altered(SchemaEvent *event, const ObjectAddress *object)
+{
+	List	   *seen = NIL;
+
+	if (object->classId == PolicyRelationId)
+		relation_changed(event, table_of_policy(object->objectId, NULL));
+	else if (object->classId == ProcedureRelationId)
+	{
+		if (catalog_function_changed(object->objectId))
+			definition_changed(event, object->classId, object->objectId);
+	}
+	else if (catalog_type_changed(object->objectId) ||
+			 catalog_enum_changed(object->objectId))
+		type_changed(event, object->objectId, &seen);
+	else if (catalog_enum_grew(object->objectId))
+		definition_changed(event, object->classId, object->objectId);
 }
 
 /* Is there anything to look at?  Cheap. */
 bool
 quiet_changes_any(void)
 {
-	return nsuspects > 0 || too_many || dropped != NIL || children != NIL;
+	return nsuspects > 0 || naltered > 0 || too_many || dropped != NIL ||
+		children != NIL;
 }
 
 static void
@@ -217,6 +320,38 @@ equip_children(void)
 	PopActiveSnapshot();
 }
 
+/* Empty what is remembered, and bump what was changed. */
+static void
+bump_remembered(void)
+{
+	SchemaEvent event = {0};
+	Oid			relids[MAX_SUSPECTS];
+	int			nrelids = nsuspects;
+	ObjectAddress objects[MAX_SUSPECTS];
+	int			nobjects = naltered;
+	bool		all = too_many;
+	ListCell   *lc;
+
+	memcpy(relids, suspects, nrelids * sizeof(Oid));
+	memcpy(objects, altered, nobjects * sizeof(ObjectAddress));
+	nsuspects = naltered = 0;
+	too_many = false;
+	if (!TransactionIdIsValid(GetTopTransactionIdIfAny()) ||
+		!OidIsValid(extension_relation(INTERNAL_SCHEMA, "version_counter")))
+		return;
+
+	foreach(lc, dropped)
+		event.domains = list_append_unique_ptr(event.domains, lfirst(lc));
+	dropped = NIL;
+	for (int i = 0; i < nrelids; i++)
+		look_at_suspect(&event, relids[i]);
+	for (int i = 0; i < nobjects; i++)
+		look_at_altered(&event, &objects[i]);
+	if (all)
+		written_rows_changed(&event);
+	bump_event(&event);
+}
+
 /*
  * Bump what was changed.  equip: give new children their triggers, which only
  * the end of a query may do.
@@ -224,33 +359,20 @@ equip_children(void)
 void
 quiet_changes_resolve(bool equip)
 {
-	SchemaEvent event = {0};
-	Oid			relids[MAX_SUSPECTS];
-	int			nrelids = nsuspects;
-	bool		all = too_many;
-	ListCell   *lc;
-
 	if (commands > 0 || IsInParallelMode())
 		return;
-	memcpy(relids, suspects, nrelids * sizeof(Oid));
-	nsuspects = 0;
-	too_many = false;
-	if (!TransactionIdIsValid(GetTopTransactionIdIfAny()) ||
-		!OidIsValid(extension_relation(INTERNAL_SCHEMA, "version_counter")))
-		return;
-
 	commands++;					/* what we do ourselves is known */
-	foreach(lc, dropped)
-		event.domains = list_append_unique_ptr(event.domains, lfirst(lc));
-	dropped = NIL;
-	for (int i = 0; i < nrelids; i++)
-		look_at_suspect(&event, relids[i]);
-	if (all)
-		written_rows_changed(&event);
-	bump_event(&event);
-	if (equip && children != NIL)
-		equip_children();
-	commands--;
+	PG_TRY();
+	{
+		bump_remembered();
+		if (equip && children != NIL)
+			equip_children();
+	}
+	PG_FINALLY();
+	{
+		commands--;
+	}
+	PG_END_TRY();
 }
 
 static void
@@ -281,6 +403,7 @@ command_tells(Node *command)
 		case T_DeallocateStmt:
 		case T_VariableSetStmt:
 		case T_VariableShowStmt:
+		case T_ConstraintsSetStmt:	/* fires triggers */
 			return false;
 		default:
 			return true;
@@ -305,6 +428,26 @@ quiet_command_end(bool succeeded)
 	commands--;
 }
 
+/*
+ * A query begins; the functions that it calls may do anything, even if a command
+ * runs it that tells of what it does itself.  Returns what is to be handed to
+ * quiet_query_end(), unless it is 0.
+ */
+int
+quiet_query_begin(void)
+{
+	int			outer = commands;
+
+	commands = 0;
+	return outer;
+}
+
+void
+quiet_query_end(int outer)
+{
+	commands = outer;
+}
+
 void
 quiet_changes_pre_commit(void)
 {
@@ -319,7 +462,7 @@ quiet_changes_pre_commit(void)
 void
 quiet_changes_end_transaction(void)
 {
-	nsuspects = 0;
+	nsuspects = naltered = 0;
 	too_many = false;
 	dropped = NIL;
 	children = NIL;

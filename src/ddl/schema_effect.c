@@ -16,8 +16,10 @@
 
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "access/transam.h"
 #include "catalog/indexing.h"
 #include "catalog/pg_authid.h"
+#include "catalog/pg_cast.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_depend.h"
 #include "catalog/pg_foreign_table.h"
@@ -221,37 +223,33 @@ tree_changed(SchemaEvent *event, Oid relid)
 	}
 }
 
-/* Everything in the schema has another name. */
+/*
+ * A cast is there, or just dropped: expressions of its types may be read
+ * otherwise.
+ */
 void
-schema_renamed(SchemaEvent *event, Oid schema)
+cast_changed(SchemaEvent *event, Oid cast, Snapshot snapshot)
 {
-	Relation	rel = table_open(RelationRelationId, AccessShareLock);
-	SysScanDesc scan;
+	Relation	rel = table_open(CastRelationId, AccessShareLock);
 	ScanKeyData key;
+	SysScanDesc scan;
 	HeapTuple	tuple;
+	List	   *seen = NIL;
 
-	ScanKeyInit(&key, Anum_pg_class_relnamespace, BTEqualStrategyNumber,
-				F_OIDEQ, ObjectIdGetDatum(schema));
-	scan = systable_beginscan(rel, InvalidOid, false, NULL, 1, &key);
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	ScanKeyInit(&key, Anum_pg_cast_oid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(cast));
+	scan = systable_beginscan(rel, CastOidIndexId, true, snapshot, 1, &key);
+	if (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
-		Form_pg_class form = (Form_pg_class) GETSTRUCT(tuple);
+		Form_pg_cast form = (Form_pg_cast) GETSTRUCT(tuple);
 
-		if (form->relkind == RELKIND_VIEW)
-			view_changed(event, form->oid);
-		else
-			relation_changed(event, form->oid);
+		if (form->castsource >= FirstNormalObjectId)
+			type_changed(event, form->castsource, &seen);
+		if (form->casttarget >= FirstNormalObjectId)
+			type_changed(event, form->casttarget, &seen);
+		if (form->castfunc >= FirstNormalObjectId)
+			definition_changed(event, ProcedureRelationId, form->castfunc);
 	}
-	systable_endscan(scan);
-	table_close(rel, AccessShareLock);
-
-	rel = table_open(ProcedureRelationId, AccessShareLock);
-	ScanKeyInit(&key, Anum_pg_proc_pronamespace, BTEqualStrategyNumber,
-				F_OIDEQ, ObjectIdGetDatum(schema));
-	scan = systable_beginscan(rel, InvalidOid, false, NULL, 1, &key);
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-		definition_changed(event, ProcedureRelationId,
-						   ((Form_pg_proc) GETSTRUCT(tuple))->oid);
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
 }

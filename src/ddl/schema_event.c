@@ -39,9 +39,11 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_cast.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_extension.h"
 #include "catalog/pg_inherits.h"
+#include "catalog/pg_operator.h"
 #include "catalog/pg_policy.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_trigger.h"
@@ -146,7 +148,8 @@ object_effect(SchemaEvent *event, ObjectAddress address)
 	else if (is_text_search(address.classId))
 		text_search_changed(event);
 	else if (address.classId == ProcedureRelationId ||
-			 address.classId == TypeRelationId)
+			 address.classId == TypeRelationId ||
+			 address.classId == OperatorRelationId)
 		definition_changed(event, address.classId, address.objectId);
 }
 
@@ -191,6 +194,7 @@ rename_object(SchemaEvent *event, ObjectAddress address, RenameStmt *stmt)
 			address.classId == ProcedureRelationId ||
 			address.classId == TypeRelationId)
 			definition_has_name(event, stmt);
+		name_taken(event, address.classId, address.objectId);
 	}
 }
 
@@ -199,6 +203,7 @@ table_created(SchemaEvent *event, Oid relid, CreateStmt *stmt)
 {
 	ListCell   *lc;
 
+	name_taken(event, RelationRelationId, relid);
 	if (stmt->inhRelations == NIL)
 		return;
 	parents_changed(event, relid);
@@ -245,7 +250,10 @@ set_schema(SchemaEvent *event, ObjectAddress address)
 	if (address.classId == ExtensionRelationId)
 		written_rows_changed(event);	/* all that belongs to it */
 	else if (object_changed(address, Anum_pg_class_relnamespace))
+	{
 		object_effect(event, address);
+		name_taken(event, address.classId, address.objectId);
+	}
 }
 
 /* A new value has a place in the order, but no row has it yet. */
@@ -320,6 +328,7 @@ simple_command(SchemaEvent *event, ObjectAddress address, Node *parsetree)
 		case T_AlterOwnerStmt:
 		case T_AlterFunctionStmt:
 			if (!is_text_search(address.classId) &&
+				address.classId != OperatorRelationId &&
 				object_changed(address, Anum_pg_class_relowner))
 				object_effect(event, address);
 			break;
@@ -337,12 +346,24 @@ simple_command(SchemaEvent *event, ObjectAddress address, Node *parsetree)
 		case T_ViewStmt:
 			if (catalog_view_changed(address.objectId))
 				view_changed(event, address.objectId);
+			object_created(event, address);
+			break;
+		case T_CreateTableAsStmt:
+		case T_CompositeTypeStmt:
+		case T_CreateEnumStmt:
+		case T_CreateRangeStmt:
+		case T_CreateDomainStmt:
+			object_created(event, address);
 			break;
 		case T_CreateFunctionStmt:
 		case T_DefineStmt:
 			if (address.classId == ProcedureRelationId &&
 				catalog_function_changed(address.objectId))
 				definition_changed(event, address.classId, address.objectId);
+			object_created(event, address);
+			break;
+		case T_CreateCastStmt:
+			cast_changed(event, address.objectId, NULL);
 			break;
 		case T_AlterDomainStmt:
 		case T_AlterTypeStmt:
@@ -452,7 +473,7 @@ visit_dropped(TupleTableSlot *slot, void *arg)
 	if (DatumGetBool(slot_getattr(slot, Anum_dropped_temporary, &isnull)))
 		return;
 	if (class == RelationRelationId || class == ProcedureRelationId ||
-		class == TypeRelationId)
+		class == TypeRelationId || class == OperatorRelationId)
 		definition_of_name_changed(event, dropped_name(slot));
 	if (class == RelationRelationId && subid != 0)
 		tree_changed(event, objid);
@@ -466,8 +487,11 @@ visit_dropped(TupleTableSlot *slot, void *arg)
 		if (view_was_replaced(objid))
 			definition_changed(event, class, objid);
 	}
-	else if (class == ProcedureRelationId || class == TypeRelationId)
+	else if (class == ProcedureRelationId || class == TypeRelationId ||
+			 class == OperatorRelationId)
 		definition_changed(event, class, objid);
+	else if (class == CastRelationId)
+		cast_changed(event, objid, SnapshotAny);
 	else if (is_text_search(class))
 		text_search_changed(event);
 	else if (class == UserMappingRelationId)

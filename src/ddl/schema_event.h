@@ -51,7 +51,7 @@ extern void definition_changed(SchemaEvent *event, Oid class, Oid objid);
 extern void view_changed(SchemaEvent *event, Oid view);
 extern void type_changed(SchemaEvent *event, Oid type, List **seen);
 extern void tree_changed(SchemaEvent *event, Oid relid);
-extern void schema_renamed(SchemaEvent *event, Oid schema);
+extern void cast_changed(SchemaEvent *event, Oid cast, Snapshot snapshot);
 extern Oid	table_of_policy(Oid policy, Snapshot snapshot);
 
 /* inheritance.c */

@@ -19,6 +19,7 @@
 #include "catalog/pg_foreign_server.h"
 #include "catalog/pg_foreign_table.h"
 #include "catalog/pg_inherits.h"
+#include "catalog/pg_operator.h"
 #include "catalog/pg_policy.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_rewrite.h"
@@ -48,6 +49,7 @@ static const struct
 	{ForeignTableRelationId, Anum_pg_foreign_table_ftrelid, RelationRelationId},
 	{ProcedureRelationId, Anum_pg_proc_oid, ProcedureRelationId},
 	{TypeRelationId, Anum_pg_type_oid, TypeRelationId},
+	{OperatorRelationId, Anum_pg_operator_oid, OperatorRelationId},
 	{EnumRelationId, Anum_pg_enum_enumtypid, TypeRelationId},
 	{ForeignServerRelationId, Anum_pg_foreign_server_oid, ForeignServerRelationId},
 	{UserMappingRelationId, Anum_pg_user_mapping_umserver, ForeignServerRelationId},
@@ -100,6 +102,7 @@ object_written(SchemaEvent *event, Oid class, Oid objid)
 			relation_written(event, objid);
 			break;
 		case ProcedureRelationId:
+		case OperatorRelationId:
 			definition_changed(event, class, objid);
 			break;
 		case TypeRelationId:

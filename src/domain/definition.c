@@ -19,6 +19,7 @@
 
 #include "access/transam.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_operator.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "commands/seclabel.h"
@@ -67,6 +68,8 @@ definition_name(Oid class, Oid objid)
 		return get_rel_name(objid);
 	if (class == ProcedureRelationId)
 		return get_func_name(objid);
+	if (class == OperatorRelationId)
+		return get_opname(objid);
 	if (class != TypeRelationId)
 		return NULL;
 	tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(objid));

@@ -15,6 +15,7 @@ use strict;
 use warnings;
 
 use Exporter 'import';
+use File::Basename;
 use IPC::Run;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -24,7 +25,7 @@ use Time::HiRes qw(sleep time);
 our @EXPORT = qw(
   long_test start_server server_version session versions_ok origin
   writable pgbench_start pgbench_finish write_script wait_for configure log_count
-  answer_of build_library
+  answer_of build_library c_functions
 );
 
 # How long to wait for what must happen at some point.
@@ -140,6 +141,17 @@ sub build_library
 	}
 	system(@compile, '-shared', '-o', "$folder/$name.so", @objects) == 0 or die "could not link $name";
 	return "$folder/$name.so";
+}
+
+# SQL that creates functions in C which change tables without a command:
+# test/include/c_change.c.
+sub c_functions
+{
+	my $text = slurp_file(dirname(__FILE__) . '/../include/c_change.c');
+	my $library = build_library('c_change', $text);
+
+	return join '', map { "CREATE FUNCTION $_ RETURNS void AS '$library' LANGUAGE C STRICT;\n" }
+	  'c_drop(regclass)', 'c_inherit(regclass, regclass, boolean)', 'c_swap(regclass, regclass)', 'c_run(text)';
 }
 
 # How often a pattern occurs in the server's log.

@@ -1,6 +1,6 @@
-# What functions in C of other extensions do to watched tables, by the server's own
-# functions: drop a child, join or leave a parent, swap the rows.  See
-# src/ddl/quiet_change.c.
+# What functions in C of other extensions do by the server's own functions: drop a
+# child, join or leave a parent, swap the rows of watched tables, redefine what queries
+# use.  See src/ddl/quiet_change.c.
 use strict;
 use warnings;
 use FindBin;
@@ -10,73 +10,11 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $library = build_library('c_change', <<'END');
-#include "access/multixact.h"
-#include "access/transam.h"
-#include "access/xact.h"
-#include "catalog/dependency.h"
-#include "catalog/namespace.h"
-#include "catalog/pg_class.h"
-#if PG_VERSION_NUM >= 190000
-#include "commands/repack.h"
-#else
-#include "commands/cluster.h"
-#endif
-#include "commands/tablecmds.h"
-#include "nodes/makefuncs.h"
-#include "utils/lsyscache.h"
-#include "utils/snapmgr.h"
-
-PG_FUNCTION_INFO_V1(c_drop);
-PG_FUNCTION_INFO_V1(c_inherit);
-PG_FUNCTION_INFO_V1(c_swap);
-
-/* c_drop(regclass): as retention jobs drop chunks */
-Datum
-c_drop(PG_FUNCTION_ARGS)
-{
-	ObjectAddress address = {RelationRelationId, PG_GETARG_OID(0), 0};
-
-	performDeletion(&address, DROP_RESTRICT, 0);
-	PG_RETURN_VOID();
-}
-
-/* c_inherit(child regclass, parent regclass, boolean): joins or leaves */
-Datum
-c_inherit(PG_FUNCTION_ARGS)
-{
-	Oid			parent = PG_GETARG_OID(1);
-	AlterTableCmd *command = makeNode(AlterTableCmd);
-
-	command->subtype = PG_GETARG_BOOL(2) ? AT_AddInherit : AT_DropInherit;
-	command->def = (Node *) makeRangeVar(get_namespace_name(get_rel_namespace(parent)),
-										 get_rel_name(parent), -1);
-	AlterTableInternal(PG_GETARG_OID(0), list_make1(command), false);
-	CommandCounterIncrement();
-	PG_RETURN_VOID();
-}
-
-/* c_swap(regclass, regclass): the first gets the rows of the second, which goes */
-Datum
-c_swap(PG_FUNCTION_ARGS)
-{
-	finish_heap_swap(PG_GETARG_OID(0), PG_GETARG_OID(1), false, false, false, true,
-#if PG_VERSION_NUM >= 190000
-					 true,
-#endif
-					 TransactionXmin, ReadNextMultiXactId(),
-					 RELPERSISTENCE_PERMANENT);
-	PG_RETURN_VOID();
-}
-END
-
 my $node = start_server('main', "shared_preload_libraries = 'cache_notify'");
 sub ask { return $node->safe_psql('postgres', $_[0]); }
 
-ask(qq{
-	CREATE FUNCTION c_drop(regclass) RETURNS void AS '$library' LANGUAGE C STRICT;
-	CREATE FUNCTION c_inherit(regclass, regclass, boolean) RETURNS void AS '$library' LANGUAGE C STRICT;
-	CREATE FUNCTION c_swap(regclass, regclass) RETURNS void AS '$library' LANGUAGE C STRICT;
+ask(c_functions());
+ask(q{
 	CREATE TABLE metric (t int, x int);
 	CREATE TABLE metric_1 () INHERITS (metric);
 	CREATE TABLE part (t int, x int) PARTITION BY RANGE (t);
@@ -129,6 +67,61 @@ is(ask("SELECT c_drop('metric_2'), cache_notify.token(NULL, 'metric') IS NULL"),
 ask('CREATE TABLE metric_3 () INHERITS (metric)');
 my ($before, $after) = split /\n/, ask(q{SELECT cache_notify.version('metric'); DO $$ BEGIN PERFORM c_drop('metric_3'); END $$; SELECT cache_notify.version('metric')});
 is($after - $before, 1, 'in a DO block, once');
+
+# What else commands do, done by the functions that they call
+foreach my $command ('ALTER TABLE metric ADD COLUMN y int', 'ALTER TABLE metric RENAME COLUMN y TO z', 'ALTER TABLE metric ALTER z TYPE bigint', 'ALTER TABLE metric DROP COLUMN z',
+	'ALTER TABLE metric ENABLE ROW LEVEL SECURITY', 'CREATE POLICY p ON metric USING (true)', 'ALTER POLICY p ON metric USING (x > 0)', 'DROP POLICY p ON metric',
+	'ALTER TABLE metric RENAME TO renamed', 'ALTER TABLE renamed RENAME TO metric', 'ALTER TABLE metric DISABLE TRIGGER ALL')
+{
+	my $what = "SELECT c_run('$command')";
+	is(stale_after($what, 'ROLLBACK'), 'within metric; after -', "$command, but not for good");
+	is(stale_after($what, 'COMMIT'), 'within metric; after metric', $command);
+}
+ask("SELECT c_run('ALTER TABLE metric ENABLE TRIGGER ALL')");
+is(stale_after("SELECT c_run('ALTER TABLE metric SET (fillfactor = 90)')", 'COMMIT'), 'within -; after -', 'what changes no result is not told');
+
+# Whether a query's token is lost
+sub lost
+{
+	my ($query, $what) = @_;
+	my ($token) = ask("SELECT cache_notify.token_for(\$q\$$query\$q\$)");
+
+	isnt($token, '', "$query has a token");
+	ask($what);
+	return ask("SELECT NOT cache_notify.is_current('$token')");
+}
+ask(q{
+	CREATE TYPE mood AS ENUM ('sad', 'ok');
+	CREATE VIEW v AS SELECT x FROM metric;
+	CREATE FUNCTION f(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN 1; END';
+	CREATE VIEW v_mood AS SELECT 'ok'::mood AS m FROM metric;
+});
+foreach my $case ([ 'x FROM v', 'CREATE OR REPLACE VIEW v AS SELECT x + 1 AS x FROM metric' ], [ 'x FROM v', 'ALTER VIEW v RENAME TO w' ], [ 'x FROM w', 'DROP VIEW w' ],
+	[ 'f(x) FROM metric', 'CREATE OR REPLACE FUNCTION f(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS $f$BEGIN RETURN 2; END$f$' ],
+	[ 'f(x) FROM metric', 'ALTER FUNCTION f(int) STRICT' ], [ 'f(x) FROM metric', 'DROP FUNCTION f(int)' ], [ 'm FROM v_mood', 'ALTER TYPE mood RENAME VALUE $v$ok$v$ TO $v$fine$v$' ])
+{
+	my ($query, $command) = @$case;
+	is(lost("SELECT $query", "SELECT c_run(\$c\$$command\$c\$)"), 't', $command);
+}
+is(lost('SELECT m FROM v_mood', 'SELECT c_run($c$ALTER TYPE mood ADD VALUE IF NOT EXISTS $v$sad$v$$c$)'), 'f', 'nothing was added');
+
+# Within commands that tell of what they do themselves
+ask(q{
+	CREATE FUNCTION drop_if_there(t text) RETURNS int LANGUAGE plpgsql AS $$ BEGIN
+		IF to_regclass('public.' || t) IS NOT NULL THEN PERFORM public.c_drop(('public.' || t)::regclass); END IF;
+		RETURN 1; END $$;
+	CREATE FUNCTION drops() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM drop_if_there('metric_in'); RETURN NULL; END $$;
+	CREATE TABLE deferring (i int);
+	CREATE CONSTRAINT TRIGGER late AFTER INSERT ON deferring DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION drops();
+	CREATE MATERIALIZED VIEW mv_drops AS SELECT drop_if_there('metric_in');
+});
+foreach my $command ('REFRESH MATERIALIZED VIEW mv_drops', 'CREATE MATERIALIZED VIEW mv_2 AS SELECT drop_if_there(\'metric_in\')', 'CREATE TABLE made AS SELECT drop_if_there(\'metric_in\')',
+	'BEGIN; INSERT INTO deferring VALUES (1); SET CONSTRAINTS ALL IMMEDIATE; COMMIT', 'INSERT INTO deferring VALUES (1)', 'ALTER TABLE deferring ADD COLUMN a int DEFAULT drop_if_there(\'metric_in\')')
+{
+	ask('CREATE TABLE metric_in () INHERITS (metric); INSERT INTO metric_in (x) VALUES (5)');
+	is(lost('SELECT x FROM metric', $command), 't', $command);
+	is(ask("SELECT to_regclass('metric_in') IS NULL"), 't', 'has dropped a child');
+}
 
 # Commands that tell by themselves are not told twice; what only moves rows is not told
 foreach my $command ('CREATE TABLE metric_4 () INHERITS (metric)', 'DROP TABLE metric_4', 'TRUNCATE metric', 'ALTER TABLE part ADD COLUMN y int',

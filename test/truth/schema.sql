@@ -82,6 +82,34 @@ CREATE VIEW v_rule AS SELECT id, name FROM tag;
 CREATE TABLE wrap (id int, r tag);
 INSERT INTO wrap VALUES (1, ROW(1, 'one')), (2, NULL);
 CREATE TEXT SEARCH CONFIGURATION conf (COPY = english);
+CREATE TEXT SEARCH DICTIONARY dict (TEMPLATE = simple, ACCEPT = true);
+-- What a name stands for by its arguments, and an operator by its place.
+CREATE FUNCTION pick(i bigint) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT 1';
+CREATE FUNCTION apart(i int, j int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT i - j';
+CREATE OPERATOR <-> (FUNCTION = apart, LEFTARG = int, RIGHTARG = int);
+CREATE FUNCTION plus_one(a int, b int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT a + b + 1';
+CREATE AGGREGATE total(int) (SFUNC = plus_one, STYPE = int, INITCOND = '0');
+-- A security definer reads as its owner; another role sees other rows.
+CREATE ROLE outsider;
+CREATE FUNCTION f_secret() RETURNS bigint STABLE SECURITY DEFINER LANGUAGE sql AS 'SELECT count(*) FROM public.secret';
+ALTER FUNCTION f_secret() OWNER TO reader;
+GRANT SELECT ON secret, allowed TO outsider;
+CREATE FUNCTION says(text) RETURNS bool IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN $1 = ''x''; END';
+CREATE POLICY said ON secret TO outsider USING (says(owner));
+CREATE EXTENSION fuzzystrmatch;
+-- A foreign table, written through it only, and a partition that is foreign.
+CREATE EXTENSION postgres_fdw;
+CREATE SERVER loop FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host :'host', port :'port', dbname 'postgres');
+CREATE USER MAPPING FOR PUBLIC SERVER loop OPTIONS (user :'user');
+CREATE TABLE far_a (id int, x int);
+CREATE TABLE far_b (id int, x int);
+CREATE TABLE far_p (id int, x int);
+INSERT INTO far_b VALUES (1, 7);
+CREATE FOREIGN TABLE far (id int, x int) SERVER loop OPTIONS (table_name 'far_a');
+CREATE TABLE near (id int, x int) PARTITION BY RANGE (id);
+CREATE TABLE near1 PARTITION OF near FOR VALUES FROM (0) TO (5);
+CREATE FOREIGN TABLE near2 PARTITION OF near FOR VALUES FROM (5) TO (50) SERVER loop OPTIONS (table_name 'far_p');
+SELECT count(cache_notify.setup_table_invalidation(t::regclass)) FROM unnest('{far,near}'::text[]) AS t;
 CREATE EXTENSION file_fdw;
 CREATE SERVER files FOREIGN DATA WRAPPER file_fdw;
 CREATE FOREIGN TABLE remote (line text) SERVER files OPTIONS (program 'seq 3');
@@ -127,6 +155,7 @@ CREATE TABLE truth.query (
 	id serial PRIMARY KEY, query text, tenant text,
 	names text[],		-- for token(); NULL: those that token_for() finds
 	mistyped boolean DEFAULT false,
+	role text DEFAULT 'none',
 	result text, token text, domains text[]);
 INSERT INTO truth.query (query, tenant) VALUES
 	('SELECT * FROM country', NULL),
@@ -158,6 +187,11 @@ INSERT INTO truth.query (query, tenant) VALUES
 	('SELECT id, ROW(id, ''x'')::tag FROM wrap', NULL),
 	('SELECT id, to_tsvector(''public.conf'', name || '' running'') FROM country', NULL),
 	('SELECT id, name FROM tagged(2)', NULL),
+	('SELECT pick(id) FROM tag', NULL),
+	('SELECT id <-> 1, total(id) FROM tag GROUP BY id', NULL),
+	('SELECT f_secret()', NULL),
+	('SELECT public.soundex(name) FROM tag', NULL),
+	('SELECT min(mood), count(*) FROM customer', NULL),
 	('SELECT body FROM note', NULL),
 	('SELECT count(*) FROM note', NULL),
 	('SELECT value FROM setting WHERE name = ''rate''', NULL),
@@ -177,6 +211,10 @@ INSERT INTO truth.query (query, tenant, names) VALUES
 	('SELECT * FROM tariff', NULL, '{price_list}'),
 	('SELECT * FROM tariff WHERE tenant_id = ''a''', 'a', '{tariff}'),
 	('SELECT sum(n) FROM m_tariff', NULL, '{m_tariff}');
+INSERT INTO truth.query (query, role) VALUES
+	('SELECT * FROM secret', 'reader'),
+	('SELECT * FROM secret', 'outsider'),
+	('SELECT count(*) FROM secret WHERE x > 2', 'outsider');
 INSERT INTO truth.query (query, tenant, names, mistyped) VALUES
 	('SELECT count(*) FROM contract WHERE id < 9', 'a', '{contrat}', true),
 	('SELECT count(*) FROM contract WHERE id < 8', 'contract', '{a}', true),
@@ -203,6 +241,8 @@ INSERT INTO truth.query (query, tenant, names)
 INSERT INTO truth.query (query, tenant, names) VALUES
 	('SELECT value FROM setting WHERE name = ''rate''', NULL, '{setting/rate}'),
 	('SELECT * FROM remote', NULL, '{remote}'),
+	('SELECT * FROM far', NULL, '{far}'),
+	('SELECT * FROM near', NULL, '{near}'),
 	('SELECT p.name, c.price FROM product p, contract c WHERE p.id = 3 AND c.id = 3 AND c.tenant_id = ''a''', 'a', '{product/3,contract/3}');
 
 -- Names in other spellings than rows have, with too many or too few parts, and
@@ -225,46 +265,61 @@ INSERT INTO truth.query (query, tenant, names) VALUES
 	('SELECT x, due FROM account WHERE kind = ''b''', NULL, '{accounts_due/b}'),
 	('SELECT x, due FROM account WHERE kind = ''c''', NULL, '{accounts_due/c/}');
 
+CREATE TABLE truth.step (step int PRIMARY KEY, command text);
 CREATE TABLE truth.log (
-	step int, command text, query int, changed boolean, current boolean,
+	step int, query int, changed boolean, current boolean,
 	domains text[],		-- of the query, as they were before
 	moved text[]);		-- domains whose version did
+CREATE TABLE truth.now (query int PRIMARY KEY, result text, current boolean);
+CREATE INDEX ON truth.log (query);
+GRANT USAGE ON SCHEMA truth TO PUBLIC;
 CREATE TABLE truth.version (domain text, tenant text, version bigint);
 -- All counters, internal domains included.
 CREATE VIEW truth.counter AS
 	SELECT domain, tenant_id, sum(n) AS n FROM _cache_notify.version_counter GROUP BY 1, 2;
 
-CREATE FUNCTION truth.result_of(query text) RETURNS text LANGUAGE plpgsql AS $$
+-- Each asks as the query's role.
+CREATE FUNCTION truth.result_of(query text, role text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
 	result text;
+	names text;
 BEGIN
-	EXECUTE format('SELECT md5(coalesce(string_agg(r::text, E''\n'' ORDER BY r::text), '''')) || count(*)::text FROM (%s) AS r', query) INTO result;
-	-- names of columns are part of a result
-	EXECUTE format('SELECT $1 || coalesce((SELECT min((SELECT string_agg(k, '','') FROM json_object_keys(row_to_json(r)) AS k)) FROM (%s) AS r), '''')', query)
-		INTO result USING result;
-	RETURN result;
+	PERFORM set_config('role', role, true);
+	EXECUTE format('WITH r AS MATERIALIZED (%s) SELECT md5(coalesce(string_agg(r::text, E''\n'' ORDER BY r::text), '''')) || count(*)::text,'
+		-- names of columns are part of a result
+		' coalesce(min((SELECT string_agg(k, '','') FROM json_object_keys(row_to_json(r)) AS k)), '''') FROM r', query) INTO result, names;
+	PERFORM set_config('role', 'none', true);
+	RETURN result || names;
 EXCEPTION WHEN OTHERS THEN
 	RETURN 'error ' || SQLERRM;
 END $$;
 
-CREATE FUNCTION truth.token_of(query text, tenant text, names text[]) RETURNS text LANGUAGE plpgsql AS $$
+CREATE FUNCTION truth.token_of(query text, tenant text, names text[], role text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	token text;
 BEGIN
-	IF names IS NOT NULL THEN
-		RETURN cache_notify.token(tenant, VARIADIC names);
-	END IF;
-	RETURN cache_notify.token_for(query, tenant);
+	PERFORM set_config('role', role, true);
+	token := CASE WHEN names IS NOT NULL THEN cache_notify.token(tenant, VARIADIC names) ELSE cache_notify.token_for(query, tenant) END;
+	PERFORM set_config('role', 'none', true);
+	RETURN token;
 EXCEPTION WHEN OTHERS THEN
 	RETURN NULL;
 END $$;
 
-CREATE FUNCTION truth.domains_of(query text) RETURNS text[] LANGUAGE plpgsql AS $$
+CREATE FUNCTION truth.domains_of(query text, role text) RETURNS text[] LANGUAGE plpgsql AS $$
+DECLARE
+	domains text[];
 BEGIN
-	RETURN ARRAY(SELECT DISTINCT d.domain FROM cache_notify.domains_of(query) d WHERE d.domain IS NOT NULL);
+	PERFORM set_config('role', role, true);
+	domains := ARRAY(SELECT DISTINCT d.domain FROM cache_notify.domains_of(query) d WHERE d.domain IS NOT NULL);
+	PERFORM set_config('role', 'none', true);
+	RETURN domains;
 EXCEPTION WHEN OTHERS THEN
 	RETURN NULL;
 END $$;
 
--- What the statements of a step did to every query.
+-- What the statements of a step did to every query.  A token is kept for as long as it
+-- is current, over many steps if need be.
 CREATE PROCEDURE truth.look(step int, command text) LANGUAGE plpgsql AS $$
 DECLARE
 	moved text[];
@@ -275,10 +330,15 @@ BEGIN
 	DELETE FROM truth.version;
 	INSERT INTO truth.version SELECT domain, tenant_id, n FROM truth.counter;
 
+	INSERT INTO truth.step VALUES (step, command);
+	DELETE FROM truth.now;
+	INSERT INTO truth.now SELECT q.id, truth.result_of(q.query, q.role), cache_notify.is_current(q.token) FROM truth.query q;
 	INSERT INTO truth.log
-	SELECT step, command, q.id, q.result <> truth.result_of(q.query), cache_notify.is_current(q.token), q.domains, moved
-	FROM truth.query q WHERE q.token IS NOT NULL;
-	UPDATE truth.query q SET token = truth.token_of(q.query, q.tenant, q.names),
-		result = truth.result_of(q.query), domains = CASE WHEN q.names IS NULL THEN truth.domains_of(q.query) END;
+	SELECT step, q.id, q.result <> n.result, n.current, q.domains, moved
+	FROM truth.query q JOIN truth.now n ON n.query = q.id WHERE q.token IS NOT NULL;
+	UPDATE truth.query q SET result = n.result,
+		token = CASE WHEN n.current THEN q.token ELSE truth.token_of(q.query, q.tenant, q.names, q.role) END,
+		domains = CASE WHEN n.current THEN q.domains WHEN q.names IS NULL THEN truth.domains_of(q.query, q.role) END
+	FROM truth.now n WHERE n.query = q.id AND (n.current IS NOT TRUE OR n.result <> q.result OR q.result IS NULL);
 END $$;
 CALL truth.look(0, '');

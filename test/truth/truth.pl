@@ -100,6 +100,13 @@ my @refresh = (
 	sub { return 'REFRESH MATERIALIZED VIEW m_stock'; },
 	sub { return 'REFRESH MATERIALIZED VIEW CONCURRENTLY m_country'; });
 
+# A command, or the same without one.
+sub by_c
+{
+	my ($command) = @_;
+	return rand() < 0.5 ? $command : "SELECT c_run(\$c\$$command\$c\$)";
+}
+
 # Pairs undo each other, so that the schema stays usable.
 my @ddl = (
 	sub { return ('ALTER TABLE account ALTER owner TYPE owner', 'UPDATE account SET x = x + 1 WHERE id = ' . n(), 'ALTER TABLE account ALTER owner TYPE uuid'); },
@@ -169,6 +176,51 @@ my @ddl = (
 		return ("CREATE TABLE $p PARTITION OF event FOR VALUES FROM (60) TO (70)", 'INSERT INTO event VALUES (61, 1)', "SELECT c_drop('$p')"); },
 	sub { my $c = 'swap_' . ++$number;
 		return "CREATE TABLE $c (LIKE note); INSERT INTO $c SELECT " . n(7) . ", 'swapped " . n() . "', 1; SELECT c_swap('note', '$c')"; },
+	# more kinds: overloads, operators, aggregates, definers, roles, types, dictionaries
+	sub { return ('CREATE FUNCTION pick(i int) RETURNS int IMMUTABLE LANGUAGE sql AS \'SELECT 2\'', by_c('DROP FUNCTION pick(int)')); },
+	sub { return ('ALTER OPERATOR <-> (int, int) SET SCHEMA truth', 'ALTER OPERATOR truth.<-> (int, int) SET SCHEMA public'); },
+	sub { return ('DROP OPERATOR <-> (int, int)', 'CREATE OPERATOR <-> (FUNCTION = apart, LEFTARG = int, RIGHTARG = int)'); },
+	sub { return 'CREATE OR REPLACE AGGREGATE total(int) (SFUNC = plus_one, STYPE = int, INITCOND = \'' . n(3) . '\')'; },
+	sub { return by_c('CREATE OR REPLACE FUNCTION plus_one(a int, b int) RETURNS int IMMUTABLE LANGUAGE sql AS \'SELECT a + b + ' . n(3) . '\''); },
+	sub { return any(by_c('ALTER FUNCTION f_secret() OWNER TO ' . any('reader', 'outsider', 'CURRENT_USER')),
+		by_c('ALTER FUNCTION f_secret() SECURITY ' . any('DEFINER', 'INVOKER'))); },
+	sub { return by_c('CREATE OR REPLACE FUNCTION says(text) RETURNS bool IMMUTABLE LANGUAGE plpgsql AS \'BEGIN RETURN $1 = \'\'' . any('x', 'y') . '\'\'; END\''); },
+	sub { return ('GRANT reader TO outsider', 'REVOKE reader FROM outsider'); },
+	sub { return ('REVOKE SELECT ON secret FROM outsider', 'GRANT SELECT ON secret TO outsider'); },
+	sub { return ('REASSIGN OWNED BY reader TO ' . any('outsider', 'CURRENT_USER'), 'ALTER VIEW v_secret OWNER TO reader'); },
+	sub { return ('ALTER TABLE secret OWNER TO outsider', any('ALTER TABLE secret FORCE ROW LEVEL SECURITY', 'SELECT 1'), 'ALTER TABLE secret NO FORCE ROW LEVEL SECURITY', 'ALTER TABLE secret OWNER TO CURRENT_USER'); },
+	sub { return ('ALTER TYPE size RENAME ATTRIBUTE w TO width CASCADE', 'ALTER TYPE size RENAME ATTRIBUTE width TO w CASCADE'); },
+	sub { return by_c('ALTER TYPE mood ADD VALUE IF NOT EXISTS \'' . any('sad', 'new' . ++$number) . '\' BEFORE \'sad\''); },
+	sub { return ('ALTER TYPE mood RENAME TO feeling', 'ALTER TYPE feeling RENAME TO mood'); },
+	sub { return ('ALTER TEXT SEARCH CONFIGURATION conf ALTER MAPPING FOR asciiword WITH dict, english_stem', 'ALTER TEXT SEARCH DICTIONARY dict (ACCEPT = ' . any('true', 'false') . ')'); },
+	sub { return ('ALTER TEXT SEARCH CONFIGURATION conf RENAME TO other', 'ALTER TEXT SEARCH CONFIGURATION other RENAME TO conf'); },
+	sub { return ('ALTER EXTENSION fuzzystrmatch SET SCHEMA truth', 'ALTER EXTENSION fuzzystrmatch SET SCHEMA public'); },
+	sub { return ('ALTER INDEX tag RENAME TO renamed', 'ALTER TABLE renamed RENAME TO tag'); },
+	# foreign tables and partitions
+	sub { return any('INSERT INTO far VALUES (' . n() . ', ' . n() . ')', 'UPDATE far SET x = x + 1 WHERE id = ' . n(), 'DELETE FROM far WHERE id = ' . n(), 'TRUNCATE far',
+		'INSERT INTO near VALUES (' . n(20) . ', 1)', 'UPDATE near SET x = x + 1', 'TRUNCATE near', 'DELETE FROM near WHERE id > 6'); },
+	sub { return ('ALTER FOREIGN TABLE far OPTIONS (SET table_name \'far_b\')', 'ALTER FOREIGN TABLE far OPTIONS (SET table_name \'far_a\')'); },
+	sub { return ('ALTER SERVER loop OPTIONS (SET dbname \'template1\')', 'ALTER SERVER loop OPTIONS (SET dbname \'postgres\')'); },
+	sub { return ('ALTER TABLE near DETACH PARTITION near2', any('TRUNCATE near2', 'SELECT 1'), by_c('ALTER TABLE near ATTACH PARTITION near2 FOR VALUES FROM (5) TO (50)')); },
+	# any of these by the functions that the commands call, as extensions in C do
+	sub { my $c = 'c' . ++$number;
+		return (by_c("ALTER TABLE tag ADD COLUMN $c int DEFAULT 7"), by_c("ALTER TABLE tag DROP COLUMN $c")); },
+	sub { return (by_c('ALTER TABLE event ATTACH PARTITION event3 FOR VALUES FROM (20) TO (30)'), 'UPDATE event3 SET x = ' . n(), by_c('ALTER TABLE event DETACH PARTITION event3')); },
+	sub { return (by_c('ALTER TABLE secret DISABLE ROW LEVEL SECURITY'), by_c('ALTER TABLE secret ENABLE ROW LEVEL SECURITY')); },
+	sub { return (by_c('ALTER TABLE stock ALTER n TYPE bigint USING n * 2'), by_c('ALTER TABLE stock ALTER n TYPE int')); },
+	sub { my $t = any(qw(tag stock)); return (by_c("ALTER TABLE $t RENAME TO renamed"), by_c("ALTER TABLE renamed RENAME TO $t")); },
+	sub { return (by_c('ALTER TABLE note RENAME COLUMN body TO renamed'), by_c('ALTER TABLE note RENAME COLUMN renamed TO body')); },
+	sub { return (by_c('ALTER TABLE tag SET SCHEMA truth'), by_c('ALTER TABLE truth.tag SET SCHEMA public')); },
+	sub { return by_c("CREATE OR REPLACE VIEW v_customer AS SELECT c.id, c.name || '" . any('', '!') . "' AS name, c.mood, k.name AS country FROM customer c LEFT JOIN country k ON k.id = c.country"); },
+	sub { return by_c('CREATE OR REPLACE FUNCTION factor(i int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS \'BEGIN RETURN i * ' . (1 + n(3)) . '; END\''); },
+	sub { return (by_c('CREATE POLICY more ON secret USING (true)'), by_c('DROP POLICY more ON secret')); },
+	sub { return by_c('ALTER POLICY of_staff ON secret USING (x > ' . (2 + n(4)) . ')'); },
+	sub { return (by_c("ALTER TYPE mood RENAME VALUE 'sad' TO 'bad'"), by_c("ALTER TYPE mood RENAME VALUE 'bad' TO 'sad'")); },
+	sub { return (by_c('DROP VIEW v_rule'), 'CREATE VIEW v_rule AS SELECT id, name FROM tag'); },
+	sub { return (by_c('DROP FUNCTION factor(int)'), 'CREATE FUNCTION factor(i int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS \'BEGIN RETURN i * 1; END\''); },
+	sub { my $c = 'doc_' . ++$number;
+		return ("CREATE TABLE $c () INHERITS (doc); INSERT INTO $c VALUES (1, 'c'); CREATE FUNCTION f_$c() RETURNS int LANGUAGE plpgsql AS 'BEGIN PERFORM c_drop(''$c''); RETURN 1; END'",
+			"CREATE MATERIALIZED VIEW m_$c AS SELECT f_$c()"); },
 	# what migrations do again at every start
 	sub { return any('ALTER TABLE tag OWNER TO CURRENT_USER', 'ALTER TABLE stock ADD COLUMN IF NOT EXISTS n int', 'ALTER TABLE secret ENABLE ROW LEVEL SECURITY',
 		'ALTER TABLE tag SET SCHEMA public', 'CREATE OR REPLACE VIEW v_mood AS SELECT \'sad\'::mood AS m, NULL::size AS s, id FROM country', 'GRANT SELECT ON secret TO reader',
@@ -205,77 +257,13 @@ while ($step < $steps)
 	}
 }
 
-# What extensions do by functions in C; see test/t/ddl_c_changes.pl.
-my $library = build_library('c_change', <<'END');
-#include "access/multixact.h"
-#include "access/transam.h"
-#include "access/xact.h"
-#include "catalog/dependency.h"
-#include "catalog/namespace.h"
-#include "catalog/pg_class.h"
-#if PG_VERSION_NUM >= 190000
-#include "commands/repack.h"
-#else
-#include "commands/cluster.h"
-#endif
-#include "commands/tablecmds.h"
-#include "nodes/makefuncs.h"
-#include "utils/lsyscache.h"
-#include "utils/snapmgr.h"
-
-PG_FUNCTION_INFO_V1(c_drop);
-PG_FUNCTION_INFO_V1(c_inherit);
-PG_FUNCTION_INFO_V1(c_swap);
-
-/* c_drop(regclass): as retention jobs drop chunks */
-Datum
-c_drop(PG_FUNCTION_ARGS)
-{
-	ObjectAddress address = {RelationRelationId, PG_GETARG_OID(0), 0};
-
-	performDeletion(&address, DROP_RESTRICT, 0);
-	PG_RETURN_VOID();
-}
-
-/* c_inherit(child regclass, parent regclass, boolean): joins or leaves */
-Datum
-c_inherit(PG_FUNCTION_ARGS)
-{
-	Oid			parent = PG_GETARG_OID(1);
-	AlterTableCmd *command = makeNode(AlterTableCmd);
-
-	command->subtype = PG_GETARG_BOOL(2) ? AT_AddInherit : AT_DropInherit;
-	command->def = (Node *) makeRangeVar(get_namespace_name(get_rel_namespace(parent)),
-										 get_rel_name(parent), -1);
-	AlterTableInternal(PG_GETARG_OID(0), list_make1(command), false);
-	CommandCounterIncrement();
-	PG_RETURN_VOID();
-}
-
-/* c_swap(regclass, regclass): the first gets the rows of the second, which goes */
-Datum
-c_swap(PG_FUNCTION_ARGS)
-{
-	finish_heap_swap(PG_GETARG_OID(0), PG_GETARG_OID(1), false, false, false, true,
-#if PG_VERSION_NUM >= 190000
-					 true,
-#endif
-					 TransactionXmin, ReadNextMultiXactId(),
-					 RELPERSISTENCE_PERMANENT);
-	PG_RETURN_VOID();
-}
-END
-
 my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init;
 $node->append_conf('postgresql.conf', 'max_prepared_transactions = 2');
 $node->start;
 $node->command_ok([ 'psql', '-qX', '-o', '/dev/null', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr('postgres'),
-		'-f', "$FindBin::Bin/schema.sql" ], 'the schema is there');
-$node->safe_psql('postgres', qq{
-	CREATE FUNCTION c_drop(regclass) RETURNS void AS '$library' LANGUAGE C STRICT;
-	CREATE FUNCTION c_inherit(regclass, regclass, boolean) RETURNS void AS '$library' LANGUAGE C STRICT;
-	CREATE FUNCTION c_swap(regclass, regclass) RETURNS void AS '$library' LANGUAGE C STRICT});
+		'-v', 'host=' . $node->host, '-v', 'port=' . $node->port, '-v', 'user=' . (getpwuid($<))[0], '-f', "$FindBin::Bin/schema.sql" ], 'the schema is there');
+$node->safe_psql('postgres', c_functions());
 my ($out, $err);
 IPC::Run::run [ 'psql', '-qX', '-d', $node->connstr('postgres') ],
   '<', \join("\n", @script), '>', \$out, '2>', \$err;
@@ -289,8 +277,8 @@ my $changed = ask('SELECT count(*) FROM truth.log WHERE changed AND step > 0');
 my $alarms = ask('SELECT count(*) FROM truth.log WHERE NOT changed AND NOT current AND step > 0');
 note "$step commands ($errors failed), $pairs results looked at, $changed changed, $alarms false alarms";
 
-is( ask('SELECT string_agg(format(E\'step %s: %s changed %s\', l.step, l.command, q.query), E\'\n\')
-		FROM truth.log l JOIN truth.query q ON q.id = l.query WHERE l.changed AND l.current'),
+is( ask('SELECT string_agg(format(E\'step %s: %s changed %s (%s)\', l.step, s.command, q.query, q.role), E\'\n\')
+		FROM truth.log l JOIN truth.query q ON q.id = l.query JOIN truth.step s USING (step) WHERE l.changed AND l.current'),
 	'', 'what changed a result changed its token');
 cmp_ok($alarms / $pairs, '<', 0.05, 'few false alarms');
 cmp_ok($changed, '>', $steps / 3, 'results did change');
@@ -317,7 +305,8 @@ note "$named domains named for " . ask('SELECT count(*) FROM truth.query') . " q
 note 'not seen to: ' . ask("SELECT coalesce(string_agg(d || ' of ' || query, '; ' ORDER BY query), 'none') FROM ($pairs_of) AS p WHERE NOT matters");
 note "worst false alarms:\n" . ask(q{
 	SELECT string_agg(format('%s  %s  %s', n, query, command), E'\n') FROM (
-		SELECT count(*) AS n, q.query, left(min(l.command), 80) AS command FROM truth.log l JOIN truth.query q ON q.id = l.query
+		SELECT count(*) AS n, q.query, left(min(s.command), 80) AS command
+		FROM truth.log l JOIN truth.query q ON q.id = l.query JOIN truth.step s USING (step)
 		WHERE NOT changed AND NOT current AND step > 0 GROUP BY q.query ORDER BY 1 DESC LIMIT 8) AS x}) if $ENV{TRUTH_VERBOSE};
 $node->stop;
 done_testing();
