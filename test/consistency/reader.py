@@ -24,7 +24,7 @@ from truth import Cell, Key, ROWS, SETTINGS, TENANTS
 
 THREADS = 3
 
-# The first so many queries of a tenant are asked for much more often than the others.
+# The first so many queries are asked for much more often than the others.
 HOT = 2
 
 QUERIES = {
@@ -245,10 +245,10 @@ class Reading:
         tenant that is being written."""
         reader, choice = self.reader, self.random.random()
         among = reader.queries
-        if choice < 0.6:
+        if choice < 0.25:
+            among = reader.queries[:HOT]
+        elif choice < 0.5:
             among = reader.by_tenant[self.random.choice(reader.truth.busy_with)]
-        if choice < 0.3:
-            among = among[:HOT]
         return self.random.choice(among)
 
     def one_read(self):

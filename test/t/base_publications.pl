@@ -152,6 +152,48 @@ for my $command ('VACUUM FULL _cache_notify.version_counter', 'CLUSTER _cache_no
 	$publisher->safe_psql('postgres', "$command; UPDATE item SET n = n + 1;");
 	decoded($command);
 }
+# Everything that pgoutput can be asked for, of a transaction that is streamed while it
+# runs, with savepoints, and of one that is prepared.
+my %protocols = (
+	1 => q('binary', 'false'),
+	2 => q('streaming', 'on', 'binary', 'true', 'messages', 'true'),
+	$version >= 15 ? (3 => q('streaming', 'on', 'two_phase', 'on', 'messages', 'true')) : (),
+	$version >= 16 ? (4 => q('streaming', 'parallel', 'two_phase', 'on', 'origin', 'any', 'binary', 'true')) : ());
+
+$publisher->safe_psql('postgres', "SELECT pg_drop_replication_slot('look'); CREATE PUBLICATION everything FOR ALL TABLES;"
+	  . 'CREATE TABLE wide AS SELECT i, repeat(md5(i::text), 20) AS t FROM generate_series(1, 2000) AS i;'
+	  . q(ALTER TABLE wide REPLICA IDENTITY FULL; SELECT cache_notify.setup_table_invalidation('wide');));
+for my $protocol (sort keys %protocols)
+{
+	my $two_phase = $protocols{$protocol} =~ /two_phase/;
+	my $slot = "pgoutput_$protocol";
+	my $get = sub {
+		# Names are in the clear, each with a zero byte at its end.
+		return join '', split /\n/, $publisher->safe_psql('postgres', <<"END");
+SET logical_decoding_work_mem = '64kB';
+SELECT encode(data, 'escape') FROM pg_logical_slot_get_binary_changes('$slot', NULL, NULL,
+	'proto_version', '$protocol', 'publication_names', 'everything', $protocols{$protocol})
+END
+	};
+	my $create = $two_phase ? "'$slot', 'pgoutput', false, true" : "'$slot', 'pgoutput'";
+	$publisher->safe_psql('postgres', "SELECT pg_create_logical_replication_slot($create)");
+	my $writer = session($publisher);
+	$writer->query('BEGIN; UPDATE wide SET i = i + 1');
+	$writer->query('SAVEPOINT s; UPDATE wide SET i = i + 1; UPDATE item SET n = n + 1; ROLLBACK TO s');
+	$writer->query("UPDATE wide SET t = t || 'x'; SELECT cache_notify.invalidate('page')");
+	my $stream = $get->();
+	$writer->query('SELECT cache_notify.compact(); COMMIT; UPDATE item SET n = n + 1; ALTER TABLE item ADD COLUMN IF NOT EXISTS y int');
+	$writer->query("BEGIN; UPDATE item SET n = n + 1; PREPARE TRANSACTION 'two'");
+	my $rest = $get->();
+	$writer->query("COMMIT PREPARED 'two'; SELECT cache_notify.new_history(); UPDATE item SET n = n + 1");
+	$rest .= $get->();
+	like($stream, qr/public\\000wide\\000/, "pgoutput, protocol $protocol: streams while it runs") if $protocol > 1;
+	like($rest, qr/public\\000item\\000/, "pgoutput, protocol $protocol: other changes are sent");
+	unlike($stream . $rest, qr/cache_notify\\000|version_counter|owed_delivery|history/, "pgoutput, protocol $protocol: nothing of ours");
+	$publisher->safe_psql('postgres', "SELECT pg_drop_replication_slot('$slot')");
+}
+
+$publisher->safe_psql('postgres', "SELECT pg_create_logical_replication_slot('look', 'test_decoding')");
 # pg_upgrade does not carry what hides it.
 $publisher->safe_psql('postgres', 'SET allow_system_table_mods = on; UPDATE pg_class SET relrewrite = 0 WHERE relrewrite <> 0;');
 $publisher->safe_psql('postgres', 'SELECT cache_notify.repair(); UPDATE item SET n = n + 1');
