@@ -226,7 +226,7 @@ COMMENT ON FUNCTION _cache_notify.check_route(regclass, text) IS
 'Error, with a hint, if a domain is not told as the table asks for; see route_is_told().';
 
 CREATE FUNCTION _cache_notify.create_watching_trigger(
-	table_name regclass, kind text, domain_name text, arguments text[])
+	table_name regclass, kind text, domain_name text, arguments text[], name_kind text DEFAULT NULL)
 	RETURNS void
 	LANGUAGE plpgsql VOLATILE
 	SET search_path = pg_catalog, pg_temp
@@ -237,7 +237,7 @@ DECLARE
 BEGIN
 	PERFORM _cache_notify.trigger_follows();
 	EXECUTE format('CREATE OR REPLACE TRIGGER %I AFTER %s ON %s FOR EACH %s EXECUTE FUNCTION cache_notify.%I(%s)',
-		_cache_notify.trigger_name(kind, domain_name),
+		_cache_notify.trigger_name(coalesce(name_kind, kind), domain_name),
 		-- What the row trigger sees, the statement trigger need not.
 		CASE WHEN kind = 'row' OR NOT truncatable THEN 'INSERT OR UPDATE OR DELETE'
 			WHEN 'granularity=statement' = ANY (arguments) THEN 'INSERT OR UPDATE OR DELETE OR TRUNCATE'
@@ -247,8 +247,51 @@ BEGIN
 		 FROM unnest(arguments) WITH ORDINALITY AS u (a, i)));
 END
 $$;
-COMMENT ON FUNCTION _cache_notify.create_watching_trigger(regclass, text, text, text[]) IS
-'Creates or replaces one trigger of a watched table: kind is "row" or "statement". Foreign tables have no TRUNCATE triggers before PostgreSQL 16.';
+COMMENT ON FUNCTION _cache_notify.create_watching_trigger(regclass, text, text, text[], text) IS
+'Creates or replaces one trigger of a watched table: kind is "row" or "statement", name_kind what its name says. Foreign tables have no TRUNCATE triggers before PostgreSQL 16.';
+
+-- A name for each ask: two of one domain are two triggers.
+CREATE FUNCTION _cache_notify.add_watching_trigger(
+	table_name regclass, kind text, domain_name text, arguments text[], enabled "char")
+	RETURNS void
+	LANGUAGE plpgsql VOLATILE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	name_kind text := kind;
+BEGIN
+	IF EXISTS (
+		SELECT FROM _cache_notify.watching_trigger w
+		WHERE w.tgrelid = table_name AND w.tgname = _cache_notify.trigger_name(kind, domain_name)
+		AND w.arguments <> add_watching_trigger.arguments
+		-- One that is inherited, and that no parent asks for any more, is replaced.
+		AND (NOT w.inherited OR w.tgparentid <> 0 OR EXISTS (
+			SELECT FROM pg_inherits i
+			JOIN _cache_notify.watching_trigger p ON p.tgrelid = i.inhparent
+			WHERE i.inhrelid = table_name AND p.domain = w.domain AND p.function = w.function
+			AND array_remove(p.arguments, 'inherited=true') = array_remove(w.arguments, 'inherited=true')))) THEN
+		name_kind := kind || '_' || left(md5(arguments::text), 8);
+	END IF;
+	PERFORM _cache_notify.create_watching_trigger(table_name, kind, domain_name, arguments, name_kind);
+	PERFORM _cache_notify.set_firing(table_name, _cache_notify.trigger_name(name_kind, domain_name), enabled);
+END
+$$;
+COMMENT ON FUNCTION _cache_notify.add_watching_trigger(regclass, text, text, text[], "char") IS
+'Adds a trigger to a table that may have one of its kind for the domain, with other arguments, which stays: each counts what it asks for. enabled: as in pg_trigger.tgenabled.';
+
+CREATE FUNCTION _cache_notify.covers(
+	function text, own _cache_notify.watch_options, asked _cache_notify.watch_options) RETURNS boolean
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+	RETURN CASE WHEN function = 'statement_change' AND asked.granularity IS DISTINCT FROM 'statement'
+			THEN true	-- TRUNCATE, which concerns all
+		WHEN own.granularity IS DISTINCT FROM asked.granularity THEN false
+		WHEN own.columns <> '{}' AND (asked.columns = '{}' OR NOT asked.columns <@ own.columns) THEN false
+		WHEN own.tenant_column IS NULL AND own.tenant_setting IS NULL AND own.keys = '{}' THEN true
+		ELSE (own.tenant_column, own.tenant_setting) IS NOT DISTINCT FROM (asked.tenant_column, asked.tenant_setting)
+			AND (own.keys = '{}' OR own.keys = asked.keys AND own.bucket_layout = asked.bucket_layout) END;
+COMMENT ON FUNCTION _cache_notify.covers(text, _cache_notify.watch_options, _cache_notify.watch_options) IS
+'Whether a trigger with its own options counts every change that another one asks for, for all whom it concerns.';
 
 CREATE FUNCTION _cache_notify.notice_defaults(
 	table_name regclass, domain_name text, arguments text[], fire_on_replica boolean) RETURNS void

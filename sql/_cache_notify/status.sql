@@ -3,8 +3,11 @@
 CREATE VIEW _cache_notify.watched_relation AS
 	WITH watch AS (
 		SELECT tgrelid, domain,
-			array_remove(min(arguments) FILTER (WHERE function = 'statement_change'), 'inherited=true') AS arguments,
-			array_remove(min(arguments) FILTER (WHERE function = 'row_change'), 'inherited=true') AS row_arguments,
+			-- what a child asks for itself, if it does
+			array_remove(coalesce(min(arguments) FILTER (WHERE function = 'statement_change' AND NOT inherited),
+				min(arguments) FILTER (WHERE function = 'statement_change')), 'inherited=true') AS arguments,
+			array_remove(coalesce(min(arguments) FILTER (WHERE function = 'row_change' AND NOT inherited AND tgparentid = 0),
+				min(arguments) FILTER (WHERE function = 'row_change')), 'inherited=true') AS row_arguments,
 			min(tgenabled::text) FILTER (WHERE function = 'statement_change') AS statement_enabled,
 			min(tgenabled::text) FILTER (WHERE function = 'row_change') AS row_enabled,
 			bool_and(inherited OR tgparentid <> 0) AS inherited

@@ -33,42 +33,62 @@ BEGIN
 			EXECUTE format('DROP TRIGGER %I ON %s', trig.tgname, child.relid);
 		END LOOP;
 
-		-- A partition that is watched by itself, too, lost its own row trigger
-		-- to the server's clone, which may be gone.
+		-- A partition that is watched by itself, too, lost its own row trigger to the
+		-- server's clone, which may ask for less, or be gone.
 		FOR trig IN
 			SELECT w.domain, w.arguments, w.tgenabled FROM _cache_notify.watching_trigger w
 			WHERE w.tgrelid = child.relid AND w.function = 'statement_change' AND NOT w.inherited
 			AND (w.options).granularity IS DISTINCT FROM 'statement'
 			AND NOT EXISTS (
 				SELECT FROM _cache_notify.watching_trigger r
-				WHERE r.tgrelid = child.relid AND r.function = 'row_change' AND r.domain = w.domain)
+				WHERE r.tgrelid = child.relid AND r.function = 'row_change' AND r.domain = w.domain
+				AND (r.arguments = w.arguments OR NOT r.inherited AND r.tgparentid = 0))
 		LOOP
-			PERFORM _cache_notify.create_watching_trigger(
-				child.relid, 'row', trig.domain, trig.arguments);
-			PERFORM _cache_notify.set_firing(child.relid,
-				_cache_notify.trigger_name('row', trig.domain), trig.tgenabled);
+			PERFORM _cache_notify.add_watching_trigger(child.relid, 'row', trig.domain, trig.arguments, trig.tgenabled);
 		END LOOP;
 
+		-- What parents ask for, and the child does not itself: the triggers of both
+		-- fire, and a statement moves a scope once.
 		FOR trig IN
-			SELECT DISTINCT ON (p.domain, p.function)
-				p.domain, replace(p.function, '_change', '') AS kind, p.tgenabled,
-				array_remove(p.arguments, 'inherited=true') || _cache_notify.option('inherited', 'true') AS arguments
+			SELECT DISTINCT ON (p.domain, p.function, a.arguments)
+				p.domain, replace(p.function, '_change', '') AS kind, p.tgenabled, a.arguments
 			FROM pg_inherits i
 			JOIN _cache_notify.watching_trigger p ON p.tgrelid = i.inhparent
+			CROSS JOIN LATERAL (SELECT array_remove(p.arguments, 'inherited=true')
+				|| _cache_notify.option('inherited', 'true')) AS a (arguments)
 			WHERE i.inhrelid = child.relid AND NOT i.inhdetachpending
 			-- The server clones row triggers to partitions.
 			AND (p.function = 'statement_change' OR NOT child.relispartition)
-			ORDER BY p.domain, p.function, i.inhseqno
+			AND NOT EXISTS (
+				SELECT FROM _cache_notify.watching_trigger w
+				WHERE w.tgrelid = child.relid AND w.domain = p.domain AND w.function = p.function
+				AND NOT w.inherited AND _cache_notify.covers(w.function, w.options, p.options))
+			ORDER BY p.domain, p.function, a.arguments,
+				-- what fires on most occasions
+				strpos('AORD', p.tgenabled::text), i.inhseqno
 		LOOP
 			CONTINUE WHEN EXISTS (
 				SELECT FROM _cache_notify.watching_trigger w
 				WHERE w.tgrelid = child.relid AND w.domain = trig.domain
-				AND w.function = trig.kind || '_change'
-				AND (NOT w.inherited OR w.arguments = trig.arguments AND w.tgenabled = trig.tgenabled));
-			PERFORM _cache_notify.create_watching_trigger(
-				child.relid, trig.kind, trig.domain, trig.arguments);
-			PERFORM _cache_notify.set_firing(child.relid,
-				_cache_notify.trigger_name(trig.kind, trig.domain), trig.tgenabled);
+				AND w.function = trig.kind || '_change' AND w.arguments = trig.arguments AND w.tgenabled = trig.tgenabled);
+			PERFORM _cache_notify.add_watching_trigger(child.relid, trig.kind, trig.domain, trig.arguments, trig.tgenabled);
+		END LOOP;
+
+		FOR trig IN
+			SELECT w.tgname FROM _cache_notify.watching_trigger w
+			WHERE w.tgrelid = child.relid AND w.inherited AND w.tgparentid = 0
+			AND (w.arguments NOT IN (
+				SELECT array_remove(p.arguments, 'inherited=true') || _cache_notify.option('inherited', 'true')
+				FROM pg_inherits i
+				JOIN _cache_notify.watching_trigger p ON p.tgrelid = i.inhparent
+				WHERE i.inhrelid = child.relid AND NOT i.inhdetachpending
+				AND p.domain = w.domain AND p.function = w.function)
+			OR EXISTS (
+				SELECT FROM _cache_notify.watching_trigger o
+				WHERE o.tgrelid = child.relid AND o.domain = w.domain AND o.function = w.function
+				AND NOT o.inherited AND o.tgparentid = 0 AND _cache_notify.covers(o.function, o.options, w.options)))
+		LOOP
+			EXECUTE format('DROP TRIGGER %I ON %s', trig.tgname, child.relid);
 		END LOOP;
 	END LOOP;
 END
@@ -157,7 +177,10 @@ BEGIN
 		SELECT w.tgrelid::regclass AS relation, w.tgname
 		FROM _cache_notify.watching_trigger w
 		WHERE w.domain = setup_table_invalidation.domain_name AND w.tgparentid = 0
-		AND (w.tgrelid = table_name AND w.function = 'row_change' AND granularity = 'statement'
+		AND (w.tgrelid = table_name AND NOT w.inherited AND (
+				w.function = 'row_change' AND granularity = 'statement'
+				OR starts_with(w.tgname, 'cache_notify_')
+					AND w.tgname <> _cache_notify.trigger_name(replace(w.function, '_change', ''), w.domain))
 			 OR NOT w.inherited AND w.tgrelid IN (
 				SELECT t.relid FROM pg_partition_tree(table_name) t WHERE t.level > 0))
 	LOOP

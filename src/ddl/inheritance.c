@@ -7,7 +7,9 @@
  * trigger of a partitioned table to its partitions, and nothing else: not a
  * statement trigger, which TRUNCATE of a partition needs, and nothing to a
  * child that INHERITS.  These get copies whose arguments have
- * "inherited=true", and lose them when they leave the family.
+ * "inherited=true", and lose them when they leave the family.  Where a child
+ * asks for something else itself, or its parents differ, it has a trigger for
+ * each: what any of them asks for counts, and a statement bumps a scope once.
  *
  * What a table should have is worked out in SQL, by inherit_triggers(), which
  * setup_table_invalidation() calls as well.  Here is what calls it when DDL
