@@ -13,6 +13,8 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 # Where `prepare` puts it.
 PGCACHEWATCH = os.path.join(HERE, "build", "pgcachewatch", "bin", "python3")
 
+APP = os.path.join(HERE, "build", "app", "bin", "python3")
+
 SEQUEL_TRIGGER = os.path.join(HERE, "peers", "sequel_trigger.rb")
 
 
@@ -53,12 +55,21 @@ def psycopg(_):
     ])
 
 
+def django(_):
+    return shutil.which("redis-server") and output([
+        APP, "-c", "import importlib.metadata as m, cacheops, cachalot, cachetools, redis, psycopg;"
+        "print(m.version('django'), *(f'{name} ' + m.version(name)"
+        " for name in ('django-cacheops', 'django-cachalot', 'redis')), sep=', ')",
+    ])
+
+
 # What is needed: its version if it is here, and what it comes from.
 NEEDS = {
     "sequel": (sequel, "the packages ruby-sequel and ruby-pg"),
     "pgcachewatch": (pgcachewatch, "the Python package pgcachewatch"),
     "tcn": (tcn, "PostgreSQL's contrib module tcn"),
     "psycopg": (psycopg, "the package python3-psycopg"),
+    "django": (django, "the Python package django, with what it is compared with, or redis-server"),
     "callgrind": (callgrind, "the package valgrind"),
 }
 

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 
+from apps import WAYS
 from server import BenchError
 
 # How variants are called and drawn, in this order.
@@ -236,7 +237,30 @@ def hit_rates(scenarios, path):
     return script + "unset multiplot\n"
 
 
+def application(scenarios, path):
+    """Two panels: pages per second of processor time, and what of them is old."""
+    scenario = scenarios.get("app")
+    if not scenario or not scenario["variants"]:
+        return None
+    script = start(path, "", "", "", width=860, height=360, key="off")
+    script += ("set multiplot layout 1,2\nset style fill solid 1 noborder\nset boxwidth 0.7\n"
+               "set yrange [0:]\nset xtics rotate by -35\n")
+    measured_ways = {v["name"]: v for v in scenario["variants"]}
+    for title, value in (
+            ("pages per second of processor time", lambda v: v["median"]),
+            ("% of pages older than a committed change",
+             lambda v: 100 * v["more"]["behind"]["median"])):
+        rows = [(i, value(measured_ways[way]), int(colour[1:], 16), f'"{label}"')
+                for i, (way, (label, colour)) in enumerate(WAYS.items()) if way in measured_ways]
+        block = f"app{len(script)}"
+        script += data(block, rows)
+        script += (f'set title "{title}"\nplot ${block} using 1:2:3:xtic(4) with boxes'
+                   " lc rgb variable\n")
+    return script + "unset multiplot\n"
+
+
 PLOTS = {
+    "application.svg": application,
     "hit-rate.svg": hit_rates,
     "throughput-clients.svg": throughput_clients,
     "throughput-commit-latency.svg": throughput_latency,

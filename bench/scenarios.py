@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from apps import APP
 from beside import held_snapshot, one_more_listener
 from hits import HIT_RATE
 from instructions import COUNTED
@@ -478,6 +479,7 @@ SCENARIOS = [
     KEYS1M,
     TOKEN,
     HIT_RATE,
+    APP,
     HELD_SNAPSHOT,
     SYNC_STANDBY,
     *COUNTED,

@@ -17,7 +17,7 @@ from .._names import WHOLE_DOMAIN
 F = TypeVar("F", bound=Callable[..., Any])
 
 _lock = threading.Lock()
-_caches: dict[tuple[str, str], Cache] = {}
+_caches: dict[tuple[str, Any], Cache] = {}
 _set: dict[str, Cache] = {}
 
 
@@ -26,10 +26,14 @@ def get_cache(using: str = "default") -> Cache:
 
     Its options are those in settings.CACHE_NOTIFY: {"default": {"ttl": 60}}. "listen" among
     them is needed only if DATABASES leads to a pooler or a standby."""
+    return _cache_of(using, connections[using])
+
+
+def _cache_of(using: str, connection: Any) -> Cache:
     if using in _set:
         return _set[using]
     # A test run changes the name.
-    place = using, str(connections[using].settings_dict["NAME"])
+    place = using, connection.settings_dict["NAME"]
     cache = _caches.get(place)
     if cache is None:
         with _lock:
@@ -85,12 +89,13 @@ def cached(reads: Sequence[str], tenant: Any = WHOLE_DOMAIN, *, using: str = "de
 
         @functools.wraps(function)
         def call(*args: Any, **kwargs: Any) -> Any:
-            cache = get_cache(using)
+            connection = connections[using]
+            cache = _cache_of(using, connection)
             held = of_cache.get(id(cache))
             if held is None or held[0] is not cache:
                 wrapped = cache.cached(reads, tenant, name=label, **options)(with_db)
                 held = of_cache[id(cache)] = cache, wrapped
-            return held[1](connections[using], *args, **kwargs)
+            return held[1](connection, *args, **kwargs)
 
         return call  # type: ignore[return-value]
 
