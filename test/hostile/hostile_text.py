@@ -74,8 +74,9 @@ class Text:
     def internal(self):
         """A name that is ours alone."""
         r = self.random
-        if r.random() < 0.6:
-            return "cache_notify/key/%s/%d/item" % (r.choice(self.layouts or ["4"]), r.randrange(16))
+        if r.random() < 0.7:
+            return "cache_notify/key/%s/%d/%s" % (r.choice(self.layouts[-4:] or ["4"]), r.randrange(16),
+                                                  r.choice(["item", "calm", "calm"]))
         return r.choice(["cache_notify/key/%d/%s/item" % (r.randrange(16), r.choice(self.layouts or ["4"])),
                          "cache_notify/key/%d/%d/item" % (r.randrange(1024), r.randrange(2048)),
                          "cache_notify/definition/%d" % r.randrange(1024), "cache_notify/", "cache_notify/schema", "cache_notify/layout/item", "cache_notify/by_hand/item"])
