@@ -9,6 +9,8 @@
 #   make test-integration  the same with isolation specs and TAP only
 #   make test-consistency  is a cache ever stale? READS=n says how long to look
 #   make test-fuzz         can an owner of tables harm anybody? an hour; FUZZ_SECONDS=60
+#   make test-mutants      do the tests notice small faults (test/mutants)? MUTANTS="counter
+#                          token" picks; goes on where it was stopped
 #   make test-hostile      sanitizer, sqlsmith, valgrind, suites, soak (tools/test-hostile); takes
 #                          three hours, HOSTILE="sqlsmith soak" picks, SOAK_MINUTES=5 shortens
 #   make test-interop      the same with the programs of others (test/interop)
@@ -212,6 +214,11 @@ test-hostile:
 	@tools/install-dependencies build test hostile
 	@tools/test-hostile $(HOSTILE)
 
+# As root it steps down for each test by itself.
+test-mutants:
+	@tools/install-dependencies build test
+	@tools/test-mutants $(MUTANTS)
+
 print-PARTS:
 	@echo '$(PARTS)'
 
@@ -251,5 +258,5 @@ figures:
 
 .PHONY: check-version check-sources prepare-parts print-PARTS FORCE \
 	test test-unit test-integration test-interop test-consistency test-fuzz \
-	test-all-versions test-upgrade test-package test-traces test-hostile accept lint format demo benchmark figures
+	test-all-versions test-upgrade test-package test-traces test-hostile test-mutants accept lint format demo benchmark figures
 FORCE:
