@@ -6,6 +6,7 @@ import { ASK, answerOf, array } from './ask.js'
 import type { Answer } from './ask.js'
 import { Core } from './core.js'
 import type { Entry, Ticket } from './core.js'
+import { tell } from './explain.js'
 import { Flights } from './flights.js'
 import type { Flight } from './flights.js'
 import { Listener } from './listener.js'
@@ -243,9 +244,12 @@ export class Cache {
     // Taken before what is remembered is looked at: a definition that moves from now on
     // keeps the result from being stored.
     const began = this.core.ticket()
-    const names = this.statements.find(statement) ?? (await this.statements.analyse(adapter, statement))
+    const { names, whyNot } =
+      this.statements.find(statement) ?? (await this.statements.analyse(adapter, statement))
     if (names.length === 0) {
+      tell('misses', '')
       this.metrics.count('refusals', 'uncacheable_statement')
+      tell('why', whyNot)
       return run()
     }
     return this.serve(db, requestOf(['query', statement, parameters, `node ${adapter.forms}`], names, options), run, options, began)
@@ -390,6 +394,7 @@ export class Cache {
   private async compute<T>(filling: Filling<T>): Promise<{ value: T; kept?: Entry }> {
     const { adapter, request, load, how, flight, ticket, answer } = filling
     this.metrics.count('misses')
+    tell('why', this.core.whyGone(request.entry))
     let value: T
     const loading: Loading = { parts: answer.parts, spoilt: false }
     try {

@@ -19,6 +19,7 @@
  * versions were asked for, so what was heard since then counts, whatever its version.
  */
 import { LRUCache } from 'lru-cache'
+import { remembering } from './explain.js'
 import type { Metrics } from './metrics.js'
 import type { Change } from './payload.js'
 
@@ -27,6 +28,9 @@ export const INTERNAL = 'cache_notify/'
 
 /** What was heard is forgotten beyond so many (tenant, domain, key). */
 const MAX_HEARD = 100_000
+
+/** Entries of which it is remembered why they were dropped. */
+const MAX_GONE = 1_000
 
 /**
  * One thing that a result was made from, by the server's names. tenant null: of the whole
@@ -80,11 +84,19 @@ const fold = (key: Key): Key => (key === null ? null : key.toLowerCase())
 
 const isInternal = (part: Part): boolean => part.domain.startsWith(INTERNAL)
 
+function toldOf(reason: string, part: Part | undefined): string {
+  if (part === undefined) return reason.replaceAll('_', ' ')
+  const what = part.key === null ? part.domain : `${part.domain}/${part.key}`
+  return part.tenant === null ? `${what} has changed` : `${what} of ${part.tenant} has changed`
+}
+
 const place = (...parts: (string | null)[]): string => JSON.stringify(parts)
 
 export class Core {
   private readonly entries: LRUCache<string, Entry>
   private readonly endedEntries: LRUCache<string, Entry>
+  /** Why entries were dropped, once explain() was called. */
+  private readonly gone = new LRUCache<string, string>({ max: MAX_GONE })
   /** domain -> tenant (null: whole) -> key (null: all) -> names of entries */
   private readonly watching: Watching = new Map()
   private readonly heard = new Map<string, Heard>()
@@ -291,21 +303,28 @@ export class Core {
 
   private dropIfOutdated(name: string, tenant: string | null, domain: string, version: number): void {
     const entry = this.entries.peek(name)
-    const outdated = (part: Part): boolean => {
+    const isOutdated = (part: Part): boolean => {
       if (part.domain !== domain) return false
       if (isInternal(part)) return true
       if (tenant === null) return part.sharedVersion < version
       return part.tenant === null || (part.tenant === tenant && part.version < version)
     }
-    if (entry?.parts.some(outdated)) this.drop(name, 'changed')
+    const outdated = entry?.parts.find(isOutdated)
+    if (outdated !== undefined) this.drop(name, 'changed', outdated)
   }
 
-  private drop(name: string, reason: string): void {
+  /** Why an entry is not there, as far as that is remembered. */
+  whyGone(name: string): string {
+    return this.gone.get(name) ?? 'not there before'
+  }
+
+  private drop(name: string, reason: string, part?: Part): void {
     const entry = this.entries.peek(name)
     if (entry === undefined) return
     this.entries.delete(name)
     this.unwatch(name, entry)
     this.metrics.count('drops', reason)
+    if (remembering() && reason !== 'replaced') this.gone.set(name, toldOf(reason, part))
     if (reason !== 'replaced' && entry.keepWhenEnded) {
       entry.ended = Math.min(this.now(), entry.expires)
       this.endedEntries.set(name, entry)

@@ -7,6 +7,7 @@ export type { CacheOptions, GetOptions, HowToGet, QueryOptions } from './cache.j
 export { jsonCodec, NotShareable } from './codec.js'
 export type { Codec } from './codec.js'
 export { CacheError, ConfigurationError, UnsupportedExtension } from './errors.js'
+export { explain, Explanation } from './explain.js'
 export type { Log } from './listener.js'
 export { Metrics } from './metrics.js'
 export { key } from './names.js'

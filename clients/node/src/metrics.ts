@@ -1,9 +1,12 @@
+import { tell } from './explain.js'
+
 /** What the cache did: hits, misses, joins, stores, drops, resets, refusals by reason. */
 export class Metrics {
   private readonly counts = new Map<string, Map<string, number>>()
 
   /** Counts an event. */
   count(event: string, reason = '', n = 1): void {
+    tell(event, reason)
     let reasons = this.counts.get(event)
     if (reasons === undefined) this.counts.set(event, (reasons = new Map()))
     reasons.set(reason, (reasons.get(reason) ?? 0) + n)

@@ -11,8 +11,8 @@ const DEPENDENCIES = `
               ELSE cache_notify.key_name(d.domain) END AS name
   FROM cache_notify.domains_of($1::text) d`
 
-/** The result may change without a change of a table. */
-const UNCACHEABLE = new Set(['unwatched', 'opaque', 'volatile', 'session'])
+/** Whose changes are told. Of anything else the result may change without. */
+const CACHEABLE = new Set(['exact', 'definition'])
 
 interface Dependency {
   certainty: string
@@ -21,15 +21,21 @@ interface Dependency {
   name: string | null
 }
 
-/** What statements read: names, none if the result cannot be cached. */
+/** What a statement reads: names, none if its result cannot be cached. */
+export interface Statement {
+  readonly names: readonly string[]
+  readonly whyNot: string
+}
+
+/** What statements read. */
 export class Statements {
-  private readonly known = new Map<string, readonly string[]>()
+  private readonly known = new Map<string, Statement>()
   private generation = 0
 
   constructor(private readonly log: Log) {}
 
-  /** The names, if they are remembered. */
-  find(statement: string): readonly string[] | undefined {
+  /** What is remembered of it. */
+  find(statement: string): Statement | undefined {
     return this.known.get(statement)
   }
 
@@ -40,25 +46,25 @@ export class Statements {
   }
 
   /** Asks the server, and remembers. */
-  async analyse(adapter: Adapter, statement: string): Promise<readonly string[]> {
+  async analyse(adapter: Adapter, statement: string): Promise<Statement> {
     const generation = this.generation
     const rows = (await adapter.run(DEPENDENCIES, [statement])) as unknown as Dependency[]
     const why = rows
-      .filter((row) => UNCACHEABLE.has(row.certainty))
+      .filter((row) => !CACHEABLE.has(row.certainty))
       .map((row) => `${row.source ?? 'an expression'}: ${row.reason ?? row.certainty}`)
     let names: string[] = []
     if (why.length === 0) {
       names = [...new Set(rows.flatMap((row) => (row.name === null ? [] : [row.name])))].sort()
       if (names.length === 0) why.push('it reads nothing that is watched')
     }
-    if (why.length > 0) {
-      const text = statement.replace(/\s+/g, ' ').slice(0, 200)
-      this.log.warn(`not cached: ${text} (${[...new Set(why)].sort().join('; ')})`)
+    const found = { names, whyNot: [...new Set(why)].sort().join('; ') }
+    if (found.whyNot !== '') {
+      this.log.warn(`not cached: ${statement.replace(/\s+/g, ' ').slice(0, 200)} (${found.whyNot})`)
     }
     if (generation === this.generation) {
       if (this.known.size >= MAX_STATEMENTS) this.known.clear()
-      this.known.set(statement, names)
+      this.known.set(statement, found)
     }
-    return names
+    return found
   }
 }

@@ -29,8 +29,8 @@ DEPENDENCIES = """
                 ELSE cache_notify.key_name(d.domain) END
     FROM cache_notify.domains_of({0}::text) d"""
 
-# What outlives nothing: the result may change without a change of a table.
-UNCACHEABLE = {"unwatched", "opaque", "volatile", "session"}
+# Whose changes are told. Of anything else the result may change without.
+CACHEABLE = {"exact", "definition"}
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def _analyse(cache: Base, adapter: Adapter, text: str) -> Course[Statement]:
     rows = yield lambda: adapter.run(DEPENDENCIES, [for_server(text, adapter.placeholders)])
     why_not = "; ".join(sorted({
         f"{source or 'an expression'}: {reason or certainty}"
-        for certainty, source, reason, _ in rows if certainty in UNCACHEABLE}))
+        for certainty, source, reason, _ in rows if certainty not in CACHEABLE}))
     names = () if why_not else tuple(sorted({name for *_, name in rows if name}))
     if not names and not why_not:
         why_not = "it reads nothing that is watched"
