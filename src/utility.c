@@ -208,9 +208,8 @@ process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 		get_database_oid(name, true) : InvalidOid;
 	bool		unseen = may_be_unseen(command);
 
-	if (IsA(command, SecLabelStmt) && ((SecLabelStmt *) command)->provider != NULL &&
-		strcmp(((SecLabelStmt *) command)->provider, LABEL_PROVIDER) == 0)
-		watched_expect_label();
+	if (IsA(command, SecLabelStmt))
+		watched_label_starts(((SecLabelStmt *) command)->provider);
 
 	if (OidIsValid(database))
 	{

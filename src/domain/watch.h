@@ -61,7 +61,7 @@ extern const char *definition_name(Oid class, Oid objid);
 extern void definition_renamed(const char *old, const char *new);
 
 /* watched.c */
-extern void watched_expect_label(void);
+extern void watched_label_starts(const char *provider);
 extern List *watches_of_relation(Oid relid, WatchTime when);
 extern bool relation_feeds(Oid relid, const char *domain);
 extern Watch *watch_without_options(const char *domain);

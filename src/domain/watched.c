@@ -42,6 +42,12 @@
 /* Columns of pg_seclabel, all of which are in its index but the last. */
 #define NUM_LABEL_KEYS 4
 
+/*
+ * Does the SECURITY LABEL that runs name our provider?  Of the command:
+ * watched_label_starts() sets it each time.
+ */
+static bool provider_named = false;
+
 static Snapshot
 snapshot_for(WatchTime when)
 {
@@ -414,6 +420,11 @@ check_label(const ObjectAddress *object, const char *label)
 	char		relkind = object->classId == RelationRelationId &&
 		object->objectSubId == 0 ? get_rel_relkind(object->objectId) : '\0';
 
+	/* Nobody meant us: as the server has it when we are not there. */
+	if (!provider_named)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("no security label providers have been loaded")));
 	if (relkind != RELKIND_MATVIEW && relkind != RELKIND_VIEW)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
@@ -428,15 +439,18 @@ check_label(const ObjectAddress *object, const char *label)
 }
 
 /*
- * A command names our provider.  Not before that: SECURITY LABEL without FOR
- * means the one provider that there is.
+ * SECURITY LABEL is about to run.  Our provider is there once a command of the session has
+ * named it, not before: without FOR it means the one provider that there is.
  */
 void
-watched_expect_label(void)
+watched_label_starts(const char *provider)
 {
 	static bool registered = false;
 
-	if (!registered)
+	provider_named = provider != NULL && strcmp(provider, LABEL_PROVIDER) == 0;
+	if (provider_named && !registered)
+	{
 		register_label_provider(LABEL_PROVIDER, check_label);
-	registered = true;
+		registered = true;
+	}
 }
