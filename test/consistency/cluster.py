@@ -59,6 +59,14 @@ class Server:
             cursor = connection.execute(statement, parameters)
             return cursor.fetchall() if cursor.description else None
 
+    def take_schema_of(self, other):
+        """Everything but the rows, and what belongs to replication."""
+        file = os.path.join(self.directory, "schema.sql")
+        program("pg_dump", "-h", other.directory, "-U", "postgres", "--schema-only",
+                "--no-publications", "--no-subscriptions", "-f", file, "postgres")
+        program("psql", "-h", self.directory, "-U", "postgres", "-X", "-q", "-v",
+                "ON_ERROR_STOP=1", "-f", file, "postgres")
+
     def destroy(self):
         shutil.rmtree(self.directory)
 
@@ -69,9 +77,11 @@ class Cluster:
 
     def __init__(self, directory, settings, with_standby):
         self.directory = directory
+        self.settings = settings
         self.primary_host = os.path.join(directory, "primary")
         self.standby_host = os.path.join(directory, "standby")
         self._made = 0
+        self.meanwhile = lambda: None   # called while it waits for a server to be filled
         self.primary = self._new_server()
         self.primary.initialize(settings)
         self.primary.start()
@@ -112,6 +122,49 @@ class Cluster:
         self.primary.promote()
         self._point(self.primary_host, self.primary)
         old.destroy()
+
+    def replicate(self):
+        """A new server that logical replication fills; returned once it has all rows."""
+        old, new = self.primary, self._new_server()
+        new.initialize(self.settings)
+        new.start()
+        new.execute("CREATE ROLE reader LOGIN IN ROLE pg_monitor; CREATE ROLE writer LOGIN")
+        new.take_schema_of(old)
+        old.execute("DROP PUBLICATION IF EXISTS moving; CREATE PUBLICATION moving FOR ALL TABLES")
+        new.execute(f"CREATE SUBSCRIPTION moving CONNECTION 'host={old.directory} user=postgres"
+                    " dbname=postgres application_name=moving' PUBLICATION moving")
+        self._until(lambda: self.meanwhile() or new.execute(
+            "SELECT bool_and(srsubstate = 'r') FROM pg_subscription_rel"))
+        return new
+
+    def switch_over(self, new):
+        """As doc/operations.md says. Nobody writes meanwhile but who ignores that."""
+        old, standby = self.primary, self.standby
+        old.execute("ALTER DATABASE postgres SET default_transaction_read_only = on")
+        old.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                    " WHERE datname = current_database() AND backend_type = 'client backend'"
+                    " AND pid <> pg_backend_pid()")
+        (lsn,), = old.execute("SELECT pg_current_wal_lsn()")
+        self._until(lambda: old.execute(
+            "SELECT confirmed_flush_lsn >= %s FROM pg_replication_slots WHERE slot_name = 'moving'", lsn))
+        new.execute("DROP SUBSCRIPTION moving")
+        new.execute("SELECT cache_notify.new_history()")
+        self.primary, self.standby = new, None
+        self._point(self.primary_host, new)
+        for server in (standby, old):
+            if server:
+                server.stop("immediate")
+                server.destroy()
+        if standby:
+            self.add_standby()
+
+    @staticmethod
+    def _until(question, patience=120):
+        end = time.monotonic() + patience
+        while question() != [(True,)]:
+            if time.monotonic() > end:
+                raise SystemExit("the new server does not get what the old one has")
+            time.sleep(0.02)
 
     def wait_until_up(self):
         while True:

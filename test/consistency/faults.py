@@ -80,6 +80,17 @@ class Faults:
         cluster.add_standby()
         return True
 
+    def switch_over(self):
+        """Logical replication to a new server, and everybody goes there."""
+        truth, cluster = self.truth, self.cluster
+        new = cluster.replicate()
+        truth.pause.value = True
+        while not all(truth.paused):
+            time.sleep(0.01)
+        cluster.switch_over(new)
+        truth.pause.value = False
+        return True
+
     def recreate(self):
         """The extension is dropped and created once more. Writers wait meanwhile: one
         that writes several tables could meet the DROP half-way, and fail."""
@@ -142,7 +153,7 @@ $$"""
 
 FAULTS = {"listener": Faults.listener, "writer": Faults.writer, "worker": Faults.worker,
           "kill": Faults.kill, "immediate": Faults.immediate, "failover": Faults.failover,
-          "recreate": Faults.recreate}
+          "recreate": Faults.recreate, "switch_over": Faults.switch_over}
 
 RELAY_FAULTS = {"relay": Faults.relay, "relays": Faults.relays_both,
                 "relay_paused": Faults.relay_paused, "redis": Faults.redis,
