@@ -164,6 +164,29 @@ $node->safe_psql('part', 'CREATE EXTENSION cache_notify; CREATE SCHEMA s');
 restore($node, 'plain', 'part');
 is($node->safe_psql('part', "SELECT domain, enabled, problem FROM cache_notify.v_invalidation_status"), 'item|t|', 'a single table brings its watch');
 
+# Without our schemas, or restored by the owner, who is no superuser, into a database where
+# the extension is: what he owns is watched, and what his views read is followed. What a
+# superuser had written is missing, and nothing proves a domain current that only this fed.
+for my $how ('without schemas', 'by the owner')
+{
+	dump_with($how eq 'by the owner' ? () : '--exclude-schema=*cache_notify');
+	$node->safe_psql('postgres', 'ALTER DATABASE part OWNER TO owner');
+	$node->safe_psql('part', 'CREATE EXTENSION cache_notify');
+	my ($out, $errors) = run_command([ 'psql', '-Xq', '-h', $node->host, '-p', $node->port, '-d', 'part',
+			'-U', $how eq 'by the owner' ? 'owner' : 'postgres', '-f', $file ]);
+	unlike($errors, qr/ERROR:.*(trigger|label|view|"s\.)(?!.*cache_notify\.configuration)(?!.*cache_notify_schema_)/,
+		"$how: nothing of the owner's is refused");
+	is($node->safe_psql('part', "SELECT table_name, domain, problem FROM cache_notify.v_invalidation_status ORDER BY table_name::text"),
+		"s.item|item|\ns.m|m|\ns.part|part|\ns.v|v|", "$how: what he owns is watched");
+	is($node->safe_psql('part', q(SELECT source_domain, target_domain FROM cache_notify.v_cascade_rules WHERE source_domain NOT LIKE 'cache_notify/%')),
+		'item|v', "$how: what his view reads is followed");
+	is($node->safe_psql('part', "SELECT cache_notify.token('a', 'item') IS NOT NULL, cache_notify.token('a', 'v') IS NOT NULL, cache_notify.token('a', 'page') IS NULL"),
+		't|t|t', "$how: and nothing proves current what a lost rule fed");
+	my $before = $node->safe_psql('part', "SELECT cache_notify.version('v')");
+	$node->safe_psql('part', "SET ROLE owner; UPDATE s.item SET name = name || 'z'");
+	cmp_ok($node->safe_psql('part', "SELECT cache_notify.version('v')"), '>', $before, "$how: his changes count");
+}
+
 # Data into a database that is set up.
 dump_with('--data-only');
 $node->safe_psql('postgres', 'DROP DATABASE part');
