@@ -79,10 +79,13 @@ may_be_keyed(ScopeChange *scope, int64 bucket_layout)
  * target?  Not if there are more buckets: one here would be several there.
  */
 static bool
-carries_key(const CascadeTarget *target, int64 bucket_layout)
+carries_key(const ScopeChange *scope, const CascadeTarget *target)
 {
+	int64		bucket_layout = scope->bucket_layout;
+
 	return target->bump && target->same_key && target->domain->bucket_layout != 0 &&
-		bucket_count(target->domain->bucket_layout) <= bucket_count(bucket_layout);
+		bucket_count(target->domain->bucket_layout) <= bucket_count(bucket_layout) &&
+		naming_carries_key(scope->domain, target->domain);
 }
 
 /* The bump that this statement has counted for single buckets concerns them all. */
@@ -134,6 +137,19 @@ bump_scope(ScopeChange *scope, int i, bool keyed)
 }
 
 /*
+ * What a change of the domain reaches, with what is needed to carry tenants and
+ * keys on.  May read the catalogs; the list is valid until something else does.
+ */
+static List *
+load_targets(Domain *domain)
+{
+	if (cascade_targets(domain) == NIL)
+		return NIL;
+	naming_load();
+	return cascade_targets(domain);
+}
+
+/*
  * Carry a change of a scope on to its domain's cascade_targets(); i is the statement
  * that it was made in, or NO_STATEMENT.  A target that is only delivered gets no
  * stamp: it may still change in this statement.  keyed: the change is that of
@@ -148,7 +164,7 @@ cascade_scope(ScopeChange *scope, List *targets, int i, bool keyed)
 	{
 		CascadeTarget *target = lfirst(lc);
 		ScopeChange *reached = change_set_reached(scope, target);
-		bool		carried = keyed && carries_key(target, scope->bucket_layout);
+		bool		carried = keyed && carries_key(scope, target);
 
 		if (reached == scope)
 			continue;			/* it has come back */
@@ -175,7 +191,7 @@ change_set_bump_once(ScopeChange *scope, int depth)
 	if (change_set_is_bumped(scope, depth))
 		return;
 	bump_scope(scope, i, false);
-	cascade_scope(scope, cascade_targets(scope->domain), i, false);
+	cascade_scope(scope, load_targets(scope->domain), i, false);
 }
 
 /* Bump a scope unconditionally: by hand, or for a command. */
@@ -184,7 +200,7 @@ change_set_bump(ScopeChange *scope)
 {
 	bump_scope(scope, NO_STATEMENT, false);
 	scope->extra.all_keys = scope->extra.events_incomplete = true;
-	cascade_scope(scope, cascade_targets(scope->domain), NO_STATEMENT, false);
+	cascade_scope(scope, load_targets(scope->domain), NO_STATEMENT, false);
 }
 
 static ScopeChange *
@@ -280,10 +296,10 @@ bump_bucket_of_targets(ScopeChange *scope, List *targets, uint32 hash, int i)
 
 		if (!target->bump)
 			continue;
-		reached = change_set_scope(target->domain, scope->counter.tenant, scope->counter.tenant_len);
+		reached = change_set_reached(scope, target);
 		if (i != NO_STATEMENT && reached->keyed_stamp[i] != current_statement_no(i))
 			continue;			/* its bump reaches every key */
-		carried = carries_key(target, scope->bucket_layout) &&
+		carried = carries_key(scope, target) &&
 			reached->bucket_layout == target->domain->bucket_layout;
 		if (i == NO_STATEMENT && !carried)
 			continue;			/* so does this one */
@@ -294,20 +310,6 @@ bump_bucket_of_targets(ScopeChange *scope, List *targets, uint32 hash, int i)
 		bump_scope(reached, i, false);
 	}
 	return true;
-}
-
-/*
- * What a change of the domain reaches.  If keys are carried on, the bucket layouts of
- * the targets are known, else there is none.  May read the catalogs; the list
- * is valid until something else does.
- */
-static List *
-load_targets(Domain *domain)
-{
-	List	   *targets = cascade_targets(domain);
-
-	(void) domain_bucket_layout(domain);
-	return domain->carries_keys ? cascade_targets(domain) : targets;
 }
 
 /*
@@ -322,6 +324,7 @@ change_set_bump_key_once(ScopeChange *scope, int64 bucket_layout, uint32 hash, i
 
 	if (change_set_is_bumped(scope, depth))
 		return;
+	(void) domain_bucket_layout(scope->domain);
 	targets = load_targets(scope->domain);
 	/* In a layout that is not the domain's nothing is counted: see key.c. */
 	if (scope->domain->reaches_itself ||
@@ -353,16 +356,16 @@ change_set_tell_key(ScopeChange *scope, const char *json)
 
 	if (!scope->domain->carries_keys)
 		return;
-	foreach(lc, cascade_targets(scope->domain))
+	foreach(lc, load_targets(scope->domain))
 	{
 		CascadeTarget *target = lfirst(lc);
 		ScopeChange *reached;
 
 		if (!target->same_key)
 			continue;
-		reached = change_set_scope(target->domain, scope->counter.tenant, scope->counter.tenant_len);
+		reached = change_set_reached(scope, target);
 		reached->extra.wanted = true;
-		if (json == NULL || !carries_key(target, scope->bucket_layout))
+		if (json == NULL || !carries_key(scope, target))
 			reached->extra.all_keys = true;
 		else
 			extra_add_key(&reached->extra, json);
@@ -377,8 +380,10 @@ change_set_bump_key(ScopeChange *scope, const VersionName *name)
 	uint32		hash = name->hash;
 	StringInfoData json;
 
-	List	   *targets = load_targets(scope->domain);
+	List	   *targets;
 
+	(void) domain_bucket_layout(scope->domain);
+	targets = load_targets(scope->domain);
 	if (scope->domain->reaches_itself || !may_be_keyed(scope, bucket_layout) ||
 		find_bucket(scope, bucket_of_hash(bucket_layout, hash)) == NULL)
 	{

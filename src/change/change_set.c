@@ -365,9 +365,12 @@ change_set_find(const char *name, const char *tenant)
 ScopeChange *
 change_set_reached(const ScopeChange *scope, const CascadeTarget *target)
 {
-	return change_set_scope(target->domain,
-							target->shared ? NULL : scope->counter.tenant,
-							target->shared ? 0 : scope->counter.tenant_len);
+	const char *tenant = target->shared ? NULL : scope->counter.tenant;
+	const char *carried = tenant == NULL ? NULL :
+		naming_carried(scope->domain, target->domain, tenant);
+
+	return change_set_scope(target->domain, carried, carried == NULL ? 0 :
+							carried == tenant ? scope->counter.tenant_len : strlen(carried));
 }
 
 /*
@@ -392,6 +395,7 @@ change_set_recascade(void)
 		if (scope->bumps == 0)
 			continue;
 		scope->keyed = 0;
+		naming_load();
 		foreach(lc2, cascade_targets(scope->domain))
 		{
 			CascadeTarget *target = lfirst(lc2);

@@ -143,6 +143,9 @@ extern void naming_init(void);
 extern void naming_load(void);
 extern uint32 naming_code(const Domain *domain);
 extern const char *naming_tenant(const Domain *domain, const char *written);
+extern const char *naming_carried(const Domain *source, const Domain *target,
+								  const char *tenant);
+extern bool naming_carries_key(const Domain *source, const Domain *target);
 
 /* layout_floor.c */
 extern char *layout_floor_name(const char *domain);

@@ -430,6 +430,67 @@ naming_tenant(const Domain *domain, const char *written)
 		pnstrdup(result, len);
 }
 
+/*
+ * What a tenant of one domain is called in another that a rule carries its
+ * changes on to; NULL if that cannot be told: then all tenants there.  The
+ * rule has carried the types on as well, so the other one has no fewer; if it
+ * has more, or the tenant is a setting's, the text is read as whoever asks
+ * for it writes it.  naming_load() must have been called.
+ */
+const char *
+naming_carried(const Domain *source, const Domain *target, const char *tenant)
+{
+	const Naming *from = inside(source)->naming;
+	const Naming *to = inside(target)->naming;
+
+	return list_length(from ? from->tenants : NIL) == list_length(to ? to->tenants : NIL) ?
+		tenant : naming_tenant(target, tenant);
+}
+
+/* Do these types read each text as it is? */
+static bool
+reads_texts(const KeyTypes *types)
+{
+	for (int i = 0; i < types->n; i++)
+		if (types->types[i].kind != CANONICAL_TEXT)
+			return false;
+	return true;
+}
+
+static bool
+has_key_types(const Naming *naming, const KeyTypes *types)
+{
+	ListCell   *lc;
+
+	foreach(lc, naming ? naming->keys : NIL)
+	{
+		if (same_key_types(lfirst(lc), types))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Are the keys of one domain called the same in another that a rule carries them
+ * on to?  Not if that has others, which read a text as another one.
+ */
+bool
+naming_carries_key(const Domain *source, const Domain *target)
+{
+	const Naming *from = inside(source)->naming;
+	const Naming *to = inside(target)->naming;
+	ListCell   *lc;
+
+	foreach(lc, to ? to->keys : NIL)
+	{
+		const KeyTypes *types = lfirst(lc);
+
+		if (!reads_texts(types) && !has_key_types(from, types))
+			return false;
+	}
+	return true;
+}
+
 /* Read a key by the types of one table's columns; false: it cannot be told. */
 static bool
 read_key(const KeyTypes *types, const char *key, int len, StringInfo result,

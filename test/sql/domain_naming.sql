@@ -116,6 +116,29 @@ SELECT keep('1', 'page'), keep('2', 'page');
 INSERT INTO by_setting VALUES (1);
 SELECT stale();
 SELECT cache_notify.remove_table_invalidation('by_setting', 'page');
+-- And so it is in the domains that rules carry its changes on to, where these have
+-- tenants of another type; so are keys, and the tenants of a text column.
+CREATE TABLE id_target (tenant uuid, k uuid, x int);
+CREATE TABLE text_source (tenant text, k text, x int);
+SELECT cache_notify.setup_table_invalidation('by_setting', 'set', tenant_setting => 'app.tenant'),
+	cache_notify.setup_table_invalidation('text_source', 'texts', 'tenant', keys => '{k}'),
+	cache_notify.setup_table_invalidation('id_target', 'ids', 'tenant', keys => '{k}');
+INSERT INTO cache_notify.cascade_rules VALUES ('set', 'mid', 'invalidate', 'all'), ('mid', 'ids', 'invalidate', 'all'),
+	('texts', 'ids', 'invalidate', 'same');
+SET app.tenant = 'A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11';
+SELECT keep('a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11', 'ids'), keep('A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11', 'ids'),
+	keep('A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11', 'set'), keep('b0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11', 'set');
+INSERT INTO by_setting VALUES (1);
+SELECT stale();
+SELECT keep('a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11', 'ids'), keep('b0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11', 'ids');
+SET app.tenant = 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11';
+INSERT INTO by_setting VALUES (1);
+SELECT stale();
+SELECT keep('a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11', 'ids'), keep('a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11', 'ids/b0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11');
+INSERT INTO text_source VALUES ('A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11', 'B0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11', 1);
+SELECT stale();
+DELETE FROM cache_notify.cascade_rules WHERE target_domain IN ('mid', 'ids');
+SELECT cache_notify.remove_table_invalidation('by_setting', 'set'), cache_notify.remove_table_invalidation('text_source', 'texts');
 RESET app.tenant;
 
 -- A column that gets another type takes its tokens with it, whether or not

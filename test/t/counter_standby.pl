@@ -58,6 +58,8 @@ $primary->wait_for_catchup($standby);
 my $token = token($primary);
 my $position = ask($primary, 'SELECT current_position()');
 is(version($standby), 3, 'versions on the standby');
+my $reader = $standby->background_psql('postgres');	# a session from before all that follows
+$reader->query_safe("SELECT cache_notify.token('t', 'a')");
 is(token($standby), $token, 'the same state, the same token');
 is( ask($standby, "SELECT etag('t', 'a')"),
 	ask($primary, "SELECT etag('t', 'a')"),
@@ -101,6 +103,40 @@ is( ask($standby, "SELECT domain, tenant_id, version FROM changes_since('$behind
 is( ask($standby, "SELECT tenant_id, domain, version = version(domain, coalesce(tenant_id, 'never was')) FROM domain_version ORDER BY domain"),
 	"t|a|t\n|b|t",
 	'views on the standby');
+
+# A session of the standby hears by itself that a domain has become known, or no
+# longer is: by a table, a rule, a view, by hand.
+sub known
+{
+	my ($domain) = @_;
+
+	$primary->wait_for_catchup($standby);
+	return $reader->query_safe("SELECT (cache_notify.versions('t', '$domain')).known, cache_notify.token('t', '$domain') IS NOT NULL");
+}
+my @feeding = (
+	[ 'new', "CREATE TABLE new (id int, tenant_id text); SELECT cache_notify.setup_table_invalidation('new')", 't|t' ],
+	[ 'ruled', "INSERT INTO cache_notify.cascade_rules VALUES ('new', 'ruled')", 't|t' ],
+	[ 'seen', "CREATE VIEW v_seen AS SELECT * FROM new; SELECT cache_notify.setup_view_invalidation('v_seen')", 't|t' ],
+	[ 'hand', "SELECT cache_notify.invalidate('hand')", 't|t' ],
+	[ 'new', 'ALTER TABLE new DISABLE TRIGGER ALL', 'f|f' ],
+	[ 'ruled', 'SELECT 1', 'f|f' ],
+	[ 'new', 'ALTER TABLE new ENABLE TRIGGER ALL', 't|t' ],
+	[ 'new', 'BEGIN; ALTER TABLE new RENAME TO old; CREATE TABLE new (id int); COMMIT', 'f|f' ],
+	[ 'new', "SELECT cache_notify.setup_table_invalidation('new', whole_counter => true)", 't|t' ],
+	[ 'seen', 'DROP VIEW v_seen', 'f|f' ]);
+foreach my $step (@feeding)
+{
+	my ($domain, $sql, $expected) = @$step;
+
+	is(known($domain), 'f|f', "$domain is not known on the standby") if $expected eq 't|t' && $sql !~ /ENABLE|setup.*whole/;
+	$primary->safe_psql('postgres', $sql);
+	is(known($domain), $expected, "a session of the standby after: $sql");
+}
+$primary->safe_psql('postgres', 'INSERT INTO new VALUES (1)') foreach (1 .. 3);
+$primary->wait_for_catchup($standby);
+my $whole = "SELECT cache_notify.version('new') - sum(n) FROM _cache_notify.version_counter WHERE domain = 'new'";
+is($reader->query_safe($whole), 0, 'the counter of a whole domain, on the standby');
+$reader->quit;
 
 # What a long-running transaction on the primary commits is not missed.
 my $long = $primary->background_psql('postgres');
