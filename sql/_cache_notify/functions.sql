@@ -23,11 +23,11 @@ CREATE FUNCTION _cache_notify.rules_changed() RETURNS trigger
 COMMENT ON FUNCTION _cache_notify.rules_changed() IS
 'Trigger of cascade_rules: makes every session read the rules again.';
 
-CREATE FUNCTION _cache_notify.note_name(relation regclass, domain text) RETURNS void
+CREATE FUNCTION _cache_notify.note_name(relation regclass, domain text, arguments text[] DEFAULT NULL) RETURNS void
 	AS 'MODULE_PATHNAME', 'cache_notify_note_name'
-	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
-COMMENT ON FUNCTION _cache_notify.note_name(regclass, text) IS
-'Notes the name by which a relation was set up to feed a domain, if it was.';
+	LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION _cache_notify.note_name(regclass, text, text[]) IS
+'Notes the name by which a relation was set up to feed a domain, if it was, and how whatever takes it over is to be watched.';
 
 CREATE FUNCTION _cache_notify.forget_name(relation regclass, domain text) RETURNS boolean
 	AS 'MODULE_PATHNAME', 'cache_notify_forget_name'

@@ -78,13 +78,15 @@ CREATE MATERIALIZED VIEW _cache_notify.watched_name
 USING heap AS SELECT
 	NULL::text COLLATE "C" AS domain,
 	NULL::name AS schema_name,
-	NULL::name AS relation_name
+	NULL::name AS relation_name,
+	NULL::text[] AS arguments
 WHERE _cache_notify.only_when_created();
 COMMENT ON MATERIALIZED VIEW _cache_notify.watched_name IS
 'By which names relations were set up to feed a domain. While a relation that does not feed it has such a name (after a swap, created anew, restored without its triggers), the domain has no tokens.';
 COMMENT ON COLUMN _cache_notify.watched_name.domain IS 'the domain that was fed';
 COMMENT ON COLUMN _cache_notify.watched_name.schema_name IS 'the schema of the relation when it was set up';
 COMMENT ON COLUMN _cache_notify.watched_name.relation_name IS 'its name then';
+COMMENT ON COLUMN _cache_notify.watched_name.arguments IS 'how whatever takes the name over is to be watched; NULL: not at all';
 
 -- epoch.c knows the columns by their order, all of fixed width.
 CREATE MATERIALIZED VIEW _cache_notify.history

@@ -68,3 +68,50 @@ END
 $$;
 COMMENT ON FUNCTION _cache_notify.watch_materialized_view(regclass, text, text[]) IS
 'What setup_table_invalidation() does for a materialized view: each REFRESH bumps the domain.';
+
+-- Called by the event trigger, as the extension's owner.
+CREATE FUNCTION _cache_notify.follow_names() RETURNS void
+	LANGUAGE plpgsql VOLATILE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	taken record;
+	kind text;
+	enabled "char";
+	watch text[];
+BEGIN
+	FOR taken IN
+		SELECT n.domain COLLATE "default" AS domain, n.arguments, c.oid::regclass AS relation, c.relkind
+		FROM _cache_notify.watched_name n
+		JOIN pg_namespace s ON s.nspname = n.schema_name
+		JOIN pg_class c ON c.relnamespace = s.oid AND c.relname = n.relation_name
+		WHERE n.arguments IS NOT NULL
+		AND NOT EXISTS (SELECT FROM _cache_notify.watching_trigger t WHERE t.tgrelid = c.oid AND t.domain = n.domain)
+		AND NOT EXISTS (SELECT FROM _cache_notify.watching_label l WHERE l.relation = c.oid)
+		-- Of another kind, somebody must say how it is to be watched.
+		AND (c.relkind IN ('r', 'p', 'f') OR c.relkind = 'm' AND _cache_notify.option_not_for_labels(n.arguments) IS NULL)
+	LOOP
+		IF taken.relkind = 'm' THEN
+			PERFORM _cache_notify.label_relation(taken.relation, taken.arguments);
+		ELSE
+			enabled := CASE WHEN 'fire_on_replica=true' = ANY (taken.arguments) THEN 'A' ELSE 'O' END;
+			-- What counters it had, the domain may have left.
+			watch := ARRAY(
+				SELECT CASE WHEN starts_with(u.a, 'bucket_layout=') THEN 'bucket_layout='
+						|| _cache_notify.choose_bucket_layout(taken.relation, taken.domain, _cache_notify.bucket_count(substr(u.a, 15)::bigint))
+					WHEN starts_with(u.a, 'whole_counter=') THEN 'whole_counter=' || _cache_notify.whole_counter_number(taken.domain)
+					ELSE u.a END
+				FROM unnest(array_remove(taken.arguments, 'fire_on_replica=true')) WITH ORDINALITY AS u (a, i) ORDER BY u.i);
+			FOREACH kind IN ARRAY CASE WHEN 'granularity=statement' = ANY (watch) THEN '{statement}'::text[] ELSE '{row,statement}' END LOOP
+				PERFORM _cache_notify.add_watching_trigger(taken.relation, kind, taken.domain, watch, enabled);
+			END LOOP;
+			PERFORM cache_notify.inherit_triggers(taken.relation);
+		END IF;
+		PERFORM _cache_notify.note_name(taken.relation, taken.domain, taken.arguments);
+	END LOOP;
+	PERFORM _cache_notify.configuration_changed();
+END
+$$;
+COMMENT ON FUNCTION _cache_notify.follow_names() IS
+'Watches what has taken over the name of a relation that was set up with follow_name, as that was watched.';
+REVOKE EXECUTE ON FUNCTION _cache_notify.follow_names() FROM PUBLIC;

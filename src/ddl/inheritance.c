@@ -11,6 +11,9 @@
  * asks for something else itself, or its parents differ, it has a trigger for
  * each: what any of them asks for counts, and a statement bumps a scope once.
  *
+ * The same goes for what takes over the name of a table that was set up to be
+ * followed by whatever does: follow_names().
+ *
  * What a table should have is worked out in SQL, by inherit_triggers(), which
  * setup_table_invalidation() calls as well.  Here is what calls it when DDL
  * changes a family.
@@ -53,17 +56,18 @@ has_family(Oid relid)
 	return false;
 }
 
+/* Run a statement of ours, with a relation as its parameter if there is one. */
 static void
-call_inherit_triggers(Oid relid)
+run(const char *sql, Oid relid)
 {
 	Oid			types[1] = {REGCLASSOID};
 	Datum		values[1] = {ObjectIdGetDatum(relid)};
 
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	if (SPI_execute_with_args("SELECT " EXTENSION_SCHEMA ".inherit_triggers($1)",
-							  1, types, values, NULL, false, 0) != SPI_OK_SELECT)
-		elog(ERROR, "inherit_triggers() failed");
+	if (SPI_execute_with_args(sql, OidIsValid(relid) ? 1 : 0, types, values,
+							  NULL, false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "\"%s\" failed", sql);
 	SPI_finish();
 }
 
@@ -82,13 +86,12 @@ owner_of_function(Oid function)
 }
 
 /*
- * Give a child table the triggers that its parents' watches ask for, and take
- * away what they no longer do.  Runs as the owner of the function: whoever
- * may make a table a child of another need not know of us.  False, and a
- * warning, if it failed.
+ * Run a statement in a subtransaction, as the owner of the function: whoever may
+ * make a table a child of another, or rename one, need not know of us.  False, and
+ * a warning, if it failed; what: what could not be done.
  */
-bool
-inherit_triggers(Oid relid, Oid function)
+static bool
+try_to_run(const char *sql, Oid relid, Oid function, const char *what)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner resowner = CurrentResourceOwner;
@@ -96,16 +99,13 @@ inherit_triggers(Oid relid, Oid function)
 	int			sec_context;
 	volatile bool done = true;
 
-	if (get_rel_persistence(relid) == RELPERSISTENCE_TEMP || !has_family(relid))
-		return true;
-
 	GetUserIdAndSecContext(&user, &sec_context);
 	BeginInternalSubTransaction(NULL);
 	PG_TRY();
 	{
 		SetUserIdAndSecContext(owner_of_function(function),
 							   sec_context | SECURITY_LOCAL_USERID_CHANGE);
-		call_inherit_triggers(relid);
+		run(sql, relid);
 		SetUserIdAndSecContext(user, sec_context);
 		ReleaseCurrentSubTransaction();
 		MemoryContextSwitchTo(context);
@@ -126,13 +126,58 @@ inherit_triggers(Oid relid, Oid function)
 			ReThrowError(error);
 		ereport(WARNING,
 				(errcode(error->sqlerrcode),
-				 errmsg("could not set up the triggers of \"%s\": %s",
-						get_rel_name(relid), error->message),
+				 errmsg("could not set up the triggers of %s: %s", what,
+						error->message),
 				 errhint("See cache_notify.v_invalidation_status.")));
 		done = false;
 	}
 	PG_END_TRY();
 	return done;
+}
+
+/*
+ * Give a child table the triggers that its parents' watches ask for, and take
+ * away what they no longer do.
+ */
+bool
+inherit_triggers(Oid relid, Oid function)
+{
+	if (get_rel_persistence(relid) == RELPERSISTENCE_TEMP || !has_family(relid))
+		return true;
+	return try_to_run("SELECT " EXTENSION_SCHEMA ".inherit_triggers($1)", relid,
+					  function, psprintf("\"%s\"", get_rel_name(relid)));
+}
+
+/* Could a relation have got a name by this command that it did not have? */
+static bool
+may_take_names(Node *parsetree)
+{
+	switch (nodeTag(parsetree))
+	{
+		case T_CreateStmt:
+		case T_CreateForeignTableStmt:
+		case T_CreateTableAsStmt:
+		case T_SelectStmt:
+		case T_ImportForeignSchemaStmt:
+		case T_RenameStmt:
+		case T_AlterObjectSchemaStmt:
+		case T_CreateSchemaStmt:
+			return true;
+		default:
+			return false;
+	}
+}
+
+/* Watch what has taken over the name of a relation whose set-up asks for that. */
+void
+follow_names(Node *parsetree, Oid function)
+{
+	if (!may_take_names(parsetree))
+		return;
+	(void) watch_load();
+	if (watched_name_followed())
+		(void) try_to_run("SELECT " INTERNAL_SCHEMA ".follow_names()", InvalidOid,
+						  function, "what took a name over");
 }
 
 /*

@@ -572,7 +572,10 @@ cache_notify_schema_event(PG_FUNCTION_ARGS)
 	else if (strcmp(trigdata->event, "sql_drop") == 0)
 		visit_event_rows(F_PG_EVENT_TRIGGER_DROPPED_OBJECTS, visit_dropped, &event);
 	else
+	{
 		visit_event_rows(F_PG_EVENT_TRIGGER_DDL_COMMANDS, visit_command, &event);
+		follow_names(trigdata->parsetree, event.function);
+	}
 	bump_event(&event);
 	PG_RETURN_NULL();
 }

@@ -58,6 +58,7 @@ extern Oid	table_of_policy(Oid policy, Snapshot snapshot);
 extern bool inherit_triggers(Oid relid, Oid function);
 extern Oid	owner_of_function(Oid function);
 extern void make_way_for_clones(Oid parent, Oid child);
+extern void follow_names(Node *parsetree, Oid function);
 
 /* restored.c */
 extern bool restored_trigger_created(void);

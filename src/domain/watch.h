@@ -85,6 +85,7 @@ extern List *watch_all(void);
 
 /* watched_name.c */
 extern void watched_name_init(void);
+extern bool watched_name_followed(void);
 
 /* family.c */
 extern List *parents_of(Oid relid);

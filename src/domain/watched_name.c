@@ -25,6 +25,8 @@
 #include "access/xact.h"
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -37,13 +39,18 @@ PG_FUNCTION_INFO_V1(cache_notify_forget_name);
 #define Anum_name_domain	1
 #define Anum_name_schema	2
 #define Anum_name_relation	3
-#define Natts_name			3
+#define Anum_name_arguments	4
+#define Natts_name			4
 
 typedef struct WatchedName
 {
 	char		schema[NAMEDATALEN];
 	char		relation[NAMEDATALEN];
+	bool		followed;		/* what takes it over is to be watched */
 } WatchedName;
+
+/* Of the backend: has a name that was read last something that follows it? */
+static bool any_followed = false;
 
 /* Of the backend. */
 static InvalidationCount relation_changes;
@@ -83,6 +90,9 @@ read_name(HeapTuple tuple, TupleDesc desc)
 	strlcpy(name->relation,
 			NameStr(*DatumGetName(heap_getattr(tuple, Anum_name_relation, desc,
 											   &isnull))), NAMEDATALEN);
+	(void) heap_getattr(tuple, Anum_name_arguments, desc, &isnull);
+	name->followed = !isnull;
+	any_followed |= name->followed;
 	inside(domain)->names = lappend(inside(domain)->names, name);
 	MemoryContextSwitchTo(old);
 }
@@ -96,6 +106,7 @@ watched_name_load(void)
 	SysScanDesc scan;
 	HeapTuple	tuple;
 
+	any_followed = false;
 	if (rel == NULL)
 		return;
 	scan = systable_beginscan(rel, InvalidOid, false, SnapshotSelf, 0, NULL);
@@ -128,6 +139,35 @@ watched_name_taken_over(const Domain *domain)
 			return true;
 	}
 	return false;
+}
+
+/* Set by look_for_followed(). */
+static bool found_followed;
+
+static void
+look_for_followed(Domain *domain)
+{
+	ListCell   *lc;
+
+	foreach(lc, inside(domain)->names)
+	{
+		const WatchedName *name = lfirst(lc);
+
+		found_followed |= name->followed && is_taken_over(domain, name);
+	}
+}
+
+/*
+ * Has a relation taken over a name, and is to be watched because of that?  The
+ * names are those of the last watch_load().
+ */
+bool
+watched_name_followed(void)
+{
+	found_followed = false;
+	if (any_followed)
+		domains_visit(look_for_followed);
+	return found_followed;
 }
 
 /* ------------------------------------------------------------ writing them */
@@ -169,7 +209,7 @@ delete_name(Relation rel, const char *domain, const char *schema,
 
 static void
 insert_name(Relation rel, const char *domain, const char *schema,
-			const char *relation)
+			const char *relation, Datum arguments, bool has_arguments)
 {
 	Datum		values[Natts_name];
 	bool		nulls[Natts_name] = {false};
@@ -182,6 +222,8 @@ insert_name(Relation rel, const char *domain, const char *schema,
 	values[Anum_name_domain - 1] = CStringGetTextDatum(domain);
 	values[Anum_name_schema - 1] = NameGetDatum(&schema_name);
 	values[Anum_name_relation - 1] = NameGetDatum(&relation_name);
+	values[Anum_name_arguments - 1] = arguments;
+	nulls[Anum_name_arguments - 1] = !has_arguments;
 	tuple = heap_form_tuple(RelationGetDescr(rel), values, nulls);
 	CatalogTupleInsert(rel, tuple);
 	heap_freetuple(tuple);
@@ -198,26 +240,33 @@ open_names(Oid relid, char **schema, char **relation)
 }
 
 /*
- * note_name(relation regclass, domain text) returns void, strict
+ * note_name(relation regclass, domain text, arguments text[]) returns void
  *
- * All that is written is in the catalogs for whoever has set it up, so anybody
- * may call this.
+ * Whoever could set the relation up may call this; for others it does nothing.
  */
 Datum
 cache_notify_note_name(PG_FUNCTION_ARGS)
 {
-	Oid			relid = PG_GETARG_OID(0);
-	char	   *domain = text_to_cstring(PG_GETARG_TEXT_PP(1));
-	char	   *schema,
+	Oid			relid;
+	char	   *domain,
+			   *schema,
 			   *relation;
-	Relation	rel = relation_feeds(relid, domain) ?
-		open_names(relid, &schema, &relation) : NULL;
+	Relation	rel;
 
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+		PG_RETURN_VOID();
+	relid = PG_GETARG_OID(0);
+	domain = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	rel = pg_class_aclcheck(relid, GetUserId(), ACL_TRIGGER) == ACLCHECK_OK &&
+		relation_feeds(relid, domain) ?
+		open_names(relid, &schema, &relation) : NULL;
 	if (rel == NULL)
 		PG_RETURN_VOID();
 	(void) delete_name(rel, domain, schema, relation);
 	CommandCounterIncrement();
-	insert_name(rel, domain, schema, relation);
+	insert_name(rel, domain, schema, relation,
+				PG_ARGISNULL(2) ? (Datum) 0 : PG_GETARG_DATUM(2),
+				!PG_ARGISNULL(2));
 	relation_close(rel, NoLock);
 	announce_configuration();
 	PG_RETURN_VOID();
