@@ -21,6 +21,68 @@ COMMENT ON VIEW cache_notify.v_cascade_rules IS
 COMMENT ON COLUMN cache_notify.v_cascade_rules.carried_by IS 'the view that depends on source_domain; NULL: the rule is in cascade_rules';
 GRANT SELECT ON cache_notify.v_cascade_rules TO PUBLIC;
 
+-- Called as the user: rule_table.c.
+CREATE FUNCTION _cache_notify.check_rule_of_user(source text, target text) RETURNS void
+	LANGUAGE plpgsql VOLATILE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	others record;
+BEGIN
+	IF has_table_privilege('cache_notify.cascade_rules', 'INSERT')
+		AND has_table_privilege('cache_notify.cascade_rules', 'UPDATE')
+		AND has_table_privilege('cache_notify.cascade_rules', 'DELETE') THEN
+		RETURN;
+	ELSIF NOT EXISTS (SELECT FROM cache_notify.v_invalidation_status s WHERE s.domain = source) THEN
+		RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
+			MESSAGE = format('no table or view of yours feeds domain "%s"', source),
+			HINT = 'Watch one before, or ask for the right to write cache_notify.cascade_rules.';
+	END IF;
+	WITH RECURSIVE feeding (domain) AS (
+		SELECT source COLLATE "C"
+		UNION
+		SELECT r.source_domain FROM feeding f
+		JOIN cache_notify.v_cascade_rules r ON r.target_domain = f.domain
+	)
+	SELECT s.table_name, f.domain INTO others
+	FROM feeding f
+	LEFT JOIN cache_notify.v_invalidation_status s ON s.domain COLLATE "C" = f.domain
+	LEFT JOIN pg_class c ON c.oid = s.table_name
+	WHERE f.domain !~ '^cache_notify/' AND (c.oid IS NULL OR NOT pg_has_role(c.relowner, 'USAGE'))
+	LIMIT 1;
+	IF FOUND THEN
+		RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
+			MESSAGE = format('not only tables and views of yours feed domain "%s"', source),
+			DETAIL = CASE WHEN others.table_name IS NULL
+				THEN format('A cascade rule carries changes of domain "%s" on into it.', others.domain)
+				ELSE format('%s feeds domain "%s".', others.table_name, others.domain) END,
+			HINT = 'Ask for the right to write cache_notify.cascade_rules.';
+	ELSIF (SELECT count(*) FROM cache_notify.v_cascade_rules r
+		   WHERE r.source_domain = source AND r.target_domain <> target AND r.carried_by IS NULL) >= 32 THEN
+		RAISE EXCEPTION USING ERRCODE = 'configuration_limit_exceeded',
+			MESSAGE = format('domain "%s" has 32 cascade rules already', source),
+			HINT = 'It takes the right to write cache_notify.cascade_rules to give it more.';
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION _cache_notify.check_rule_of_user(text, text) IS
+'Error unless the current user may write a rule of this source domain: he may write the table, or nothing but his own tables and views feeds it, in however many steps, and it has fewer than 32 with other targets than this one (NULL: does not matter).';
+
+CREATE FUNCTION cache_notify.set_cascade_rule(
+		source_domain text, target_domain text, rule_type text DEFAULT 'invalidate', keys text DEFAULT 'all', tenants text DEFAULT 'same')
+	RETURNS void
+	AS 'MODULE_PATHNAME', 'cache_notify_set_cascade_rule'
+	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION cache_notify.set_cascade_rule(text, text, text, text, text) IS
+'Writes a row of cascade_rules, or changes the one of these domains: changes of source_domain are carried on into target_domain. For whoever owns all tables and views that feed source_domain, directly and by rules; others need the right to write the table. Error if not, or if the table refuses the row.';
+
+CREATE FUNCTION cache_notify.remove_cascade_rule(source_domain text, target_domain text)
+	RETURNS boolean
+	AS 'MODULE_PATHNAME', 'cache_notify_remove_cascade_rule'
+	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION cache_notify.remove_cascade_rule(text, text) IS
+'Deletes a row of cascade_rules; whether there was one. The same rights as for set_cascade_rule().';
+
 CREATE FUNCTION cache_notify.cascade_graph() RETURNS text
 	LANGUAGE sql STABLE
 	SET search_path = pg_catalog, pg_temp

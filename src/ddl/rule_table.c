@@ -8,6 +8,10 @@
  * the configuration, so this runs the SQL functions that do it as the
  * extension's owner.
  *
+ * Everybody else can write the rules of domains that nobody but he feeds, by
+ * set_cascade_rule() and remove_cascade_rule().  What he may is checked as
+ * himself; the table is written as the extension's owner.
+ *
  *-------------------------------------------------------------------------
  */
 #include "ddl/schema_event.h"
@@ -20,14 +24,21 @@
 #include "utils/rel.h"
 
 PG_FUNCTION_INFO_V1(cache_notify_rule_written);
+PG_FUNCTION_INFO_V1(cache_notify_set_cascade_rule);
+PG_FUNCTION_INFO_V1(cache_notify_remove_cascade_rule);
 
 /* Columns of cache_notify.cascade_rules, all of type text. */
 #define Natts_rule	5
 
-/* Call a function with texts, of which NULL is the SQL NULL. */
-static void
+/*
+ * Call a function, or run another command, with texts, of which NULL is the SQL
+ * NULL.  Returns how many rows there were.
+ */
+static uint64
 call_function(const char *call, const char **values, int nvalues)
 {
+	uint64		nrows;
+	int			result;
 	Oid			types[2 * Natts_rule];
 	Datum		datums[2 * Natts_rule];
 	char		nulls[2 * Natts_rule];
@@ -41,10 +52,12 @@ call_function(const char *call, const char **values, int nvalues)
 	}
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	if (SPI_execute_with_args(call, nvalues, types, datums, nulls, false, 0) !=
-		SPI_OK_SELECT)
-		elog(ERROR, "%s failed", call);
+	result = SPI_execute_with_args(call, nvalues, types, datums, nulls, false, 0);
+	if (result < 0)
+		elog(ERROR, "%s failed: %s", call, SPI_result_code_string(result));
+	nrows = SPI_processed;
 	SPI_finish();
+	return nrows;
 }
 
 static void
@@ -65,8 +78,8 @@ row_written(TriggerData *trigger)
 	read_rule(insert ? NULL : trigger->tg_trigtuple, desc, values);
 	read_rule(update ? trigger->tg_newtuple : insert ? trigger->tg_trigtuple : NULL,
 			  desc, values + Natts_rule);
-	call_function("SELECT " INTERNAL_SCHEMA ".write_rule($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
-				  values, 2 * Natts_rule);
+	(void) call_function("SELECT " INTERNAL_SCHEMA ".write_rule($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+						 values, 2 * Natts_rule);
 }
 
 static void
@@ -75,10 +88,10 @@ statement_written(TriggerData *trigger)
 	const char *insert = TRIGGER_FIRED_BY_INSERT(trigger->tg_event) ? "t" : "f";
 
 	if (TRIGGER_FIRED_BY_TRUNCATE(trigger->tg_event))
-		call_function("SELECT " INTERNAL_SCHEMA ".remove_rules()", NULL, 0);
+		(void) call_function("SELECT " INTERNAL_SCHEMA ".remove_rules()", NULL, 0);
 	else
-		call_function("SELECT " INTERNAL_SCHEMA ".begin_writing_rules($1::bool)",
-					  &insert, 1);
+		(void) call_function("SELECT " INTERNAL_SCHEMA ".begin_writing_rules($1::bool)",
+							 &insert, 1);
 }
 
 /* Trigger on cascade_rules, for each row or statement. */
@@ -104,4 +117,56 @@ cache_notify_rule_written(PG_FUNCTION_ARGS)
 		statement_written(trigger);
 	SetUserIdAndSecContext(user, sec_context);
 	return PointerGetDatum(NULL);
+}
+
+/*
+ * Write the table for the current user, who must be the only one to feed the
+ * source, which is the first value.  Returns how many rows were written.
+ */
+static uint64
+write_for_user(Oid function, const char *command, bool adds, FunctionCallInfo fcinfo)
+{
+	const char *values[Natts_rule] = {NULL};
+	const char *rule[2];		/* source, and the target if it may be new */
+	Oid			user;
+	int			sec_context;
+	uint64		nrows;
+
+	for (int i = 0; i < PG_NARGS(); i++)
+		values[i] = text_to_cstring(PG_GETARG_TEXT_PP(i));
+	rule[0] = values[0];
+	rule[1] = adds ? values[1] : NULL;
+	(void) call_function("SELECT " INTERNAL_SCHEMA ".check_rule_of_user($1, $2)", rule, 2);
+	GetUserIdAndSecContext(&user, &sec_context);
+	SetUserIdAndSecContext(owner_of_function(function),
+						   sec_context | SECURITY_LOCAL_USERID_CHANGE);
+	nrows = call_function(command, values, PG_NARGS());
+	SetUserIdAndSecContext(user, sec_context);
+	return nrows;
+}
+
+/*
+ * set_cascade_rule(source_domain text, target_domain text, rule_type text, keys text,
+ *					tenants text) returns void
+ */
+Datum
+cache_notify_set_cascade_rule(PG_FUNCTION_ARGS)
+{
+	(void) write_for_user(fcinfo->flinfo->fn_oid,
+						  "INSERT INTO " EXTENSION_SCHEMA ".cascade_rules AS r VALUES ($1, $2, $3, $4, $5)"
+						  " ON CONFLICT (source_domain, target_domain) DO UPDATE"
+						  " SET rule_type = excluded.rule_type, keys = excluded.keys, tenants = excluded.tenants",
+						  true, fcinfo);
+	PG_RETURN_VOID();
+}
+
+/* remove_cascade_rule(source_domain text, target_domain text) returns boolean */
+Datum
+cache_notify_remove_cascade_rule(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(write_for_user(fcinfo->flinfo->fn_oid,
+								  "DELETE FROM " EXTENSION_SCHEMA ".cascade_rules AS r"
+								  " WHERE r.source_domain OPERATOR(pg_catalog.=) $1"
+								  " AND r.target_domain OPERATOR(pg_catalog.=) $2",
+								  false, fcinfo) > 0);
 }
