@@ -57,7 +57,7 @@ def psycopg(_):
 
 def django(_):
     return shutil.which("redis-server") and output([
-        APP, "-c", "import importlib.metadata as m, cacheops, cachalot, cachetools, redis, psycopg;"
+        APP, "-c", "import importlib.metadata as m, cachetools, psycopg;"
         "print(m.version('django'), *(f'{name} ' + m.version(name)"
         " for name in ('django-cacheops', 'django-cachalot', 'redis')), sep=', ')",
     ])

@@ -26,7 +26,7 @@ SHOPS, PRODUCTS, CATEGORIES = 25, 1000, 4      # the last: of each shop
 WRITES = 0.05                                   # of all that is done
 REVIEWS = 0.3                                   # of the writes
 WARM_UP_S = 2
-PATIENCE_S = 120
+PATIENCE_S = 600
 REMEMBERED = 64                                 # changes of a product whose times are known
 LATE_S = 1.0                                    # so old is no matter of a moment
 
