@@ -11,6 +11,7 @@ import { Flights } from './flights.js'
 import type { Flight } from './flights.js'
 import { Listener } from './listener.js'
 import type { Log } from './listener.js'
+import { RedisListener, isRedisUrl } from './redis-listener.js'
 import { Metrics } from './metrics.js'
 import { readNames, tenantText } from './names.js'
 import type { Name } from './names.js'
@@ -23,8 +24,16 @@ import { Store } from './tier.js'
 import type { RedisTier } from './tier.js'
 
 export interface CacheOptions {
-  /** The primary, over a direct connection: a connection string, or what pg.Client takes. */
+  /**
+   * The primary, over a direct connection: a connection string, or what pg.Client takes. Or
+   * redis://, rediss:// or unix://, where cache-notify relay hands on what it hears.
+   */
   listen: string | ClientConfig
+  /**
+   * Where to ask about what standbys say, if that is not listen. Without it, and with a
+   * relay, results of standbys are not kept.
+   */
+  primary?: string | ClientConfig
   /** ms that an entry lives at most; Infinity: for ever. Default 300,000. */
   ttl?: number
   /** The channel of the payloads. Default 'cache_invalidation'. */
@@ -112,7 +121,7 @@ export class Cache {
   private readonly listener: Listener
   private readonly statements: Statements
   private readonly log: Log
-  private readonly primary: ClientConfig
+  private readonly primary: ClientConfig | undefined
   private readonly ttl: number
   private readonly copy: <T>(value: T) => T
   private readonly store: Store | undefined
@@ -127,8 +136,8 @@ export class Cache {
       throw new RangeError('lease must be longer than heartbeat, or nothing is ever served')
     }
     this.log = options.log ?? { info: console.info, warn: console.warn }
-    this.primary =
-      typeof options.listen === 'string' ? { connectionString: options.listen } : options.listen
+    const primary = options.primary ?? (isRedisUrl(options.listen) ? undefined : options.listen)
+    this.primary = typeof primary === 'string' ? { connectionString: primary } : primary
     this.ttl = options.ttl ?? 300_000
     this.copy = options.copy ?? ((value) => value)
     this.core = new Core(
@@ -139,13 +148,21 @@ export class Cache {
     this.statements = new Statements(this.log)
     this.store = options.tier && new Store(options.tier, this.metrics, this.log)
     const channel = options.channel ?? 'cache_invalidation'
-    this.listener = new Listener(this.primary, this.core, this.metrics, {
+    const listening = {
       channel,
       heartbeat,
       lease,
       log: this.log,
       redefined: () => this.statements.forget(),
-    })
+    }
+    this.listener = isRedisUrl(options.listen)
+      ? new RedisListener(options.listen, this.core, this.metrics, listening)
+      : new Listener(
+          typeof options.listen === 'string' ? { connectionString: options.listen } : options.listen,
+          this.core,
+          this.metrics,
+          listening,
+        )
   }
 
   /** Stops listening. From then on results are computed, and none is kept. */
@@ -464,7 +481,9 @@ export class Cache {
     return answerOf(await adapter.run(ASK, [request.tenant, array(request.names)]))
   }
 
-  private async askPrimary(request: Request): Promise<Answer> {
+  /** undefined if nobody knows where the primary is. */
+  private async askPrimary(request: Request): Promise<Answer | undefined> {
+    if (this.primary === undefined) return undefined
     const client = new pg.Client(this.primary)
     client.on('error', () => undefined)
     await client.connect()

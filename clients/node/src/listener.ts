@@ -54,24 +54,27 @@ export interface ListenerOptions {
 export class Listener {
   /** Why it does not listen, if it does not. */
   failure: Error | undefined
-  private closed = false
+  protected closed = false
   private client: pg.Client | undefined
-  private wake: (() => void) | undefined
+  protected wake: (() => void) | undefined
+  /** what changed before it was asked for */
   private position: string | null = null
+  /** what changed before it was told, with its keys */
+  private settled: string | null = null
   /** (tenant, domain) -> version not delivered yet; null: ask for all */
   private overdue: Map<string, { tenant: string | null; domain: string; version: number }> | null = null
   private readonly said = new Set<string>()
   private readonly running: Promise<void>
-  private firstTry!: () => void
+  protected firstTry!: () => void
   private stop!: () => void
   private readonly closing: Promise<void>
   private readonly tried: Promise<void>
 
   constructor(
     private readonly config: ClientConfig,
-    private readonly core: Core,
+    protected readonly core: Core,
     private readonly metrics: Metrics,
-    private readonly options: ListenerOptions,
+    protected readonly options: ListenerOptions,
   ) {
     this.tried = new Promise((resolve) => {
       this.firstTry = resolve
@@ -79,7 +82,7 @@ export class Listener {
     this.closing = new Promise((resolve) => {
       this.stop = resolve
     })
-    this.running = this.run()
+    this.running = Promise.resolve().then(() => this.run())
   }
 
   /** Stops listening. May be called at any moment, and again. */
@@ -89,9 +92,13 @@ export class Listener {
     this.stop()
     this.wake?.()
     // A connection that is being made, or hangs, is cut; nobody waits for it.
-    this.destroy(this.client)
+    this.cut()
     await this.running
     this.core.endLease()
+  }
+
+  protected cut(): void {
+    this.destroy(this.client)
   }
 
   /** Waits until it listens or has failed once; whether it listens. */
@@ -127,7 +134,7 @@ export class Listener {
     }
   }
 
-  private failed(error: Error): void {
+  protected failed(error: Error): void {
     this.failure = error
     this.firstTry()
     if (this.closed) return
@@ -146,7 +153,7 @@ export class Listener {
     this.options.log[level](message)
   }
 
-  private async sleep(ms: number): Promise<void> {
+  protected async sleep(ms: number): Promise<void> {
     if (this.closed) return
     await new Promise<void>((resolve) => {
       const timer = setTimeout(resolve, ms)
@@ -178,7 +185,7 @@ export class Listener {
     ;(client as unknown as { connection?: { stream?: { destroy(): void } } }).connection?.stream?.destroy()
   }
 
-  private async listen(): Promise<void> {
+  protected async listen(): Promise<void> {
     const client = this.makeClient('cache_notify listener')
     this.client = client
     let broken: Error | undefined
@@ -289,12 +296,14 @@ export class Listener {
     )
     const overdue = this.overdue
     this.overdue = new Map()
+    // What was overdue when the connection was lost came to nobody.
+    const since = overdue === null ? this.settled : this.position
     if (this.position === null || (!mayCatchUp && overdue === null)) {
       this.core.reset('began_to_listen')
     } else if (mayCatchUp) {
       const changes = await withTimeout(
         client.query('SELECT tenant_id, domain, version::text FROM cache_notify.changes_since($1)', [
-          this.position,
+          since,
         ]),
         this.options.lease,
       )
@@ -303,7 +312,9 @@ export class Listener {
       }
       for (const change of (overdue ?? new Map()).values()) this.core.hear({ ...change, keys: null })
     }
-    this.position = (question.rows[0] as { position: string }).position
+    const { position } = question.rows[0] as { position: string }
+    this.settled = this.overdue.size > 0 ? this.position : position
+    this.position = position
     if (!this.closed) this.core.extendLease(askedAt + this.options.lease)
   }
 
@@ -318,7 +329,7 @@ export class Listener {
     }
   }
 
-  private heard(payload: string): void {
+  protected heard(payload: string): void {
     const change = parsePayload(payload)
     if (change === null) {
       this.core.reset('payload')
@@ -333,7 +344,7 @@ export class Listener {
 }
 
 /** A dead network gives no error: no answer is one. */
-async function withTimeout<T>(answer: Promise<T>, ms: number): Promise<T> {
+export async function withTimeout<T>(answer: Promise<T>, ms: number): Promise<T> {
   let timer: NodeJS.Timeout | undefined
   const late = new Promise<never>((_, reject) => {
     timer = setTimeout(() => reject(new Error('the server does not answer')), ms)
