@@ -111,7 +111,7 @@ class Listeners:
     def notifications(self):
         """How many each of them heard, on average."""
         connections, _ = self.state()
-        return sum(c[0] for c in connections) / len(connections)
+        return sum(c[0] for c in connections) / max(len(connections), 1)
 
 
 def one_more_listener(stopped):

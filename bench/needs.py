@@ -63,6 +63,13 @@ def django(_):
     ])
 
 
+def nodes(_):
+    return shutil.which("redis-server") and output([
+        "/usr/bin/python3", "-c",
+        "import importlib.metadata as m, psycopg, redis; print(m.version('redis'))",
+    ])
+
+
 # What is needed: its version if it is here, and what it comes from.
 NEEDS = {
     "sequel": (sequel, "the packages ruby-sequel and ruby-pg"),
@@ -70,6 +77,7 @@ NEEDS = {
     "tcn": (tcn, "PostgreSQL's contrib module tcn"),
     "psycopg": (psycopg, "the package python3-psycopg"),
     "django": (django, "the Python package django, with what it is compared with, or redis-server"),
+    "nodes": (nodes, "the packages redis-server, python3-redis and python3-psycopg"),
     "callgrind": (callgrind, "the package valgrind"),
 }
 

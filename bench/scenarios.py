@@ -4,6 +4,7 @@ import dataclasses
 
 from apps import APP
 from beside import held_snapshot, one_more_listener
+from fleet import NODES_SCENARIO
 from hits import HIT_RATE
 from instructions import COUNTED
 from measure import (
@@ -480,6 +481,7 @@ SCENARIOS = [
     TOKEN,
     HIT_RATE,
     APP,
+    NODES_SCENARIO,
     HELD_SNAPSHOT,
     SYNC_STANDBY,
     *COUNTED,
