@@ -3,6 +3,7 @@ is served, and listening goes on by itself."""
 
 import asyncio
 import contextlib
+import os
 import re
 import signal
 import tempfile
@@ -172,6 +173,36 @@ def test_asyncio(relay, store, dsn, other):
         await cache.aclose()
 
     asyncio.run(asyncio.wait_for(play(), 30))
+
+
+def test_fork(watched, dsn):
+    """The child listens over connections of its own, and its parent's go on."""
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            node = watched.node
+            with psycopg.connect(dsn, autocommit=True) as db:
+                load = Counted("SELECT amount::int FROM price WHERE id = 1")
+
+                def get():
+                    return node.get(db, "one", load, reads=["price"], tenant="acme")
+
+                assert node.wait_until_listening(20)
+                get(), get()
+                assert load.calls == 1
+                db.execute("UPDATE price SET amount = 11 WHERE id = 1")
+                assert until(lambda: get() == [(11,)])
+                node.close()
+                status = 0
+        finally:
+            os._exit(status)
+    assert os.waitpid(child, 0)[1] == 0
+    watched.amount = 11
+    assert watched.comes()
+    watched.change()
+    assert watched.comes()
+    assert watched.node.metrics.snapshot().get("listener_failures", 0) == 0
 
 
 def test_another_relay_takes_over_from_one_that_was_killed(watched, relay, relays):
@@ -348,7 +379,6 @@ def test_network_between_relay_and_postgresql_is_cut(store, relays, dsn, db, oth
         host, port = connection.info.host, connection.info.port
     with tempfile.TemporaryDirectory() as folder:
         wire = Wire(folder, f"{host}/.s.PGSQL.{port}")
-        import os
         os.rename(wire.path, f"{folder}/.s.PGSQL.{port}")
         relays(listen=psycopg.conninfo.make_conninfo(dsn, host=folder, user="postgres"))
         node = node_of(store.url, lease=1.0)
