@@ -73,6 +73,7 @@ typedef struct JournalRecord
 	int64		keyed;
 	bool		by_hand;
 	int64		layout_floor;
+	ExtraState	extra;
 	uint64		stamp[MAX_STATEMENT_DEPTH];
 	uint64		keyed_stamp[MAX_STATEMENT_DEPTH];
 } JournalRecord;
@@ -306,6 +307,7 @@ journal_scope(ScopeChange *scope)
 	record->keyed = scope->keyed;
 	record->by_hand = scope->by_hand;
 	record->layout_floor = scope->layout_floor;
+	record->extra = extra_state(&scope->extra);
 	memcpy(record->stamp, scope->stamp, sizeof(scope->stamp));
 	memcpy(record->keyed_stamp, scope->keyed_stamp, sizeof(scope->keyed_stamp));
 	scope->journal = change_set->journal_len++;
@@ -497,6 +499,7 @@ change_set_subabort(int level)
 			scope->keyed = record->keyed;
 			scope->by_hand = record->by_hand;
 			scope->layout_floor = record->layout_floor;
+			extra_go_back(&scope->extra, &record->extra);
 			memcpy(scope->stamp, record->stamp, sizeof(scope->stamp));
 			memcpy(scope->keyed_stamp, record->keyed_stamp,
 				   sizeof(scope->keyed_stamp));

@@ -29,4 +29,18 @@ extern void change_set_bump_key(ScopeChange *scope, const VersionName *name);
 /* by_hand.c */
 extern void by_hand_note(ScopeChange *scope);
 
+/* All of ExtraFields but the keys, which are only added to. */
+typedef struct ExtraState
+{
+	bool		wanted;
+	bool		events_incomplete;
+	bool		all_keys;
+	uint8		operations;
+	uint16		keys_len;
+} ExtraState;
+
+/* extra_fields.c: for savepoints */
+extern ExtraState extra_state(const ExtraFields *extra);
+extern void extra_go_back(ExtraFields *extra, const ExtraState *state);
+
 #endif							/* CACHE_NOTIFY_CHANGE_SET_H */

@@ -7,7 +7,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "change/change.h"
+#include "change/change_set.h"
 
 /* The end of the JSON string that begins here. */
 static const char *
@@ -92,4 +92,29 @@ extra_merge(ExtraFields *into, const ExtraFields *from)
 		add_key(into, p, next - p);
 		p = next + 2;
 	}
+}
+
+/* What a rollback to a savepoint is to bring back. */
+ExtraState
+extra_state(const ExtraFields *extra)
+{
+	ExtraState	state = {
+		.wanted = extra->wanted,
+		.events_incomplete = extra->events_incomplete,
+		.all_keys = extra->all_keys,
+		.operations = extra->operations,
+		.keys_len = extra->keys_len
+	};
+
+	return state;
+}
+
+void
+extra_go_back(ExtraFields *extra, const ExtraState *state)
+{
+	extra->wanted = state->wanted;
+	extra->events_incomplete = state->events_incomplete;
+	extra->all_keys = state->all_keys;
+	extra->operations = state->operations;
+	extra->keys_len = state->keys_len;
 }
