@@ -16,7 +16,7 @@ use Test::More;
 use Time::HiRes qw(sleep time);
 
 our @EXPORT = qw(
-  worker_server worker_pid wait_worker ear hears_ok heard_wrong stat_of
+  worker_server worker_pid wait_worker ear hears_ok heard_wrong stat_of settle
 );
 
 # What a listener must hear within this many seconds, on however slow a machine.
@@ -60,6 +60,21 @@ sub stat_of
 {
 	my ($node, $name, $database) = @_;
 	return $node->safe_psql($database // 'postgres', "SELECT $name FROM cache_notify.stats");
+}
+
+# Wait until nothing waits for the worker, and it has nothing left to do.
+sub settle
+{
+	my ($node, $database) = @_;
+
+	$database //= 'postgres';
+	wait_for('the worker to have done everything', sub {
+			# Before the other, which it then has seen all of.
+			my $idle = $node->safe_psql($database, "SELECT pid FROM pg_stat_activity WHERE datname = '$database'"
+				  . " AND application_name = 'cache_notify worker' AND state <> 'idle'") eq '';
+			return $idle && stat_of($node, 'waiting', $database) eq '0';
+		});
+	return;
 }
 
 sub ear

@@ -120,7 +120,11 @@ sub step
 my $writer = session($node);
 my $old = session($node);
 my ($held, $alarms) = (0, 0);
-my @fresh;
+my (@fresh, @own);
+my $all_versions = 'SELECT string_agg(concat_ws($$ $$, t, n, cache_notify.version(n, t)), $$,$$ ORDER BY t, n)'
+  . ' FROM unnest($${a,b,c,NULL}$$::text[]) t, (SELECT d || k AS n FROM unnest($${small,large,few}$$::text[]) d,'
+  . ' (SELECT $$/$$ || i FROM generate_series(1, 40) i UNION ALL SELECT $$$$) u (k)'
+  . ' UNION SELECT $$wide$$ UNION SELECT $$wide/$$ || id || $$/$$ || part FROM wide) x';
 
 hold($writer) for 1 .. 60;
 $old->query('SELECT count(*) FROM asked WHERE current');
@@ -128,7 +132,17 @@ for my $n (1 .. $steps)
 {
 	$writer->query('SET cache_notify.inline_triggers = ' . pick('on', 'off'));
 	my $sql = step();
-	$writer->query($sql);
+	# What the transaction sees of its own changes is what it leaves behind.
+	if ($sql !~ /^BEGIN/ || $sql =~ s/; COMMIT$//)
+	{
+		$writer->query($sql =~ /^BEGIN/ ? $sql : "BEGIN; $sql");
+		my $own = $writer->query($all_versions);
+		$writer->query('COMMIT');
+		my $left = $old->query($all_versions);
+		my %own = map { $_ => 1 } split /,/, $own;
+		my @left = grep { !$own{$_} } split /,/, $left;
+		push @own, "after $sql: @left" if @left;
+	}
 	my $new = $n % 10 == 0 ? session($node) : undef;
 	for my $asking (grep { defined } $old, $writer, $new)
 	{
@@ -144,6 +158,7 @@ for my $n (1 .. $steps)
 	hold($writer) for 1 .. $over;
 }
 is_deeply(\@fresh, [], 'no token is current after a change of what it names');
+is_deeply(\@own, [], 'versions within a transaction are those after its commit');
 cmp_ok($alarms, '<', $held * 0.1, "few tokens end without one: $alarms of $held");
 
 # ------------------------------------------------------------ one statement, one bump
@@ -185,7 +200,15 @@ moved_ok('BEGIN; ' . join('; ', ("UPDATE wide SET n = n + 1 WHERE id = 1 AND par
 moved_ok('SELECT count(cache_notify.invalidate(n, $$a$$)) FROM unnest($${wide/1/x,wide/2/x}$$::text[]) n',
 	{ 'a wide' => 2, 'a wide/1/x' => 1, 'a wide/2/x' => 1, ' wide' => 2, ' wide/1/x' => 1, ' wide/2/x' => 1 }, 'two keys by hand');
 
-# One key that two tenants have.
+# One key that two tenants have, of two columns and of one.
+$node->safe_psql('postgres', <<'END_SQL');
+CREATE TABLE twin (id int, tenant_id text, n int);
+SELECT cache_notify.setup_table_invalidation('twin', keys => '{id}', buckets => 1024);
+INSERT INTO twin VALUES (1, 'a', 0), (1, 'b', 0), (2, 'c', 0);
+END_SQL
+$versions =~ s/cache_notify.versions\(t, /cache_notify.versions(t, 'twin', 'twin\/1', 'twin\/2', /;
+moved_ok('UPDATE twin SET n = n + 1 WHERE id = 1',
+	{ 'a twin' => 1, 'a twin/1' => 1, 'b twin' => 1, 'b twin/1' => 1, ' twin' => 2, ' twin/1' => 2 }, 'one number of two tenants');
 $node->safe_psql('postgres', 'ALTER TABLE wide DROP CONSTRAINT wide_pkey');
 $node->safe_psql('postgres', "INSERT INTO wide VALUES (1, 'x', 'b', 0)");
 moved_ok("UPDATE wide SET n = n + 1 WHERE id = 1 AND part = 'x'",

@@ -157,7 +157,12 @@ my $hasty2 = session($node,
 	options => '-c synchronous_commit=local -c lock_timeout=200ms -c statement_timeout=0');
 $hasty2->query("SELECT cache_notify.version('hot', 't')");
 $hasty2->send("COMMIT PREPARED 'p'");
-sleep 1;
+my $patient = sub {
+	my ($s) = @_;
+	return $s->is_done || $node->safe_psql('postgres', 'SELECT count(*) FROM pg_locks WHERE NOT granted AND pid = '
+		  . $s->pid . " AND clock_timestamp() - waitstart > interval '500 ms'");
+};
+wait_for('both to have waited longer than their lock_timeout', sub { $patient->($hasty) && $patient->($hasty2) });
 
 hang_commits('');
 $_->result for $hanging, $second;

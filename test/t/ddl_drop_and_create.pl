@@ -44,10 +44,10 @@ END
 		{
 			$ask->('DROP EXTENSION cache_notify CASCADE; SET ROLE installer; DROP SCHEMA IF EXISTS cache_notify; CREATE EXTENSION cache_notify; RESET ROLE;' . $setup);
 		}
+		$ask->("INSERT INTO item VALUES (7, 'a')");
 		my ($version, $token) = split /\|/, $ask->("SELECT cache_notify.version('item', 'a'), cache_notify.token('a', 'item')");
-		wait_for('what was written to be told', sub { $ear->heard; 1 });
-		sleep(1) if $lane eq 'worker';
-		$ear->heard;
+		wait_for('what was written to be told', sub {
+				grep { $_->{payload} =~ /"domain": "item", "version": $version\b/ } $ear->heard });
 		$ask->($drop);
 		is_deeply([ sort map { "$_->{channel} $_->{payload}" } grep { $_->{payload} =~ /reset/ } $ear->heard ],
 			[ 'cache_invalidation {"reset": true}', 'other {"reset": true}' ], "$lane: $drop: a reset on every channel");

@@ -115,13 +115,11 @@ configure($node, 'cache_notify.delivery' => 'off');
 $writer->query('SELECT 1');
 $ear->forget;
 $writer->query('UPDATE item SET n = n + 1');
-sleep(0.3);
-$ear->listen;
-is($ear->{count}, 0, 'off: silence');
 configure($node, 'cache_notify.delivery' => 'auto');
 $writer->query('SELECT 1');
 $writer->query('UPDATE item SET n = n + 1');
 hears_ok($node, $ear, 'on again: exact');
+is($ear->{count}, 16, 'each tenant once: what was changed while it was off has not been told');
 
 # After the commit lane has taken over, nobody is told twice for ever.
 configure($node, 'cache_notify.delivery' => 'commit');

@@ -72,7 +72,7 @@ is_deeply(\@versions, [ sort { $a <=> $b } @versions ], 'versions came in order'
 configure($node, 'cache_notify.coalesce' => '300ms');
 $writer->query('UPDATE item SET n = n + 1 WHERE id = 1');
 hears_ok($node, $ear, 'the setting is in force for the worker');
-sleep(0.5);
+settle($node);
 $ear->forget;
 $writer->query('SELECT cache_notify.clear_statistics()');
 $begin = time();

@@ -59,15 +59,14 @@ my $script = write_script($node, 'many', <<'END');
 \set i random(1, 100000)
 INSERT INTO plain VALUES (:i, 't' || :i);
 END
-sleep(0.1);
+settle($node);
 $ear->forget;
 pgbench_finish(pgbench_start($node, [ '-c', 8, '-j', 2, '-t', 300, '-f', $script ]),
 	'many tenants in small transactions', 2400);
 hears_ok($node, $ear, 'each key is told exactly or covered by a reset');
-wait_for('the worker', sub { stat_of($node, 'waiting') == 0 });
+settle($node);
 
 # Keys that fit, from now on.
-sleep(0.1);
 $listener->heard;
 $ear->forget;
 $node->safe_psql('postgres', 'DELETE FROM plain WHERE id > 10');
