@@ -1,0 +1,36 @@
+-- Serves G4, G8 and G9: where there is a list of values, each of them, not the first.
+-- A failure shows as a value that is taken for another one.
+BEGIN;
+SELECT plan(28);
+
+CREATE TABLE t (id int, a int, b int, c int, tenant_id text);
+
+-- What no name could stand for is refused, wherever it stands in the domain.
+SELECT throws_like(format('SELECT cache_notify.setup_table_invalidation(''t'', %L)', d), '%cannot be named%', 'domain ' || d)
+FROM unnest('{a%2Fb,a%2fb,a%25b,%25,b%2F}'::text[]) AS u (d);
+SELECT lives_ok(format('SELECT cache_notify.setup_table_invalidation(''t'', %L)', d), 'domain ' || d)
+FROM unnest('{a%b,a%26,100%}'::text[]) AS u (d);
+SELECT throws_like(format('SELECT cache_notify.setup_table_invalidation(''t'', payload_suffix => %L)', s), '%is not ASCII%', 'suffix ' || s)
+FROM unnest('{é,x東}'::text[]) AS u (s);
+
+-- Each way to ask for the time, or for the session, makes a result that cannot be kept.
+SELECT isnt_empty(format('SELECT FROM cache_notify.domains_of(%L) WHERE domain IS NULL', 'SELECT ' || v), v)
+FROM unnest('{current_date,current_time,current_time(2),current_timestamp,current_timestamp(2),localtime,localtime(2),localtimestamp,localtimestamp(2)}'::text[]) AS u (v);
+
+-- Each of the columns that count does, also from NULL and to NULL.
+SELECT cache_notify.setup_table_invalidation('t', 'counted', columns => '{a,b,c}');
+INSERT INTO t VALUES (1);
+CREATE FUNCTION moved(sql text) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+	before bigint := cache_notify.version('counted', NULL);
+BEGIN
+	EXECUTE sql;
+	RETURN cache_notify.version('counted', NULL) - before;
+END $$;
+SELECT is(moved(format('UPDATE t SET %I = 1', c)), 1::bigint, c || ' from NULL')
+	|| E'\n' || is(moved(format('UPDATE t SET %I = 2', c)), 1::bigint, c || ' changes')
+	|| E'\n' || is(moved(format('UPDATE t SET %I = NULL', c)), 1::bigint, c || ' to NULL')
+FROM unnest('{a,b,c}'::text[]) AS u (c);
+
+SELECT * FROM finish();
+ROLLBACK;
