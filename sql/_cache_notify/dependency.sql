@@ -102,6 +102,8 @@ BEGIN ATOMIC
 			WHEN 'pg_proc'::regclass THEN d.objid::regprocedure::text
 			WHEN 'pg_type'::regclass THEN format_type(d.objid, NULL)
 			WHEN 'pg_operator'::regclass THEN d.objid::regoperator::text
+			WHEN 'pg_collation'::regclass THEN d.objid::regcollation::text
+			WHEN 'pg_opfamily'::regclass THEN (SELECT f.opfname::text FROM pg_opfamily f WHERE f.oid = d.objid)
 			WHEN 'pg_authid'::regclass THEN 'roles'
 			WHEN 'pg_ts_config'::regclass THEN 'text search' END,
 		d.kind, d.reason, NULL

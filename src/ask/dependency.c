@@ -28,6 +28,7 @@
 #include "access/transam.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_collation.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_operator.h"
 #include "catalog/pg_proc.h"
@@ -297,6 +298,14 @@ add_operator(Dependencies *deps, Oid operator)
 }
 
 static void
+add_collation(Dependencies *deps, Oid collation)
+{
+	if (collation >= FirstNormalObjectId)
+		add_dependency(deps, KIND_DEFINITION, CollationRelationId, collation, 0,
+					   NULL);
+}
+
+static void
 add_row_comparison(Dependencies *deps, RowCompareExpr *comparison)
 {
 	ListCell   *lc;
@@ -344,6 +353,9 @@ add_expression(Dependencies *deps, Node *node)
 		case T_SortGroupClause:
 			add_operator(deps, ((SortGroupClause *) node)->sortop);
 			add_sort(deps, (SortGroupClause *) node);
+			break;
+		case T_CollateExpr:
+			add_collation(deps, ((CollateExpr *) node)->collOid);
 			break;
 		case T_RowCompareExpr:
 			add_row_comparison(deps, (RowCompareExpr *) node);

@@ -89,6 +89,8 @@ add_support_functions(Dependencies *deps, Oid family)
 
 	if (is_builtin(family))
 		return;
+	add_dependency(deps, KIND_DEFINITION, OperatorFamilyRelationId, family, 0,
+				   NULL);
 	deps->call = NULL;
 	list = SearchSysCacheList1(AMPROCNUM, ObjectIdGetDatum(family));
 	for (int i = 0; i < list->n_members; i++)

@@ -140,6 +140,13 @@ compat_read_recent_buffer(Relation rel, BlockNumber block, Buffer buffer)
 #define COMPAT_RUN_ARGUMENTS query, direction, count, execute_once
 #endif
 
+/* 18 can say in the log that a lock was not to be had. */
+#if PG_VERSION_NUM >= 180000
+#define compat_xact_has_ended(xid) ConditionalXactLockTableWait(xid, false)
+#else
+#define compat_xact_has_ended(xid) ConditionalXactLockTableWait(xid)
+#endif
+
 /* compat.c, which says what differs */
 extern bool compat_heap_delete(Relation rel, ItemPointer tid);
 extern IndexScanDesc compat_index_beginscan(Relation heap, Relation index, Snapshot snapshot, int nkeys);

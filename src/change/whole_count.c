@@ -111,7 +111,7 @@ look_for_horizon(BaseSearch *search, const Domain *domain)
 	if (TransactionIdIsNormal(since) &&
 		(TransactionIdIsCurrentTransactionId(since) ||
 		 TransactionIdIsInProgress(since) ||
-		 !ConditionalXactLockTableWait(since)))
+		 !compat_xact_has_ended(since)))
 		return;
 	search->horizon = ReadNextTransactionId();
 }

@@ -161,8 +161,11 @@ alter_table_subcommand(SchemaEvent *event, Oid relid, CollectedATSubcmd *subcmd)
 	{
 		case AT_AttachPartition:
 		case AT_DetachPartition:
-		case AT_DetachPartitionFinalize:
 			relation_changed(event, relid);
+			parents_changed(event,
+							command_relation(((PartitionCmd *) cmd->def)->name));
+			break;
+		case AT_DetachPartitionFinalize:	/* no query has read it since */
 			parents_changed(event,
 							command_relation(((PartitionCmd *) cmd->def)->name));
 			break;

@@ -25,9 +25,11 @@
 #include "catalog/pg_attribute.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_collation.h"
 #include "catalog/pg_enum.h"
 #include "catalog/pg_foreign_server.h"
 #include "catalog/pg_namespace.h"
+#include "catalog/pg_operator.h"
 #include "catalog/pg_policy.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_rewrite.h"
@@ -84,6 +86,12 @@ static const CatalogRows namespace_rows = {
 };
 static const CatalogRows authid_rows = {
 	AuthIdRelationId, AuthIdOidIndexId, Anum_pg_authid_oid, 0
+};
+static const CatalogRows operator_rows = {
+	OperatorRelationId, OperatorOidIndexId, Anum_pg_operator_oid, 0
+};
+static const CatalogRows collation_rows = {
+	CollationRelationId, CollationOidIndexId, Anum_pg_collation_oid, 0
 };
 static const CatalogRows server_rows = {
 	ForeignServerRelationId, ForeignServerOidIndexId, Anum_pg_foreign_server_oid, 0
@@ -419,6 +427,14 @@ bool
 catalog_type_changed(Oid type)
 {
 	return rows_changed(&type_rows, type, NULL);
+}
+
+/* An operator or a collation. */
+bool
+catalog_other_changed(Oid class, Oid objid)
+{
+	return rows_changed(class == OperatorRelationId ? &operator_rows :
+						&collation_rows, objid, NULL);
 }
 
 bool

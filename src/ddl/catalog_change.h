@@ -29,6 +29,7 @@ extern bool catalog_type_changed(Oid type);
 extern bool catalog_enum_grew(Oid type);
 extern bool catalog_enum_changed(Oid type);
 extern bool catalog_relation_redefined(Oid relid);
+extern bool catalog_other_changed(Oid class, Oid objid);
 extern bool catalog_server_changed(Oid server);
 extern void visit_written_rows(Oid catalog, WrittenRowVisitor visit, void *arg);
 

@@ -25,6 +25,7 @@
 #include "access/transam.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_collation.h"
 #include "catalog/pg_operator.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
@@ -87,6 +88,9 @@ name_taken(SchemaEvent *event, Oid class, Oid objid)
 			break;
 		case ProcedureRelationId:
 			visit_others(event, PROCNAMEARGSNSP, name, objid);
+			break;
+		case CollationRelationId:
+			visit_others(event, COLLNAMEENCNSP, name, objid);
 			break;
 		case OperatorRelationId:
 			visit_others(event, OPERNAMENSP, name, objid);

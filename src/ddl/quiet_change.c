@@ -38,10 +38,8 @@
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
 #include "catalog/objectaccess.h"
-#include "catalog/pg_cast.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
-#include "catalog/pg_operator.h"
 #include "catalog/pg_policy.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_trigger.h"
@@ -73,7 +71,7 @@ static bool too_many = false;
 static ObjectAddress altered[MAX_SUSPECTS]; /* functions, types, policies */
 static int	naltered = 0;
 static List *dropped = NIL;		/* Domain *: fed by what was dropped */
-static List *children = NIL;	/* OIDs: to be given triggers */
+static List *children = NIL;	/* OIDs: have a parent, or no longer */
 
 /* How many commands are running that tell of what they do; the backend's. */
 static int	commands = 0;
@@ -166,17 +164,12 @@ object_goes(Oid class, Oid objid, int subid)
 		if (watch != NULL)
 			add_domain(&event, watch->domain);
 	}
-	else if (class == PolicyRelationId)
-		relation_changed(&event, table_of_policy(objid, NULL));
 	else if (is_temporary(class, objid))
 		 /* nothing */ ;
 	else if (class == RelationRelationId)
 		relation_goes(&event, objid, subid);
-	else if (class == ProcedureRelationId || class == TypeRelationId ||
-			 class == OperatorRelationId)
-		definition_changed(&event, class, objid);
-	else if (class == CastRelationId)
-		cast_changed(&event, objid, NULL);
+	else
+		definition_dropped(&event, class, objid, NULL);
 	dropped = event.domains;
 	MemoryContextSwitchTo(old);
 }
@@ -234,9 +227,7 @@ children_changed(Oid parent)
 							  &key);
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
-		if (catalog_row_deleted(tuple))
-			changed = true;
-		else if (catalog_row_written(tuple))
+		if (catalog_row_deleted(tuple) || catalog_row_written(tuple))
 		{
 			changed = true;
 			children = list_append_unique_oid(children,
@@ -353,8 +344,8 @@ bump_remembered(void)
 }
 
 /*
- * Bump what was changed.  equip: give new children their triggers, which only
- * the end of a query may do.
+ * Bump what was changed.  equip: give new children their triggers, and take them
+ * from those that left, which only the end of a query may do.
  */
 void
 quiet_changes_resolve(bool equip)

@@ -21,9 +21,13 @@
 #include "catalog/pg_authid.h"
 #include "catalog/pg_cast.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_collation.h"
 #include "catalog/pg_depend.h"
 #include "catalog/pg_foreign_table.h"
 #include "catalog/pg_inherits.h"
+#include "catalog/pg_opclass.h"
+#include "catalog/pg_operator.h"
+#include "catalog/pg_opfamily.h"
 #include "catalog/pg_policy.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_rewrite.h"
@@ -252,6 +256,59 @@ cast_changed(SchemaEvent *event, Oid cast, Snapshot snapshot)
 	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
+}
+
+/*
+ * An operator class is there, or just dropped: values compare otherwise by its
+ * family, or by the default of its type.
+ */
+void
+operator_class_changed(SchemaEvent *event, Oid opclass, Snapshot snapshot)
+{
+	Relation	rel = table_open(OperatorClassRelationId, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	List	   *seen = NIL;
+
+	ScanKeyInit(&key, Anum_pg_opclass_oid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(opclass));
+	scan = systable_beginscan(rel, OpclassOidIndexId, true, snapshot, 1, &key);
+	if (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_opclass form = (Form_pg_opclass) GETSTRUCT(tuple);
+
+		definition_changed(event, OperatorFamilyRelationId, form->opcfamily);
+		if (form->opcdefault && form->opcintype >= FirstNormalObjectId)
+			type_changed(event, form->opcintype, &seen);
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+}
+
+/* Something is about to be dropped, or (SnapshotAny) was: what it stood for. */
+void
+definition_dropped(SchemaEvent *event, Oid class, Oid objid, Snapshot snapshot)
+{
+	switch (class)
+	{
+		case ProcedureRelationId:
+		case TypeRelationId:
+		case OperatorRelationId:
+		case CollationRelationId:
+		case OperatorFamilyRelationId:
+			definition_changed(event, class, objid);
+			break;
+		case OperatorClassRelationId:
+			operator_class_changed(event, objid, snapshot);
+			break;
+		case CastRelationId:
+			cast_changed(event, objid, snapshot);
+			break;
+		case PolicyRelationId:
+			relation_changed(event, table_of_policy(objid, snapshot));
+			break;
+	}
 }
 
 /* The table of a row security policy, there or just dropped. */

@@ -39,12 +39,12 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "catalog/namespace.h"
-#include "catalog/pg_cast.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_collation.h"
 #include "catalog/pg_extension.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_operator.h"
-#include "catalog/pg_policy.h"
+#include "catalog/pg_opfamily.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_ts_config.h"
@@ -149,7 +149,8 @@ object_effect(SchemaEvent *event, ObjectAddress address)
 		text_search_changed(event);
 	else if (address.classId == ProcedureRelationId ||
 			 address.classId == TypeRelationId ||
-			 address.classId == OperatorRelationId)
+			 address.classId == OperatorRelationId ||
+			 address.classId == CollationRelationId)
 		definition_changed(event, address.classId, address.objectId);
 }
 
@@ -239,6 +240,9 @@ object_changed(ObjectAddress address, AttrNumber class_column)
 			return catalog_function_changed(address.objectId);
 		case TypeRelationId:
 			return catalog_type_changed(address.objectId);
+		case OperatorRelationId:
+		case CollationRelationId:
+			return catalog_other_changed(address.classId, address.objectId);
 		default:
 			return true;
 	}
@@ -327,8 +331,9 @@ simple_command(SchemaEvent *event, ObjectAddress address, Node *parsetree)
 			break;
 		case T_AlterOwnerStmt:
 		case T_AlterFunctionStmt:
-			if (!is_text_search(address.classId) &&
-				address.classId != OperatorRelationId &&
+			if ((address.classId == RelationRelationId ||
+				 address.classId == ProcedureRelationId ||
+				 address.classId == TypeRelationId) &&
 				object_changed(address, Anum_pg_class_relowner))
 				object_effect(event, address);
 			break;
@@ -442,6 +447,11 @@ visit_command(TupleTableSlot *slot, void *arg)
 		rights_revoked(event, command->d.grant.istmt);
 	else if (command->type == SCT_AlterTSConfig)
 		text_search_changed(event);
+	else if (command->type == SCT_AlterOpFamily)
+		definition_changed(event, OperatorFamilyRelationId,
+						   command->d.opfam.address.objectId);
+	else if (command->type == SCT_CreateOpClass)
+		operator_class_changed(event, command->d.createopc.address.objectId, NULL);
 }
 
 /* The last part of a dropped object's address, of which there is one at least. */
@@ -473,7 +483,8 @@ visit_dropped(TupleTableSlot *slot, void *arg)
 	if (DatumGetBool(slot_getattr(slot, Anum_dropped_temporary, &isnull)))
 		return;
 	if (class == RelationRelationId || class == ProcedureRelationId ||
-		class == TypeRelationId || class == OperatorRelationId)
+		class == TypeRelationId || class == OperatorRelationId ||
+		class == CollationRelationId)
 		definition_of_name_changed(event, dropped_name(slot));
 	if (class == RelationRelationId && subid != 0)
 		tree_changed(event, objid);
@@ -487,18 +498,13 @@ visit_dropped(TupleTableSlot *slot, void *arg)
 		if (view_was_replaced(objid))
 			definition_changed(event, class, objid);
 	}
-	else if (class == ProcedureRelationId || class == TypeRelationId ||
-			 class == OperatorRelationId)
-		definition_changed(event, class, objid);
-	else if (class == CastRelationId)
-		cast_changed(event, objid, SnapshotAny);
 	else if (is_text_search(class))
 		text_search_changed(event);
 	else if (class == UserMappingRelationId)
 		server_changed(event, InvalidOid);
-	else if (class == PolicyRelationId)
-		relation_changed(event, table_of_policy(objid, SnapshotAny));
-	else if (class == TriggerRelationId)
+	else if (class != TriggerRelationId)
+		definition_dropped(event, class, objid, SnapshotAny);
+	else
 	{
 		trigger_dropped(event, objid);
 		if (strstr(TextDatumGetCString(slot_getattr(slot, Anum_dropped_identity, &isnull)),

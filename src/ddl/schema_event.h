@@ -52,6 +52,10 @@ extern void view_changed(SchemaEvent *event, Oid view);
 extern void type_changed(SchemaEvent *event, Oid type, List **seen);
 extern void tree_changed(SchemaEvent *event, Oid relid);
 extern void cast_changed(SchemaEvent *event, Oid cast, Snapshot snapshot);
+extern void operator_class_changed(SchemaEvent *event, Oid opclass,
+								   Snapshot snapshot);
+extern void definition_dropped(SchemaEvent *event, Oid class, Oid objid,
+							   Snapshot snapshot);
 extern Oid	table_of_policy(Oid policy, Snapshot snapshot);
 
 /* inheritance.c */

@@ -19,6 +19,7 @@
 
 #include "access/transam.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_collation.h"
 #include "catalog/pg_operator.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
@@ -70,6 +71,8 @@ definition_name(Oid class, Oid objid)
 		return get_func_name(objid);
 	if (class == OperatorRelationId)
 		return get_opname(objid);
+	if (class == CollationRelationId)
+		return get_collation_name(objid);
 	if (class != TypeRelationId)
 		return NULL;
 	tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(objid));

@@ -52,6 +52,7 @@ ask('INSERT INTO ready VALUES (3, 3)');
 is(ask("SELECT cache_notify.is_current('$token')"), 'f', 'its rows count');
 is(stale_after('SELECT c_inherit(\'ready\', \'metric\', false)', 'ROLLBACK'), 'within metric; after -', 'a child leaves, but not for good');
 is(stale_after('SELECT c_inherit(\'ready\', \'metric\', false)', 'COMMIT'), 'within metric; after metric', 'a child leaves');
+is(ask("SELECT count(*) FROM pg_trigger WHERE tgrelid = 'ready'::regclass"), 0, 'without its triggers');
 is(stale_after('SELECT c_drop(\'metric_1\')', 'ROLLBACK'), 'within metric; after -', 'a child is dropped, but not for good');
 is(stale_after('SELECT c_drop(\'metric_1\')', 'COMMIT'), 'within metric; after metric', 'a child is dropped');
 is(stale_after('SELECT c_drop(\'part_1\')', 'COMMIT'), 'within part; after part', 'a partition is dropped');

@@ -11,6 +11,8 @@
 #   -           no token is lost
 #   alone       cannot run in a transaction, or ends it: it is run, and no token is lost
 #   unseen ...  these change and keep their tokens: the README says so
+#   apart       takes more than one session: see the end
+#   elsewhere   needs another server, which trigger_replication.pl and others have
 use strict;
 use warnings;
 use FindBin;
@@ -24,6 +26,14 @@ my @cases;
 my %harmless;
 my $version = 0;
 
+# A statement for each alternative: "SET <LOGGED|UNLOGGED>"
+sub alternatives
+{
+	my ($statement) = @_;
+	my ($before, $choice, $after) = $statement =~ /^(.*?)<([^<>]*\|[^<>]*)>(.*)$/ or return $statement;
+	return map { my $first = "$before$_"; map { "$first$_" } alternatives($after) } split /\|/, $choice;
+}
+
 # Lines: "COMMAND | statement | what must happen | from version (also -version: before it)"
 sub cases_of
 {
@@ -31,7 +41,7 @@ sub cases_of
 	{
 		next if /^\s*(#|$)/;
 		my ($command, $statement, $what, $from) = map { s/^\s+|\s+$//gr } split / \| /;
-		push @cases, { command => $command, statement => $statement, what => $what, from => $from // 0 };
+		push @cases, { command => $command, statement => $_, what => $what, from => $from // 0 } foreach alternatives($statement);
 	}
 }
 
@@ -80,6 +90,12 @@ CREATE FUNCTION f_mood() RETURNS mood LANGUAGE sql BEGIN ATOMIC SELECT 'ok'::moo
 CREATE FUNCTION f_fixed(i int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN i; END';
 CREATE FUNCTION plus(a int, b int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT a + b';
 CREATE AGGREGATE total(int) (SFUNC = plus, STYPE = int, INITCOND = '0');
+CREATE FUNCTION over(i bigint) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT 8';
+CREATE FUNCTION bent_cmp(text, text) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT - pg_catalog.bttextcmp($1, $2)';
+CREATE OPERATOR ~< (FUNCTION = text_gt, LEFTARG = text, RIGHTARG = text, COMMUTATOR = ~>);
+CREATE OPERATOR ~> (FUNCTION = text_lt, LEFTARG = text, RIGHTARG = text, COMMUTATOR = ~<);
+CREATE OPERATOR FAMILY bent USING btree;
+CREATE OPERATOR CLASS bent_ops FOR TYPE text USING btree FAMILY bent AS OPERATOR 1 ~<, OPERATOR 3 =, OPERATOR 5 ~>, FUNCTION 1 bent_cmp(text, text);
 CREATE OPERATOR @@+ (FUNCTION = plus, LEFTARG = int, RIGHTARG = int);
 CREATE PROCEDURE proc() LANGUAGE sql AS 'SELECT 1';
 CREATE FUNCTION tf() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
@@ -99,6 +115,8 @@ INSERT INTO query (name, query, role, token) VALUES
 	('holder', 'SELECT * FROM holder', 'postgres', NULL), ('row', 'SELECT ROW(1, 2)::inner_row FROM gen', 'postgres', NULL), ('parent', 'SELECT * FROM parent', 'postgres', NULL),
 	('part', 'SELECT * FROM part', 'postgres', NULL), ('typed', 'SELECT * FROM typed', 'postgres', NULL), ('gen', 'SELECT id, d FROM gen', 'postgres', NULL),
 	('text', 'SELECT to_tsvector(''a.conf'', name) FROM item', 'postgres', NULL), ('total', 'SELECT total(id) FROM item', 'postgres', NULL), ('op', 'SELECT id @@+ 1 FROM item', 'postgres', NULL),
+	('over', 'SELECT over(id) FROM item', 'postgres', NULL), ('coll', 'SELECT min(name COLLATE coll) FROM item', 'postgres', NULL),
+	('bent', 'SELECT array_agg(name ORDER BY name USING ~<) FROM item', 'postgres', NULL),
 	('sound', 'SELECT a.soundex(name) FROM item', 'postgres', NULL), ('staff', 'SELECT id, name FROM item', 'bob', NULL);
 ALTER EXTENSION fuzzystrmatch SET SCHEMA a;
 INSERT INTO query (name, query, role) VALUES ('remote', 'SELECT * FROM remote', 'postgres');
@@ -146,6 +164,8 @@ $node->safe_psql('postgres', 'CREATE ROLE postgres SUPERUSER LOGIN') unless $use
 $setup =~ s/\@host\@/$node->host/e;
 $setup =~ s/\@port\@/$node->port/e;
 $setup =~ s/\@user\@/postgres/;
+my $folder = PostgreSQL::Test::Utils::tempdir;
+$_->{statement} =~ s/\@folder\@/$folder/ foreach @cases;
 sub ask { return $node->safe_psql('postgres', $_[0], extra_params => [ '-U', 'postgres' ]); }
 ask($setup);
 ask('CALL a.prepare()');
@@ -205,7 +225,7 @@ is(join("\n", @missing), '', 'each sub-command of ALTER has a line');
 
 my (@lost, @wrong);
 my $number = 0;
-foreach my $case (grep { applies($_) } @cases)
+foreach my $case (grep { applies($_) && $_->{what} !~ /^(apart|elsewhere)$/ } @cases)
 {
 	my $alone = $case->{what} =~ s/^alone *//;
 	my ($out, $err) = ('', '');
@@ -237,5 +257,22 @@ foreach my $case (grep { applies($_) } @cases)
 note "$number statements";
 is(join("\n", @lost), '', 'no result has changed whose token is current');
 is(join("\n", @wrong), '', 'each does what its line says');
+
+# ------------------------------------------------------- what takes two sessions
+
+# A partition that was to leave, and could not while somebody read its parent
+my $reader = session($node);
+$reader->query('BEGIN; SELECT count(*) FROM a.part');
+ask('CALL a.prepare()');
+my ($out, $err) = ('', '');
+$node->psql('postgres', "SET lock_timeout = '200ms'; ALTER TABLE a.part DETACH PARTITION a.part1 CONCURRENTLY", stdout => \$out, stderr => \$err);
+like($err, qr/lock timeout/, 'a partition does not leave while its parent is read');
+like(ask('SELECT a.look()'), qr/changed .*\bpart\b.*lost .*\bpart\b/, 'but queries no longer see it');
+$reader->query('ROLLBACK');
+ask('CALL a.prepare()');
+ask('ALTER TABLE a.part DETACH PARTITION a.part1 FINALIZE');
+unlike(ask('SELECT a.look()'), qr/\bpart\b/, 'FINALIZE changes nothing more');
+ask('CALL a.prepare(); INSERT INTO a.part1 VALUES (5, 5)');
+unlike(ask('SELECT a.look()'), qr/\bpart\b/, 'nor do its rows count any longer');
 $node->stop;
 done_testing();

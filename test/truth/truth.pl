@@ -284,7 +284,11 @@ cmp_ok($alarms / $pairs, '<', 0.05, 'few false alarms');
 cmp_ok($changed, '>', $steps / 3, 'results did change');
 cmp_ok($pairs, '>', 20 * $steps, 'nearly all queries had tokens all the time');
 is(ask('SELECT string_agg(query, \', \') FROM truth.query WHERE token IS NULL AND result NOT LIKE \'error%\' AND NOT mistyped'), '',
-	'and have one now');
+	'and have one now') or diag ask(q{
+	SELECT string_agg(format('none since step %s (%s): %s: %s', l.step, s.command, q.query, (SELECT string_agg(concat_ws(' ', d.certainty, d.source, d.reason), '; ')
+		FROM cache_notify.domains_of(q.query) AS d WHERE d.certainty NOT IN ('exact', 'definition'))), E'\n')
+	FROM truth.query q CROSS JOIN LATERAL (SELECT max(step) + 1 AS step FROM truth.log WHERE query = q.id) AS l LEFT JOIN truth.step s USING (step)
+	WHERE q.token IS NULL AND q.result NOT LIKE 'error%' AND NOT q.mistyped});
 is(ask('SELECT string_agg(DISTINCT names::text, \', \') FROM truth.query q WHERE mistyped AND (token IS NOT NULL OR EXISTS (SELECT FROM truth.log WHERE query = q.id))'), '',
 	'what is mistyped never had one');
 # domains_of() against what was observed.  A domain that it does not name may
