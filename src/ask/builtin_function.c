@@ -317,19 +317,20 @@ add_output_of_arguments(Dependencies *deps, bool as_json)
 		add_output(deps, exprType(lfirst(lc)), as_json);
 }
 
-/* The constant text that a cast reads, or NULL. */
-static const char *
-constant_argument(Node *call)
+/* The text that deps->call reads, if it is known, or any. */
+static void
+add_text_read(Dependencies *deps)
 {
-	List	   *arguments = call_arguments(call);
-	Const	   *constant = list_length(arguments) == 1 ? linitial(arguments) : NULL;
-	Oid			output;
-	bool		is_varlena;
+	List	   *arguments = call_arguments(deps->call);
+	Oid			type = exprType(deps->call);
+	List	   *texts = NIL;
+	ListCell   *lc;
 
-	if (constant == NULL || !IsA(constant, Const) || constant->constisnull)
-		return NULL;
-	getTypeOutputInfo(constant->consttype, &output, &is_varlena);
-	return OidOutputFunctionCall(output, constant->constvalue);
+	if (list_length(arguments) == 1 && constant_texts(linitial(arguments), &texts))
+		foreach(lc, texts)
+			add_input(deps, type, lfirst(lc));
+	else
+		add_input(deps, type, NULL);
 }
 
 /* Any change of text search concerns every query that uses it. */
@@ -392,8 +393,7 @@ add_builtin(Dependencies *deps, Oid function)
 			break;
 		case BUILTIN_TIME_TEXT:
 			if (deps->call != NULL)
-				add_input(deps, exprType(deps->call),
-						  constant_argument(deps->call));
+				add_text_read(deps);
 			break;
 		case BUILTIN_OUTPUT:
 			add_output_of_arguments(deps, false);
@@ -403,8 +403,7 @@ add_builtin(Dependencies *deps, Oid function)
 			break;
 		case BUILTIN_INPUT:
 			if (deps->call != NULL)
-				add_input(deps, exprType(deps->call),
-						  constant_argument(deps->call));
+				add_text_read(deps);
 			break;
 		case BUILTIN_TEXT_SEARCH:
 			add_text_search(deps);

@@ -55,6 +55,7 @@ extern List *call_arguments(Node *call);
 extern List *literals_of(RawStmt *statement);
 extern const char *literal_at(Dependencies *deps, int location);
 extern bool may_mean_now(const char *literal);
+extern bool constant_texts(Node *node, List **texts);
 
 /* type_dependency.c */
 extern void add_type(Dependencies *deps, Oid type);

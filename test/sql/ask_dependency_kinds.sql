@@ -42,6 +42,12 @@ SELECT q, said('SELECT id FROM post WHERE ' || q) FROM unnest(ARRAY[
 	'at < ''epoch''', 'at < ''infinity''', 'at - local < ''1 day''', 'd BETWEEN ''2024-01-01'' AND ''2024-12-31''', 'date(''2024-05-01''::text) = d', 'cast(''today'' AS date) = d',
 	'd = (SELECT max(x) FROM (VALUES (''today''::date)) AS v (x))', 'feel = ''ok''', 'data = ''{"now": 1}'''])
 	WITH ORDINALITY AS u (q, i) ORDER BY i;
+-- and texts that are read: judged by what they say, if that is known
+SELECT q, said('SELECT id FROM post WHERE at < (' || q || ')::timestamptz') FROM unnest(ARRAY[
+	'''2024-05-01''::text', '''2024-05-01 12:00Z''::text', '''epoch''::text', '''Today''::text', '''tomorrow''::varchar(20)', '''2024-05-01''::varchar(20)', '''2024-05-01''::char(10)', '''to'' || ''day''',
+	'''2024-'' || ''05-01''', 'CASE WHEN id = 1 THEN ''2024-05-01Z'' ELSE ''2024-05-02Z'' END', 'CASE WHEN id = 1 THEN ''2024-05-01Z'' ELSE ''now'' END', 'CASE id WHEN 1 THEN body END',
+	'coalesce(''2024-05-01''::text, ''now'')', 'coalesce(body, ''2024-05-01'')', 'NULL::text', 'body', '''2024-'' || body', 'lower(''NOW'')', '$1::text'])
+	WITH ORDINALITY AS u (q, i) ORDER BY i;
 -- in a function's text, read at each call; in a view and a parsed body, read once
 CREATE FUNCTION f_today() RETURNS bigint STABLE LANGUAGE sql AS 'SELECT count(*) FROM kinds.post WHERE d >= ''today''';
 CREATE FUNCTION f_then() RETURNS bigint STABLE LANGUAGE sql BEGIN ATOMIC SELECT count(*) FROM post WHERE d >= 'today'; END;
