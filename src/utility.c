@@ -106,32 +106,37 @@ commits_prepared(Node *command)
 		((TransactionStmt *) command)->kind == TRANS_STMT_COMMIT_PREPARED;
 }
 
-static void
-run_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
-			ProcessUtilityContext context, ParamListInfo params,
-			QueryEnvironment *environment, DestReceiver *dest,
-			QueryCompletion *completion)
+/* What the server calls the utility hook with. */
+typedef struct UtilityCall
 {
-	if (previous_hook)
-		previous_hook(pstmt, query, read_only_tree, context, params,
-					  environment, dest, completion);
-	else
-		standard_ProcessUtility(pstmt, query, read_only_tree, context, params,
-								environment, dest, completion);
+	PlannedStmt *pstmt;
+	const char *query;
+	bool		read_only_tree;
+	ProcessUtilityContext context;
+	ParamListInfo params;
+	QueryEnvironment *environment;
+	DestReceiver *dest;
+	QueryCompletion *completion;
+} UtilityCall;
+
+static void
+run_utility(const UtilityCall *call)
+{
+	ProcessUtility_hook_type run = previous_hook ? previous_hook :
+		standard_ProcessUtility;
+
+	run(call->pstmt, call->query, call->read_only_tree, call->context,
+		call->params, call->environment, call->dest, call->completion);
 }
 
 /* A command that needs this database without connections. */
 static void
-run_alone(Oid database, PlannedStmt *pstmt, const char *query,
-		  bool read_only_tree, ProcessUtilityContext context,
-		  ParamListInfo params, QueryEnvironment *environment,
-		  DestReceiver *dest, QueryCompletion *completion)
+run_alone(Oid database, const UtilityCall *call)
 {
 	PG_TRY();
 	{
 		stop_worker(database);
-		run_utility(pstmt, query, read_only_tree, context, params,
-					environment, dest, completion);
+		run_utility(call);
 	}
 	PG_CATCH();
 	{
@@ -139,7 +144,7 @@ run_alone(Oid database, PlannedStmt *pstmt, const char *query,
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
-	if (IsA(pstmt->utilityStmt, DropdbStmt))
+	if (IsA(call->pstmt->utilityStmt, DropdbStmt))
 		waiting_forget_database(database);
 	else
 		waiting_resume_worker(database);
@@ -147,10 +152,7 @@ run_alone(Oid database, PlannedStmt *pstmt, const char *query,
 
 /* A command that fires the triggers of a statement. */
 static void
-run_as_statement(PlannedStmt *pstmt, const char *query, bool read_only_tree,
-				 ProcessUtilityContext context, ParamListInfo params,
-				 QueryEnvironment *environment, DestReceiver *dest,
-				 QueryCompletion *completion)
+run_as_statement(const UtilityCall *call)
 {
 	Statement	outer = change_set_begin_statement(trigger_depth() + 1);
 	RunningStatement running;
@@ -158,8 +160,7 @@ run_as_statement(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 	running_command_begin(&running);
 	PG_TRY();
 	{
-		run_utility(pstmt, query, read_only_tree, context, params,
-					environment, dest, completion);
+		run_utility(call);
 	}
 	PG_FINALLY();
 	{
@@ -171,22 +172,17 @@ run_as_statement(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 
 /* A command whose event triggers, or triggers, tell of all that it does. */
 static void
-run_telling_command(PlannedStmt *pstmt, const char *query, bool read_only_tree,
-					ProcessUtilityContext context, ParamListInfo params,
-					QueryEnvironment *environment, DestReceiver *dest,
-					QueryCompletion *completion)
+run_telling_command(const UtilityCall *call)
 {
 	volatile bool succeeded = false;
 
 	quiet_command_begin();
 	PG_TRY();
 	{
-		if (IsA(pstmt->utilityStmt, TruncateStmt))
-			run_as_statement(pstmt, query, read_only_tree, context, params,
-							 environment, dest, completion);
+		if (IsA(call->pstmt->utilityStmt, TruncateStmt))
+			run_as_statement(call);
 		else
-			run_utility(pstmt, query, read_only_tree, context, params,
-						environment, dest, completion);
+			run_utility(call);
 		succeeded = true;
 	}
 	PG_FINALLY();
@@ -202,6 +198,10 @@ process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 				QueryEnvironment *environment, DestReceiver *dest,
 				QueryCompletion *completion)
 {
+	const UtilityCall call = {
+		pstmt, query, read_only_tree, context, params, environment, dest,
+		completion
+	};
 	Node	   *command = pstmt->utilityStmt;
 	const char *name = exclusive_database(command);
 	Oid			database = name != NULL && waiting_available() ?
@@ -213,19 +213,15 @@ process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 
 	if (OidIsValid(database))
 	{
-		run_alone(database, pstmt, query, read_only_tree, context, params,
-				  environment, dest, completion);
+		run_alone(database, &call);
 		return;
 	}
 	if (command_tells(command))
-		run_telling_command(pstmt, query, read_only_tree, context, params,
-							environment, dest, completion);
+		run_telling_command(&call);
 	else if (IsA(command, CopyStmt) && ((CopyStmt *) command)->is_from)
-		run_as_statement(pstmt, query, read_only_tree, context, params,
-						 environment, dest, completion);
+		run_as_statement(&call);
 	else
-		run_utility(pstmt, query, read_only_tree, context, params,
-					environment, dest, completion);
+		run_utility(&call);
 	if (unseen)
 		unseen_command_done(command, context != PROCESS_UTILITY_SUBCOMMAND);
 	if (commits_prepared(command))

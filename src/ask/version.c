@@ -141,13 +141,15 @@ text_or_null(const char *text, bool *isnull)
 	return text == NULL ? (Datum) 0 : CStringGetTextDatum(text);
 }
 
-/*
- * versions(for_tenant text, VARIADIC domains text[])
- * returns setof (domain text, version bigint, shared_version bigint,
- * known boolean, tenant_id text)
- */
-Datum
-cache_notify_versions(PG_FUNCTION_ARGS)
+/* Fills one row of what a function returns. */
+typedef void (*StateRow) (const VersionName *name, const NameState *state,
+						  Datum *values, bool *nulls);
+
+#define MAX_STATE_COLUMNS 6
+
+/* A row for each of the names that the function at hand is given. */
+static Datum
+return_states(FunctionCallInfo fcinfo, bool of_domain, StateRow fill)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	Question	question;
@@ -159,19 +161,51 @@ cache_notify_versions(PG_FUNCTION_ARGS)
 	foreach(lc, name_arguments(fcinfo, 0, 1))
 	{
 		VersionName *name = lfirst(lc);
-		NameState	state = name_state(&question, name, false);
-		Datum		values[5];
-		bool		nulls[5] = {false, state.none, state.none, false, false};
+		NameState	state = name_state(&question, name, of_domain);
+		Datum		values[MAX_STATE_COLUMNS] = {0};
+		bool		nulls[MAX_STATE_COLUMNS] = {false};
 
-		values[0] = CStringGetTextDatum(name_as_told(name));
-		values[1] = Int64GetDatum(state.version);
-		values[2] = Int64GetDatum(state.shared_version);
-		values[3] = BoolGetDatum(state.known);
-		values[4] = text_or_null(name->tenant, &nulls[4]);
+		fill(name, &state, values, nulls);
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
 	end_question(&question);
 	return (Datum) 0;
+}
+
+static void
+fill_version(const VersionName *name, const NameState *state, Datum *values,
+			 bool *nulls)
+{
+	values[0] = CStringGetTextDatum(name_as_told(name));
+	values[1] = Int64GetDatum(state->version);
+	values[2] = Int64GetDatum(state->shared_version);
+	nulls[1] = nulls[2] = state->none;
+	values[3] = BoolGetDatum(state->known);
+	values[4] = text_or_null(name->tenant, &nulls[4]);
+}
+
+static void
+fill_near_version(const VersionName *name, const NameState *state,
+				  Datum *values, bool *nulls)
+{
+	values[0] = text_or_null(name->tenant, &nulls[0]);
+	values[1] = CStringGetTextDatum(name->domain);
+	values[2] = text_or_null(name->key, &nulls[2]);
+	values[3] = Int64GetDatum(state->version);
+	values[4] = Int64GetDatum(state->shared_version);
+	nulls[3] = nulls[4] = state->none;
+	values[5] = BoolGetDatum(state->known);
+}
+
+/*
+ * versions(for_tenant text, VARIADIC domains text[])
+ * returns setof (domain text, version bigint, shared_version bigint,
+ * known boolean, tenant_id text)
+ */
+Datum
+cache_notify_versions(PG_FUNCTION_ARGS)
+{
+	return return_states(fcinfo, false, fill_version);
 }
 
 /*
@@ -185,28 +219,5 @@ cache_notify_versions(PG_FUNCTION_ARGS)
 Datum
 cache_notify_near_versions(PG_FUNCTION_ARGS)
 {
-	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	Question	question;
-	ListCell   *lc;
-
-	compat_materialize_result(fcinfo);
-	if (!begin_question(&question))
-		return (Datum) 0;
-	foreach(lc, name_arguments(fcinfo, 0, 1))
-	{
-		VersionName *name = lfirst(lc);
-		NameState	state = name_state(&question, name, true);
-		Datum		values[6];
-		bool		nulls[6] = {false, false, false, state.none, state.none, false};
-
-		values[0] = text_or_null(name->tenant, &nulls[0]);
-		values[1] = CStringGetTextDatum(name->domain);
-		values[2] = text_or_null(name->key, &nulls[2]);
-		values[3] = Int64GetDatum(state.version);
-		values[4] = Int64GetDatum(state.shared_version);
-		values[5] = BoolGetDatum(state.known);
-		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
-	}
-	end_question(&question);
-	return (Datum) 0;
+	return return_states(fcinfo, true, fill_near_version);
 }
