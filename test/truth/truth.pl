@@ -209,7 +209,7 @@ my @ddl = (
 	sub { return (by_c('ALTER TABLE secret DISABLE ROW LEVEL SECURITY'), by_c('ALTER TABLE secret ENABLE ROW LEVEL SECURITY')); },
 	sub { return (by_c('ALTER TABLE stock ALTER n TYPE bigint USING n * 2'), by_c('ALTER TABLE stock ALTER n TYPE int')); },
 	sub { my $t = any(qw(tag stock)); return (by_c("ALTER TABLE $t RENAME TO renamed"), by_c("ALTER TABLE renamed RENAME TO $t")); },
-	sub { return (by_c('ALTER TABLE note RENAME COLUMN body TO renamed'), by_c('ALTER TABLE note RENAME COLUMN renamed TO body')); },
+	sub { return (by_c('ALTER TABLE country RENAME COLUMN name TO renamed'), by_c('ALTER TABLE country RENAME COLUMN renamed TO name')); },
 	sub { return (by_c('ALTER TABLE tag SET SCHEMA truth'), by_c('ALTER TABLE truth.tag SET SCHEMA public')); },
 	sub { return by_c("CREATE OR REPLACE VIEW v_customer AS SELECT c.id, c.name || '" . any('', '!') . "' AS name, c.mood, k.name AS country FROM customer c LEFT JOIN country k ON k.id = c.country"); },
 	sub { return by_c('CREATE OR REPLACE FUNCTION factor(i int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS \'BEGIN RETURN i * ' . (1 + n(3)) . '; END\''); },
