@@ -326,7 +326,8 @@ add_text_read(Dependencies *deps)
 	List	   *texts = NIL;
 	ListCell   *lc;
 
-	if (list_length(arguments) == 1 && constant_texts(linitial(arguments), &texts))
+	if (list_length(arguments) == 1 &&
+		constant_texts(linitial(arguments), &texts) && texts != NIL)
 		foreach(lc, texts)
 			add_input(deps, type, lfirst(lc));
 	else
