@@ -85,6 +85,15 @@ owner_of_function(Oid function)
 	return owner;
 }
 
+/* Is inherit_triggers() at work?  The backend's; it ends with the call. */
+static bool inheriting = false;
+
+bool
+is_inheriting_triggers(void)
+{
+	return inheriting;
+}
+
 /*
  * Run a statement in a subtransaction, as the owner of the function: whoever may
  * make a table a child of another, or rename one, need not know of us.  False, and
@@ -101,12 +110,14 @@ try_to_run(const char *sql, Oid relid, Oid function, const char *what)
 
 	GetUserIdAndSecContext(&user, &sec_context);
 	BeginInternalSubTransaction(NULL);
+	inheriting = true;
 	PG_TRY();
 	{
 		SetUserIdAndSecContext(owner_of_function(function),
 							   sec_context | SECURITY_LOCAL_USERID_CHANGE);
 		run(sql, relid);
 		SetUserIdAndSecContext(user, sec_context);
+		inheriting = false;
 		ReleaseCurrentSubTransaction();
 		MemoryContextSwitchTo(context);
 		CurrentResourceOwner = resowner;
@@ -115,6 +126,7 @@ try_to_run(const char *sql, Oid relid, Oid function, const char *what)
 	{
 		ErrorData  *error;
 
+		inheriting = false;
 		MemoryContextSwitchTo(context);
 		error = CopyErrorData();
 		FlushErrorState();

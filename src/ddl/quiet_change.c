@@ -227,12 +227,15 @@ children_changed(Oid parent)
 							  &key);
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
-		if (catalog_row_deleted(tuple) || catalog_row_written(tuple))
-		{
-			changed = true;
-			children = list_append_unique_oid(children,
-											  ((Form_pg_inherits) GETSTRUCT(tuple))->inhrelid);
-		}
+		Oid			child = ((Form_pg_inherits) GETSTRUCT(tuple))->inhrelid;
+		bool		left = catalog_row_deleted(tuple);
+
+		if (!left && !catalog_row_written(tuple))
+			continue;
+		changed = true;
+		/* One that left by a command has lost its triggers already. */
+		if (!left || watches_of_relation(child, WATCH_NOW) != NIL)
+			children = list_append_unique_oid(children, child);
 	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
@@ -350,7 +353,7 @@ bump_remembered(void)
 void
 quiet_changes_resolve(bool equip)
 {
-	if (commands > 0 || IsInParallelMode())
+	if (commands > 0 || is_inheriting_triggers() || IsInParallelMode())
 		return;
 	commands++;					/* what we do ourselves is known */
 	PG_TRY();
@@ -429,6 +432,8 @@ quiet_query_begin(void)
 {
 	int			outer = commands;
 
+	if (is_inheriting_triggers())
+		return 0;				/* what we do ourselves is known */
 	commands = 0;
 	return outer;
 }

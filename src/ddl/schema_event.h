@@ -60,6 +60,7 @@ extern Oid	table_of_policy(Oid policy, Snapshot snapshot);
 
 /* inheritance.c */
 extern bool inherit_triggers(Oid relid, Oid function);
+extern bool is_inheriting_triggers(void);
 extern Oid	owner_of_function(Oid function);
 extern void make_way_for_clones(Oid parent, Oid child);
 extern void follow_names(Node *parsetree, Oid function);
