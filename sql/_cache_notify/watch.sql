@@ -18,18 +18,129 @@ $$;
 COMMENT ON FUNCTION _cache_notify.set_firing(regclass, name, "char") IS
 'Makes a trigger fire as pg_trigger.tgenabled says: O, D, R or A.';
 
-CREATE FUNCTION _cache_notify.lock_family(table_name regclass) RETURNS void
+CREATE FUNCTION _cache_notify.lock_family(table_name regclass, exclusive boolean) RETURNS void
+	AS 'MODULE_PATHNAME', 'cache_notify_lock_family'
+	LANGUAGE C VOLATILE STRICT;
+COMMENT ON FUNCTION _cache_notify.lock_family(regclass, boolean) IS
+'Locks a table and all its partitions or child tables, from the top down, before triggers are created (SHARE ROW EXCLUSIVE) or dropped (exclusive: ACCESS EXCLUSIVE): writers lock the parent first, and so does nobody end in a deadlock with them. Does nothing if the caller may not do what it is for.';
+
+CREATE FUNCTION _cache_notify.equip_simple_members(relation regclass) RETURNS oid[]
+	AS 'MODULE_PATHNAME', 'cache_notify_equip_simple_members'
+	LANGUAGE C VOLATILE STRICT;
+COMMENT ON FUNCTION _cache_notify.equip_simple_members(regclass) IS
+'What equip_members() does, for those partitions and child tables of a relation that have nothing but what their one parent asks for. Returns the others, parents first: those that are watched by themselves, or have several parents, or parents with several triggers of a kind for a domain, and what is below these.';
+
+CREATE FUNCTION _cache_notify.equip_members(members oid[]) RETURNS void
 	LANGUAGE plpgsql VOLATILE
 	SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+	child record;
+	trig record;
 BEGIN
-	IF EXISTS (SELECT FROM pg_class WHERE oid = table_name AND relhassubclass AND relkind IN ('r', 'p')) THEN
-		EXECUTE format('LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE', table_name);
-	END IF;
+	FOR child IN
+		SELECT m.relid::regclass AS relid, c.relispartition
+		FROM unnest(members) WITH ORDINALITY AS m (relid, i)
+		JOIN pg_class c ON c.oid = m.relid
+		WHERE c.relpersistence <> 't' ORDER BY m.i
+	LOOP
+		FOR trig IN
+			SELECT w.tgname FROM _cache_notify.watching_trigger w
+			WHERE w.tgrelid = child.relid AND w.inherited AND w.tgparentid = 0
+			AND NOT EXISTS (
+				SELECT FROM pg_inherits i
+				JOIN _cache_notify.watching_trigger p ON p.tgrelid = i.inhparent
+				WHERE i.inhrelid = child.relid AND NOT i.inhdetachpending
+				AND p.domain = w.domain AND p.function = w.function)
+		LOOP
+			EXECUTE format('DROP TRIGGER %I ON %s', trig.tgname, child.relid);
+		END LOOP;
+
+		-- A partition that is watched by itself, too, lost its own row trigger to the
+		-- server's clone, which may ask for less, or be gone.
+		FOR trig IN
+			SELECT w.domain, w.arguments, w.tgenabled FROM _cache_notify.watching_trigger w
+			WHERE w.tgrelid = child.relid AND w.function = 'statement_change' AND NOT w.inherited
+			AND (w.options).granularity IS DISTINCT FROM 'statement'
+			AND NOT EXISTS (
+				SELECT FROM _cache_notify.watching_trigger r
+				WHERE r.tgrelid = child.relid AND r.function = 'row_change' AND r.domain = w.domain
+				AND (r.arguments = w.arguments OR NOT r.inherited AND r.tgparentid = 0))
+		LOOP
+			PERFORM _cache_notify.add_watching_trigger(child.relid, 'row', trig.domain, trig.arguments, trig.tgenabled);
+		END LOOP;
+
+		-- What parents ask for, and the child does not itself: the triggers of both
+		-- fire, and a statement moves a scope once.
+		FOR trig IN
+			SELECT DISTINCT ON (p.domain, p.function, a.arguments)
+				p.domain, replace(p.function, '_change', '') AS kind, p.tgenabled, a.arguments
+			FROM pg_inherits i
+			JOIN _cache_notify.watching_trigger p ON p.tgrelid = i.inhparent
+			CROSS JOIN LATERAL (SELECT array_remove(p.arguments, 'inherited=true')
+				|| _cache_notify.option('inherited', 'true')) AS a (arguments)
+			WHERE i.inhrelid = child.relid AND NOT i.inhdetachpending
+			-- The server clones row triggers to partitions.
+			AND (p.function = 'statement_change' OR NOT child.relispartition)
+			AND NOT EXISTS (
+				SELECT FROM _cache_notify.watching_trigger w
+				WHERE w.tgrelid = child.relid AND w.domain = p.domain AND w.function = p.function
+				AND NOT w.inherited AND _cache_notify.covers(w.function, w.options, p.options))
+			ORDER BY p.domain, p.function, a.arguments,
+				-- what fires on most occasions
+				strpos('AORD', p.tgenabled::text), i.inhseqno
+		LOOP
+			CONTINUE WHEN EXISTS (
+				SELECT FROM _cache_notify.watching_trigger w
+				WHERE w.tgrelid = child.relid AND w.domain = trig.domain
+				AND w.function = trig.kind || '_change' AND w.arguments = trig.arguments AND w.tgenabled = trig.tgenabled);
+			PERFORM _cache_notify.add_watching_trigger(child.relid, trig.kind, trig.domain, trig.arguments, trig.tgenabled);
+		END LOOP;
+
+		FOR trig IN
+			SELECT w.tgname FROM _cache_notify.watching_trigger w
+			WHERE w.tgrelid = child.relid AND w.inherited AND w.tgparentid = 0
+			AND (w.arguments NOT IN (
+				SELECT array_remove(p.arguments, 'inherited=true') || _cache_notify.option('inherited', 'true')
+				FROM pg_inherits i
+				JOIN _cache_notify.watching_trigger p ON p.tgrelid = i.inhparent
+				WHERE i.inhrelid = child.relid AND NOT i.inhdetachpending
+				AND p.domain = w.domain AND p.function = w.function)
+			OR EXISTS (
+				SELECT FROM _cache_notify.watching_trigger o
+				WHERE o.tgrelid = child.relid AND o.domain = w.domain AND o.function = w.function
+				AND NOT o.inherited AND o.tgparentid = 0 AND _cache_notify.covers(o.function, o.options, w.options)))
+		LOOP
+			EXECUTE format('DROP TRIGGER %I ON %s', trig.tgname, child.relid);
+		END LOOP;
+	END LOOP;
 END
 $$;
-COMMENT ON FUNCTION _cache_notify.lock_family(regclass) IS
-'Locks a table that has partitions or child tables, before triggers of these are dropped: writers lock the parent first, and so does nobody end in a deadlock with them.';
+COMMENT ON FUNCTION _cache_notify.equip_members(oid[]) IS
+'Gives each of these tables, parents first, the triggers that its parents'' being watched asks for, and drops those it no longer does.';
+
+CREATE FUNCTION _cache_notify.doomed_triggers(
+		table_name regclass, domain_name text, granularity text,
+		OUT relation regclass, OUT tgname name)
+	RETURNS SETOF record
+	LANGUAGE sql STABLE
+	SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT w.tgrelid::regclass, w.tgname
+	FROM pg_partition_tree(table_name) t
+	CROSS JOIN LATERAL (
+		SELECT * FROM _cache_notify.watching_trigger w WHERE w.tgrelid = t.relid OFFSET 0) w
+	WHERE t.level > 0 AND w.domain = $2 AND w.tgparentid = 0 AND NOT w.inherited
+	UNION ALL
+	SELECT w.tgrelid::regclass, w.tgname
+	FROM _cache_notify.watching_trigger w
+	WHERE w.tgrelid = $1 AND w.domain = $2 AND w.tgparentid = 0 AND NOT w.inherited
+	AND (w.function = 'row_change' AND $3 = 'statement'
+		OR starts_with(w.tgname, 'cache_notify_')
+			AND w.tgname <> _cache_notify.trigger_name(replace(w.function, '_change', ''), w.domain));
+END;
+COMMENT ON FUNCTION _cache_notify.doomed_triggers(regclass, text, text) IS
+'The triggers that go when a table is set up: a row trigger that is not to be there, and what partitions have for the domain by themselves.';
 
 CREATE FUNCTION _cache_notify.label_relation(table_name regclass, arguments text[]) RETURNS void
 	LANGUAGE plpgsql VOLATILE

@@ -1,100 +1,17 @@
 -- -------------------------------------------- watching a table, and ceasing to
 
--- Used by the event triggers, too: schema_event.c.
+-- Used by the event triggers, too: inheritance.c.
 CREATE FUNCTION cache_notify.inherit_triggers(relation regclass) RETURNS void
 	LANGUAGE plpgsql VOLATILE
 	SET search_path = pg_catalog, pg_temp
 AS $$
-DECLARE
-	child record;
-	trig record;
 BEGIN
-	FOR child IN
-		WITH RECURSIVE family (relid, level) AS (
-			SELECT relation::oid, 0
-			UNION
-			SELECT i.inhrelid, f.level + 1
-			FROM family f JOIN pg_inherits i ON i.inhparent = f.relid
-		)
-		SELECT f.relid::regclass AS relid, c.relispartition
-		FROM family f JOIN pg_class c ON c.oid = f.relid
-		WHERE c.relpersistence <> 't'
-		GROUP BY f.relid, c.relispartition ORDER BY max(f.level), f.relid
-	LOOP
-		FOR trig IN
-			SELECT w.tgname FROM _cache_notify.watching_trigger w
-			WHERE w.tgrelid = child.relid AND w.inherited AND w.tgparentid = 0
-			AND NOT EXISTS (
-				SELECT FROM pg_inherits i
-				JOIN _cache_notify.watching_trigger p ON p.tgrelid = i.inhparent
-				WHERE i.inhrelid = child.relid AND NOT i.inhdetachpending
-				AND p.domain = w.domain AND p.function = w.function)
-		LOOP
-			EXECUTE format('DROP TRIGGER %I ON %s', trig.tgname, child.relid);
-		END LOOP;
-
-		-- A partition that is watched by itself, too, lost its own row trigger to the
-		-- server's clone, which may ask for less, or be gone.
-		FOR trig IN
-			SELECT w.domain, w.arguments, w.tgenabled FROM _cache_notify.watching_trigger w
-			WHERE w.tgrelid = child.relid AND w.function = 'statement_change' AND NOT w.inherited
-			AND (w.options).granularity IS DISTINCT FROM 'statement'
-			AND NOT EXISTS (
-				SELECT FROM _cache_notify.watching_trigger r
-				WHERE r.tgrelid = child.relid AND r.function = 'row_change' AND r.domain = w.domain
-				AND (r.arguments = w.arguments OR NOT r.inherited AND r.tgparentid = 0))
-		LOOP
-			PERFORM _cache_notify.add_watching_trigger(child.relid, 'row', trig.domain, trig.arguments, trig.tgenabled);
-		END LOOP;
-
-		-- What parents ask for, and the child does not itself: the triggers of both
-		-- fire, and a statement moves a scope once.
-		FOR trig IN
-			SELECT DISTINCT ON (p.domain, p.function, a.arguments)
-				p.domain, replace(p.function, '_change', '') AS kind, p.tgenabled, a.arguments
-			FROM pg_inherits i
-			JOIN _cache_notify.watching_trigger p ON p.tgrelid = i.inhparent
-			CROSS JOIN LATERAL (SELECT array_remove(p.arguments, 'inherited=true')
-				|| _cache_notify.option('inherited', 'true')) AS a (arguments)
-			WHERE i.inhrelid = child.relid AND NOT i.inhdetachpending
-			-- The server clones row triggers to partitions.
-			AND (p.function = 'statement_change' OR NOT child.relispartition)
-			AND NOT EXISTS (
-				SELECT FROM _cache_notify.watching_trigger w
-				WHERE w.tgrelid = child.relid AND w.domain = p.domain AND w.function = p.function
-				AND NOT w.inherited AND _cache_notify.covers(w.function, w.options, p.options))
-			ORDER BY p.domain, p.function, a.arguments,
-				-- what fires on most occasions
-				strpos('AORD', p.tgenabled::text), i.inhseqno
-		LOOP
-			CONTINUE WHEN EXISTS (
-				SELECT FROM _cache_notify.watching_trigger w
-				WHERE w.tgrelid = child.relid AND w.domain = trig.domain
-				AND w.function = trig.kind || '_change' AND w.arguments = trig.arguments AND w.tgenabled = trig.tgenabled);
-			PERFORM _cache_notify.add_watching_trigger(child.relid, trig.kind, trig.domain, trig.arguments, trig.tgenabled);
-		END LOOP;
-
-		FOR trig IN
-			SELECT w.tgname FROM _cache_notify.watching_trigger w
-			WHERE w.tgrelid = child.relid AND w.inherited AND w.tgparentid = 0
-			AND (w.arguments NOT IN (
-				SELECT array_remove(p.arguments, 'inherited=true') || _cache_notify.option('inherited', 'true')
-				FROM pg_inherits i
-				JOIN _cache_notify.watching_trigger p ON p.tgrelid = i.inhparent
-				WHERE i.inhrelid = child.relid AND NOT i.inhdetachpending
-				AND p.domain = w.domain AND p.function = w.function)
-			OR EXISTS (
-				SELECT FROM _cache_notify.watching_trigger o
-				WHERE o.tgrelid = child.relid AND o.domain = w.domain AND o.function = w.function
-				AND NOT o.inherited AND o.tgparentid = 0 AND _cache_notify.covers(o.function, o.options, w.options)))
-		LOOP
-			EXECUTE format('DROP TRIGGER %I ON %s', trig.tgname, child.relid);
-		END LOOP;
-	END LOOP;
+	PERFORM _cache_notify.equip_members(ARRAY[relation::oid]);
+	PERFORM _cache_notify.equip_members(_cache_notify.equip_simple_members(relation));
 END
 $$;
 COMMENT ON FUNCTION cache_notify.inherit_triggers(regclass) IS
-'Gives a table and all its partitions or child tables the triggers that their parents'' being watched asks for, and drops those it no longer does. Event triggers and setup_table_invalidation() call it; calling it again does no harm.';
+'Gives a table and all its partitions or child tables the triggers that their parents'' being watched asks for, and drops those it no longer does. Event triggers and setup_table_invalidation() call it; calling it again does no harm. Locks: SHARE ROW EXCLUSIVE on tables that get a trigger, ACCESS EXCLUSIVE on those that lose one.';
 
 -- -------------------------------------------- watching a table, and ceasing to
 
@@ -174,18 +91,11 @@ BEGIN
 	PERFORM _cache_notify.notice_defaults(table_name, domain_name, arguments, fire_on_replica);
 
 	-- A row trigger that is not to be there, and what partitions have of their own.
+	PERFORM _cache_notify.lock_family(table_name, EXISTS (
+		SELECT FROM _cache_notify.doomed_triggers(table_name, domain_name, granularity)));
 	FOR doomed IN
-		SELECT w.tgrelid::regclass AS relation, w.tgname
-		FROM _cache_notify.watching_trigger w
-		WHERE w.domain = setup_table_invalidation.domain_name AND w.tgparentid = 0
-		AND (w.tgrelid = table_name AND NOT w.inherited AND (
-				w.function = 'row_change' AND granularity = 'statement'
-				OR starts_with(w.tgname, 'cache_notify_')
-					AND w.tgname <> _cache_notify.trigger_name(replace(w.function, '_change', ''), w.domain))
-			 OR NOT w.inherited AND w.tgrelid IN (
-				SELECT t.relid FROM pg_partition_tree(table_name) t WHERE t.level > 0))
+		SELECT d.relation, d.tgname FROM _cache_notify.doomed_triggers(table_name, domain_name, granularity) d
 	LOOP
-		PERFORM _cache_notify.lock_family(table_name);
 		EXECUTE format('DROP TRIGGER %I ON %s', doomed.tgname, doomed.relation);
 	END LOOP;
 	FOREACH kind IN ARRAY kinds LOOP
@@ -221,7 +131,7 @@ buckets: the keys fall into so many, a power of two from 16 to 1048576; keys of 
 whole_counter: count every change of the domain, whichever tenant''s, once more in a counter of its own, so that the version of the whole domain is read as fast with a million tenants as with one. Transactions that change the domain, through whatever table or rule, write one counter more. It begins to help when transactions that run now have ended; with more than 1,000 tenants once the worker, or repair(), has added them up.
 follow_name: watch in the same way whatever takes over the name of the table (a swap by rename, the table dropped and created anew), in the same transaction. A column that it does not have makes invalidation coarser. Without it the domain has no tokens from then on, until somebody sets up the other table.
 fire_on_replica: count what logical replication applies, too, and other sessions with session_replication_role = replica.
-Calling it again for the same table and domain replaces what was there, and moves the domain''s shared version if that differs, also on a channel that it leaves; another domain is added. A domain that has versions already moves its shared one when a table begins to feed it. Partitions and child tables that come later are watched by themselves. Needs the right to create triggers on the table, and its ownership for granularity ''statement'' in place of ''row'', for fire_on_replica and for a materialized view. Error if the table cannot be watched, a column does not exist, options contradict each other, or another table feeds the domain with another number of buckets.';
+Calling it again for the same table and domain replaces what was there, and moves the domain''s shared version if that differs, also on a channel that it leaves; another domain is added. A domain that has versions already moves its shared one when a table begins to feed it. Partitions and child tables that come later are watched by themselves. Needs the right to create triggers on the table, and its ownership for granularity ''statement'' in place of ''row'', for fire_on_replica and for a materialized view. Locks until the end of the transaction: SHARE ROW EXCLUSIVE (writers wait, readers do not) on the table and then its partitions or child tables, before anything else; ACCESS EXCLUSIVE if triggers have to go, for granularity ''statement'' in place of ''row'' or where a partition is watched for the domain by itself; SHARE UPDATE EXCLUSIVE on a materialized view. Error if the table cannot be watched, a column does not exist, options contradict each other, or another table feeds the domain with another number of buckets.';
 
 CREATE FUNCTION cache_notify.remove_table_invalidation(
 	table_name regclass, domain_name text DEFAULT NULL,
@@ -247,6 +157,9 @@ BEGIN
 			UNION SELECT l.domain FROM _cache_notify.watching_label l WHERE l.relation = table_name AND l.relkind = 'm')
 		ELSE ARRAY[coalesce(domain_name, _cache_notify.default_domain(table_name))] END;
 	PERFORM _cache_notify.check_not_watched_through(table_name, d) FROM unnest(domains) AS u (d);
+	PERFORM _cache_notify.lock_family(table_name, true) WHERE EXISTS (
+		SELECT FROM pg_trigger t WHERE t.tgrelid = table_name
+		AND t.tgfoid IN ('cache_notify.row_change()'::regprocedure, 'cache_notify.statement_change()'::regprocedure));
 	FOR doomed IN
 		SELECT w.tgname FROM _cache_notify.watching_trigger w
 		WHERE w.tgrelid = table_name
@@ -255,7 +168,6 @@ BEGIN
 		-- A row trigger that goes first leaves a gap.
 		ORDER BY w.function DESC
 	LOOP
-		PERFORM _cache_notify.lock_family(table_name);
 		EXECUTE format('DROP TRIGGER %I ON %s', doomed.tgname, table_name);
 		found_any := true;
 	END LOOP;
@@ -290,7 +202,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION cache_notify.remove_table_invalidation(regclass, text, boolean, boolean) IS
-'Ceases to watch a table or materialized view for a domain. Moves its shared version, because later changes will not be seen; unless something else feeds the domain, it has no tokens any more. Needs ownership of the table. Error if the table is not watched for the domain.
+'Ceases to watch a table or materialized view for a domain. Moves its shared version, because later changes will not be seen; unless something else feeds the domain, it has no tokens any more. Needs ownership of the table. Locks until the end of the transaction: ACCESS EXCLUSIVE on the table and then its partitions or child tables, before anything else; SHARE UPDATE EXCLUSIVE on a materialized view. Error if the table is not watched for the domain.
 domain_name: NULL: the one that setup_table_invalidation() takes by default, the table''s name without a leading tv_, tb_ or v_.
 if_exists: no error if the table is not watched for the domain.
 all_domains: every domain that the table was set up for.

@@ -54,6 +54,7 @@ extern Relation extension_open(const char *schema, const char *name,
 							   LOCKMODE lockmode);
 extern Oid	extension_function(const char *schema, const char *name);
 extern Oid	owner_of_relation(Oid relid);
+extern Datum oid_array(List *oids);
 extern char *text_attribute(HeapTuple tuple, TupleDesc desc, AttrNumber column);
 extern void check_column(TupleDesc desc, int natts, int n, const char *name,
 						 Oid type);

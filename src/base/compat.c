@@ -8,7 +8,10 @@
  */
 #include "postgres.h"
 
+#include "access/table.h"
 #include "catalog/pg_database.h"
+#include "catalog/pg_trigger.h"
+#include "commands/trigger.h"
 #if PG_VERSION_NUM >= 160000
 #include "nodes/miscnodes.h"
 #endif
@@ -341,6 +344,41 @@ compat_without_rule_entries(Query *query)
 		if (rte->perminfoindex > n)
 			rte->perminfoindex -= n;
 	}
+#endif
+}
+
+/* Foreign tables have TRUNCATE triggers from 16 on. */
+bool
+compat_can_be_truncated(char relkind)
+{
+#if PG_VERSION_NUM >= 160000
+	return true;
+#else
+	return relkind != RELKIND_FOREIGN_TABLE;
+#endif
+}
+
+/* Create or replace a trigger that fires as pg_trigger.tgenabled says. */
+void
+compat_create_trigger(CreateTrigStmt *stmt, Oid relid, Oid function,
+					  char enabled)
+{
+#if PG_VERSION_NUM >= 150000
+	(void) CreateTriggerFiringOn(stmt, NULL, relid, InvalidOid, InvalidOid,
+								 InvalidOid, function, InvalidOid, NULL, false,
+								 false, enabled);
+#else
+	Relation	rel;
+
+	(void) CreateTrigger(stmt, NULL, relid, InvalidOid, InvalidOid, InvalidOid,
+						 function, InvalidOid, NULL, false, false);
+	if (enabled == TRIGGER_FIRES_ON_ORIGIN)
+		return;
+	CommandCounterIncrement();
+	rel = table_open(relid, ShareRowExclusiveLock);
+	EnableDisableTrigger(rel, stmt->trigname, enabled, false,
+						 ShareRowExclusiveLock);
+	table_close(rel, NoLock);
 #endif
 }
 

@@ -169,6 +169,9 @@ extern Oid	compat_sort_family(Oid sortop);
 extern Oid	compat_reads_as(Query *query, RangeTblEntry *rte);
 extern Bitmapset *compat_selected_columns(Query *query, RangeTblEntry *rte);
 extern void compat_without_rule_entries(Query *query);
+extern bool compat_can_be_truncated(char relkind);
+extern void compat_create_trigger(CreateTrigStmt *stmt, Oid relid, Oid function,
+								  char enabled);
 extern bool compat_owns_relation(Oid relid);
 extern bool compat_owns_database(void);
 extern void compat_check_execute(Oid function);

@@ -14,6 +14,8 @@
 #include "access/relation.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_language.h"
+#include "catalog/pg_type.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/syscache.h"
 
@@ -104,6 +106,20 @@ owner_of_relation(Oid relid)
 	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
 	ReleaseSysCache(tuple);
 	return owner;
+}
+
+/* These as an oid[]. */
+Datum
+oid_array(List *oids)
+{
+	Datum	   *elements = palloc((list_length(oids) + 1) * sizeof(Datum));
+	int			n = 0;
+	ListCell   *lc;
+
+	foreach(lc, oids)
+		elements[n++] = ObjectIdGetDatum(lfirst_oid(lc));
+	return PointerGetDatum(construct_array(elements, n, OIDOID, sizeof(Oid), true,
+										   TYPALIGN_INT));
 }
 
 /* The text in a column, palloc'd; NULL if there is none. */

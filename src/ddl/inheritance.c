@@ -14,8 +14,9 @@
  * The same goes for what takes over the name of a table that was set up to be
  * followed by whatever does: follow_names().
  *
- * What a table should have is worked out in SQL, by inherit_triggers(), which
- * setup_table_invalidation() calls as well.  Here is what calls it when DDL
+ * What a table should have is worked out by inherit_triggers(), in C for the many
+ * that only have what their parent asks for (family_triggers.c), else in SQL;
+ * setup_table_invalidation() calls it as well.  Here is what calls it when DDL
  * changes a family.
  *
  *-------------------------------------------------------------------------

@@ -55,6 +55,8 @@
 #include "ddl/command_effect.h"
 #include "ddl/ddl.h"
 
+PG_FUNCTION_INFO_V1(cache_notify_equip_simple_members);
+
 /* More relations than this are looked for in the catalogs. */
 #define MAX_SUSPECTS	64
 
@@ -442,6 +444,30 @@ void
 quiet_query_end(int outer)
 {
 	commands = outer;
+}
+
+/*
+ * equip_simple_members(relation regclass) returns oid[]: a function in C of our own, and
+ * what it does is known.
+ */
+Datum
+cache_notify_equip_simple_members(PG_FUNCTION_ARGS)
+{
+	volatile bool succeeded = false;
+	List	   *others = NIL;
+
+	quiet_command_begin();
+	PG_TRY();
+	{
+		others = equip_simple_members(PG_GETARG_OID(0));
+		succeeded = true;
+	}
+	PG_FINALLY();
+	{
+		quiet_command_end(succeeded);
+	}
+	PG_END_TRY();
+	PG_RETURN_DATUM(oid_array(others));
 }
 
 void

@@ -65,6 +65,9 @@ extern Oid	owner_of_function(Oid function);
 extern void make_way_for_clones(Oid parent, Oid child);
 extern void follow_names(Node *parsetree, Oid function);
 
+/* family_triggers.c */
+extern List *equip_simple_members(Oid relid);
+
 /* restored.c */
 extern bool restored_trigger_created(void);
 extern void configuration_trigger_created(Oid trigger);

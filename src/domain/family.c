@@ -17,9 +17,8 @@
 #include "catalog/pg_inherits.h"
 #include "utils/fmgroids.h"
 
-/* The tables that a table or partition is a child of. */
-List *
-parents_of(Oid relid)
+static List *
+read_parents(Oid relid, bool attached_only)
 {
 	Relation	pg_inherits = table_open(InheritsRelationId, AccessShareLock);
 	List	   *parents = NIL;
@@ -32,11 +31,29 @@ parents_of(Oid relid)
 	scan = systable_beginscan(pg_inherits, InheritsRelidSeqnoIndexId, true,
 							  NULL, 1, &key);
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-		parents = lappend_oid(parents,
-							  ((Form_pg_inherits) GETSTRUCT(tuple))->inhparent);
+	{
+		Form_pg_inherits form = (Form_pg_inherits) GETSTRUCT(tuple);
+
+		if (!attached_only || !form->inhdetachpending)
+			parents = lappend_oid(parents, form->inhparent);
+	}
 	systable_endscan(scan);
 	table_close(pg_inherits, AccessShareLock);
 	return parents;
+}
+
+/* The tables that a table or partition is a child of. */
+List *
+parents_of(Oid relid)
+{
+	return read_parents(relid, false);
+}
+
+/* The same without those that it is about to be detached from. */
+List *
+attached_parents_of(Oid relid)
+{
+	return read_parents(relid, true);
 }
 
 /* Does a parent's watch ask for what was inherited from it? */

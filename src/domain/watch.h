@@ -89,6 +89,7 @@ extern bool watched_name_followed(void);
 
 /* family.c */
 extern List *parents_of(Oid relid);
+extern List *attached_parents_of(Oid relid);
 extern bool is_asked_for(const Watch *watch);
 extern Oid	watched_ancestor(Oid relid, const char *domain);
 
