@@ -22,6 +22,7 @@ _PG_init(void)
 	cascade_init();
 	naming_init();
 	watched_name_init();
+	family_check_init();
 	change_set_init();
 	running_statement_init();
 	route_init();

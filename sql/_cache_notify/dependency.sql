@@ -29,6 +29,12 @@ CREATE FUNCTION _cache_notify.definition_name_domain(class oid, object oid) RETU
 COMMENT ON FUNCTION _cache_notify.definition_name_domain(oid, oid) IS
 'The same by the object''s name, which stays what it is in a dump: what the set-up of views depends on. NULL if an argument is.';
 
+CREATE FUNCTION _cache_notify.odd_members(relation oid, domain text) RETURNS oid[]
+	AS 'MODULE_PATHNAME', 'cache_notify_odd_members'
+	LANGUAGE C STABLE STRICT PARALLEL RESTRICTED;
+COMMENT ON FUNCTION _cache_notify.odd_members(oid, text) IS
+'The partitions and child tables of a relation that are not watched for the domain in just the way that it is itself: these may have a problem of their own.';
+
 -- The ways in which a relation is watched, for what reads these columns of it.
 -- Planning this takes longer than running it, so the plan is kept.
 CREATE FUNCTION _cache_notify.domains_of_relation(
@@ -37,6 +43,7 @@ CREATE FUNCTION _cache_notify.domains_of_relation(
 	RETURNS SETOF record
 	LANGUAGE plpgsql STABLE ROWS 1
 	SET search_path = pg_catalog, pg_temp
+	SET jit = off
 	SET plan_cache_mode = force_generic_plan
 AS $$
 #variable_conflict use_column
@@ -50,12 +57,9 @@ BEGIN
 	FROM _cache_notify.watched_relation w
 	CROSS JOIN LATERAL cache_notify.versions(NULL, cache_notify.key_name(w.domain)) AS v
 	LEFT JOIN LATERAL (
-		WITH RECURSIVE family (relid) AS (
-			SELECT i.inhrelid FROM pg_inherits i WHERE i.inhparent = $1
-			UNION
-			SELECT i.inhrelid FROM family f JOIN pg_inherits i ON i.inhparent = f.relid)
 		SELECT format('%s: %s', f.relid::regclass, c.problem) AS problem
-		FROM family f JOIN _cache_notify.watched_relation c ON c.relation = f.relid
+		FROM unnest(_cache_notify.odd_members($1, w.domain)) AS f (relid)
+		CROSS JOIN LATERAL (SELECT * FROM _cache_notify.watched_relation c WHERE c.relation = f.relid OFFSET 0) c
 		WHERE c.domain = w.domain AND c.problem IS NOT NULL LIMIT 1) AS gap ON true
 	LEFT JOIN LATERAL (
 		SELECT 'UPDATE of some columns that it reads does not count'::text AS reason
@@ -118,6 +122,7 @@ COMMENT ON FUNCTION _cache_notify.domains_of_query(text, boolean) IS
 CREATE FUNCTION _cache_notify.check_view(view regclass) RETURNS void
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
+	SET jit = off
 AS $$
 BEGIN
 	IF view IS NULL OR NOT EXISTS (SELECT FROM pg_class WHERE oid = view AND relkind = 'v') THEN
@@ -138,6 +143,7 @@ CREATE FUNCTION _cache_notify.dependencies_of_view(
 	RETURNS SETOF record
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
+	SET jit = off
 AS $$
 DECLARE
 	query text := format('SELECT * FROM %s', view);
@@ -165,6 +171,7 @@ COMMENT ON FUNCTION _cache_notify.dependencies_of_view(regclass, text) IS
 CREATE FUNCTION _cache_notify.mixes_tenants(view regclass, relations oid[]) RETURNS boolean
 	LANGUAGE sql STABLE
 	SET search_path = pg_catalog, pg_temp
+	SET jit = off
 BEGIN ATOMIC
 	SELECT count(w.tenant_column) > 0 AND count(w.tenant_setting) = 0 AND count(a.attname) = 0
 	FROM _cache_notify.watched_relation w
@@ -179,6 +186,7 @@ CREATE FUNCTION _cache_notify.setup_view(
 	RETURNS text
 	LANGUAGE plpgsql VOLATILE
 	SET search_path = pg_catalog, pg_temp
+	SET jit = off
 AS $$
 DECLARE
 	old _cache_notify.watch_options := (SELECT l.options FROM _cache_notify.watching_label l WHERE l.relation = view);
@@ -240,6 +248,7 @@ CREATE FUNCTION _cache_notify.try_domains_of(
 	RETURNS SETOF record
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
+	SET jit = off
 AS $$
 BEGIN
 	PERFORM set_config('search_path', path, true);
@@ -258,6 +267,7 @@ CREATE FUNCTION _cache_notify.reference_keeps_key(
 		reference oid, parent_keys text[], child_keys text[]) RETURNS boolean
 	LANGUAGE sql STABLE
 	SET search_path = pg_catalog, pg_temp
+	SET jit = off
 BEGIN ATOMIC
 	SELECT cardinality(parent_keys) = cardinality(child_keys) AND bool_and(EXISTS (
 		SELECT FROM pg_constraint r

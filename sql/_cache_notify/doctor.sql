@@ -3,6 +3,7 @@
 CREATE FUNCTION _cache_notify.one_line(literal text) RETURNS text
 	LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
+	SET jit = off
 	RETURN CASE WHEN literal ~ '[\n\r]' AND starts_with(literal, '''') THEN 'E' ELSE '' END
 		|| replace(replace(literal, chr(10), '\n'), chr(13), '\r');
 COMMENT ON FUNCTION _cache_notify.one_line(text) IS
@@ -13,6 +14,7 @@ CREATE FUNCTION _cache_notify.setup_call(
 	watched _cache_notify.watched_relation, changes jsonb DEFAULT '{}') RETURNS text
 	LANGUAGE sql STABLE
 	SET search_path = pg_catalog, pg_temp
+	SET jit = off
 BEGIN ATOMIC
 	SELECT format('SELECT cache_notify.setup_table_invalidation(%s);', string_agg(o.argument, ', ' ORDER BY o.n))
 	FROM (
@@ -81,6 +83,7 @@ CREATE FUNCTION _cache_notify.remedy(
 	remedy text, watched _cache_notify.watched_relation, relation regclass, domain text) RETURNS text
 	LANGUAGE sql STABLE
 	SET search_path = pg_catalog, pg_temp
+	SET jit = off
 BEGIN ATOMIC
 	SELECT CASE $1
 		WHEN 'inherit' THEN format('SELECT cache_notify.inherit_triggers(%L);', $3)

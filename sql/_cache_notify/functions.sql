@@ -14,7 +14,7 @@ COMMENT ON FUNCTION _cache_notify.configuration_changed() IS
 
 CREATE FUNCTION _cache_notify.route_is_told(relation oid, domain text) RETURNS boolean
 	AS 'MODULE_PATHNAME', 'cache_notify_route_is_told'
-	LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
+	LANGUAGE C STABLE STRICT PARALLEL RESTRICTED;
 COMMENT ON FUNCTION _cache_notify.route_is_told(oid, text) IS
 'Is a domain told as the relation asks for? Not if its owner, who is no superuser, has 32 other channels or formats of the domain.';
 

@@ -3,6 +3,7 @@
 CREATE FUNCTION _cache_notify.bucket_count(bucket_layout bigint) RETURNS int
 	LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
+	SET jit = off
 	RETURN 1 << (bucket_layout & 31)::int;
 COMMENT ON FUNCTION _cache_notify.bucket_count(bigint) IS
 'How many buckets the keys of a domain with this bucket layout fall into.';
@@ -24,6 +25,7 @@ REVOKE EXECUTE ON FUNCTION _cache_notify.start_whole_counters() FROM PUBLIC;
 CREATE FUNCTION _cache_notify.same_owner(one oid, other oid) RETURNS boolean
 	LANGUAGE sql STABLE
 	SET search_path = pg_catalog, pg_temp
+	SET jit = off
 	RETURN (SELECT relowner FROM pg_class WHERE oid = one) = (SELECT relowner FROM pg_class WHERE oid = other);
 COMMENT ON FUNCTION _cache_notify.same_owner(oid, oid) IS
 'Do two relations belong to one role?';
@@ -43,6 +45,7 @@ CREATE FUNCTION _cache_notify.choose_bucket_layout(
 	table_name regclass, domain_name text, buckets int) RETURNS bigint
 	LANGUAGE plpgsql VOLATILE
 	SET search_path = pg_catalog, pg_temp
+	SET jit = off
 AS $$
 DECLARE
 	present record;
@@ -95,6 +98,7 @@ CREATE FUNCTION _cache_notify.key_arguments(
 	keys text[], buckets int, fields text[]) RETURNS text[]
 	LANGUAGE plpgsql VOLATILE
 	SET search_path = pg_catalog, pg_temp
+	SET jit = off
 AS $$
 DECLARE
 	other regclass;
@@ -152,6 +156,7 @@ COMMENT ON FUNCTION _cache_notify.naming_type(oid, oid) IS
 CREATE FUNCTION _cache_notify.naming_type_of(table_name oid, column_name text) RETURNS oid
 	LANGUAGE sql STABLE
 	SET search_path = pg_catalog, pg_temp
+	SET jit = off
 	RETURN (SELECT _cache_notify.naming_type(a.atttypid, a.attcollation) FROM pg_attribute a
 			WHERE a.attrelid = table_name AND a.attname = column_name AND a.attnum > 0 AND NOT a.attisdropped);
 COMMENT ON FUNCTION _cache_notify.naming_type_of(oid, text) IS
@@ -160,6 +165,7 @@ COMMENT ON FUNCTION _cache_notify.naming_type_of(oid, text) IS
 CREATE FUNCTION _cache_notify.notice_vague_names(table_name regclass, arguments text[]) RETURNS void
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
+	SET jit = off
 AS $$
 DECLARE
 	named record;

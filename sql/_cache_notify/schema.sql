@@ -14,6 +14,7 @@ CREATE FUNCTION _cache_notify.check_schema_listener(
 	preset text, channel text, payload text, payload_suffix text) RETURNS void
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
+	SET jit = off
 AS $$
 BEGIN
 	IF preset IS NULL AND (channel IS NULL OR payload IS NULL) THEN
@@ -59,6 +60,7 @@ COMMENT ON FUNCTION _cache_notify.check_schema_listener(text, text, text, text) 
 CREATE FUNCTION _cache_notify.create_schema_event_triggers() RETURNS void
 	LANGUAGE plpgsql VOLATILE
 	SET search_path = pg_catalog, pg_temp
+	SET jit = off
 AS $$
 DECLARE
 	trig record;

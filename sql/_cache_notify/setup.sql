@@ -3,6 +3,7 @@
 CREATE FUNCTION _cache_notify.default_domain(table_name regclass) RETURNS text
 	LANGUAGE sql STABLE
 	SET search_path = pg_catalog, pg_temp
+	SET jit = off
 	RETURN (SELECT coalesce(nullif(regexp_replace(relname, '^(tv|tb|v)_', ''), ''), relname)
 			FROM pg_class WHERE oid = table_name);
 COMMENT ON FUNCTION _cache_notify.default_domain(regclass) IS
@@ -11,6 +12,7 @@ COMMENT ON FUNCTION _cache_notify.default_domain(regclass) IS
 CREATE FUNCTION _cache_notify.trigger_name(kind text, domain text) RETURNS name
 	LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
+	SET jit = off
 	RETURN CASE
 		WHEN octet_length('cache_notify_' || kind || '_' || domain) <= 63
 		THEN 'cache_notify_' || kind || '_' || domain
@@ -48,6 +50,7 @@ COMMENT ON VIEW _cache_notify.watching_label IS
 CREATE FUNCTION _cache_notify.check_watchable(table_name regclass) RETURNS void
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
+	SET jit = off
 AS $$
 DECLARE
 	rel pg_class;
@@ -87,6 +90,7 @@ COMMENT ON FUNCTION _cache_notify.check_watchable(regclass) IS
 CREATE FUNCTION _cache_notify.check_not_watched_through(table_name regclass, domain_name text) RETURNS void
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
+	SET jit = off
 AS $$
 DECLARE
 	parent regclass := (
@@ -108,6 +112,7 @@ COMMENT ON FUNCTION _cache_notify.check_not_watched_through(regclass, text) IS
 CREATE FUNCTION _cache_notify.check_column(table_name regclass, column_name text) RETURNS void
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
+	SET jit = off
 AS $$
 BEGIN
 	IF NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = table_name
@@ -132,6 +137,7 @@ COMMENT ON FUNCTION _cache_notify.check_column(regclass, text) IS
 CREATE FUNCTION _cache_notify.check_columns(table_name regclass, VARIADIC columns text[]) RETURNS void
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
+	SET jit = off
 AS $$
 DECLARE
 	column_name text;
@@ -148,6 +154,7 @@ CREATE FUNCTION _cache_notify.check_payload(
 	table_name regclass, options _cache_notify.watch_options) RETURNS void
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
+	SET jit = off
 AS $$
 DECLARE
 	payload text := options.payload;
@@ -189,6 +196,7 @@ CREATE FUNCTION _cache_notify.check_options(
 	table_name regclass, options _cache_notify.watch_options) RETURNS void
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
+	SET jit = off
 AS $$
 BEGIN
 	PERFORM _cache_notify.check_payload(table_name, options);
@@ -213,6 +221,7 @@ COMMENT ON FUNCTION _cache_notify.check_options(regclass, _cache_notify.watch_op
 CREATE FUNCTION _cache_notify.check_route(table_name regclass, domain_name text) RETURNS void
 	LANGUAGE plpgsql VOLATILE
 	SET search_path = pg_catalog, pg_temp
+	SET jit = off
 AS $$
 BEGIN
 	IF NOT _cache_notify.route_is_told(table_name, domain_name) THEN
@@ -230,6 +239,7 @@ CREATE FUNCTION _cache_notify.create_watching_trigger(
 	RETURNS void
 	LANGUAGE plpgsql VOLATILE
 	SET search_path = pg_catalog, pg_temp
+	SET jit = off
 AS $$
 DECLARE
 	truncatable boolean := current_setting('server_version_num')::int >= 160000
@@ -256,6 +266,7 @@ CREATE FUNCTION _cache_notify.add_watching_trigger(
 	RETURNS void
 	LANGUAGE plpgsql VOLATILE
 	SET search_path = pg_catalog, pg_temp
+	SET jit = off
 AS $$
 DECLARE
 	name_kind text := kind;
@@ -283,6 +294,7 @@ CREATE FUNCTION _cache_notify.covers(
 	function text, own _cache_notify.watch_options, asked _cache_notify.watch_options) RETURNS boolean
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
+	SET jit = off
 	RETURN CASE WHEN function = 'statement_change' AND asked.granularity IS DISTINCT FROM 'statement'
 			THEN true	-- TRUNCATE, which concerns all
 		WHEN own.granularity IS DISTINCT FROM asked.granularity THEN false
@@ -297,6 +309,7 @@ CREATE FUNCTION _cache_notify.notice_defaults(
 	table_name regclass, domain_name text, arguments text[], fire_on_replica boolean) RETURNS void
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
+	SET jit = off
 AS $$
 DECLARE
 	lost text := (

@@ -146,6 +146,7 @@ COMMENT ON VIEW _cache_notify.rule_problem IS
 CREATE FUNCTION _cache_notify.problem_of_view(view regclass, path text) RETURNS text
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
+	SET jit = off
 AS $$
 DECLARE
 	options _cache_notify.watch_options := (SELECT l.options FROM _cache_notify.watching_label l WHERE l.relation = view);
@@ -192,3 +193,44 @@ CREATE FUNCTION _cache_notify.delivery_problem() RETURNS text
 	LANGUAGE C VOLATILE PARALLEL SAFE;
 COMMENT ON FUNCTION _cache_notify.delivery_problem() IS
 'Why changes are not delivered as cache_notify.delivery says; NULL: they are, or nothing has been delivered since the server started.';
+
+-- Compiling the plan of all this would take many times as long as running it.
+CREATE FUNCTION _cache_notify.invalidation_status(
+		OUT table_name regclass, OUT domain text, OUT tenant_column text, OUT tenant_setting text,
+		OUT granularity text, OUT columns text[], OUT channel text, OUT payload text,
+		OUT enabled boolean, OUT problem text, OUT fields text[], OUT fire_on_replica boolean,
+		OUT payload_suffix text, OUT keys text[], OUT buckets int, OUT lane text, OUT whole_counter boolean)
+	RETURNS SETOF record
+	LANGUAGE sql STABLE
+	SET jit = off
+BEGIN ATOMIC
+	SELECT relation::pg_catalog.regclass, domain,
+		tenant_column, tenant_setting, granularity,
+		nullif(columns, '{}'),
+		coalesce(channel, (_cache_notify.payload_format(payload)).channel,
+			current_setting('cache_notify.channel', true)),
+		coalesce(payload, (cache_notify.payload_formats())[1]),
+		enabled, coalesce(problem,
+			CASE relkind WHEN 'v' THEN _cache_notify.problem_of_view(relation, current_setting('search_path')) END,
+			coarser),
+		nullif(fields, '{}'), fire_on_replica, payload_suffix,
+		nullif(keys, '{}'), buckets, lane.lane, whole_counter
+	FROM _cache_notify.watched_relation
+	CROSS JOIN cache_notify.lane_in_effect() AS lane
+	-- A partition or child is shown only if it is watched by itself, or has a problem.
+	WHERE NOT inherited OR problem IS NOT NULL
+	UNION ALL
+	SELECT relation::pg_catalog.regclass, domain, NULL, NULL, NULL, NULL, NULL, NULL, false, problem,
+		NULL, false, NULL, NULL, NULL, NULL, false
+	FROM _cache_notify.name_problem
+	UNION ALL
+	SELECT NULL, domain, NULL, NULL, NULL, NULL, NULL, NULL, false, problem,
+		NULL, false, NULL, NULL, NULL, NULL, false
+	FROM _cache_notify.rule_problem
+	UNION ALL
+	SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, true, problem,
+		NULL, false, NULL, NULL, NULL, NULL, false
+	FROM _cache_notify.delivery_problem() AS d (problem) WHERE problem IS NOT NULL;
+END;
+COMMENT ON FUNCTION _cache_notify.invalidation_status() IS
+'What v_invalidation_status shows.';

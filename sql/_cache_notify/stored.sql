@@ -9,6 +9,7 @@ COMMENT ON FUNCTION _cache_notify.trigger_follows() IS
 CREATE FUNCTION _cache_notify.entry_value(arguments text[], name text) RETURNS text
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
+	SET jit = off
 	RETURN (SELECT substr(a, length(name) + 2)
 			FROM unnest(arguments) WITH ORDINALITY AS u (a, i)
 			WHERE starts_with(a, name || '=')
@@ -53,6 +54,7 @@ COMMENT ON COLUMN _cache_notify.schema_listener.payload_suffix IS 'added to the 
 CREATE FUNCTION _cache_notify.store(kind text, key text, arguments text[]) RETURNS void
 	LANGUAGE plpgsql VOLATILE
 	SET search_path = pg_catalog, pg_temp
+	SET jit = off
 AS $$
 DECLARE
 	trigger_name text := kind || '_' || md5(key);
@@ -89,6 +91,7 @@ REVOKE EXECUTE ON FUNCTION _cache_notify.store(text, text, text[]) FROM PUBLIC;
 CREATE FUNCTION _cache_notify.refill_rules() RETURNS void
 	LANGUAGE plpgsql VOLATILE
 	SET search_path = pg_catalog, pg_temp
+	SET jit = off
 AS $$
 BEGIN
 	-- The INSERT's own trigger may have come here as well.
@@ -114,6 +117,7 @@ REVOKE EXECUTE ON FUNCTION _cache_notify.refill_rules() FROM PUBLIC;
 CREATE FUNCTION _cache_notify.begin_writing_rules(inserting boolean) RETURNS void
 	LANGUAGE plpgsql VOLATILE
 	SET search_path = pg_catalog, pg_temp
+	SET jit = off
 AS $$
 BEGIN
 	IF pg_trigger_depth() > 1 OR EXISTS (SELECT FROM cache_notify.cascade_rules)
@@ -136,6 +140,7 @@ CREATE FUNCTION _cache_notify.write_rule(
 	source text, target text, rule_type text, keys text, tenants text) RETURNS void
 	LANGUAGE plpgsql VOLATILE
 	SET search_path = pg_catalog, pg_temp
+	SET jit = off
 AS $$
 BEGIN
 	IF (old_source, old_target) IS DISTINCT FROM (source, target) AND old_source IS NOT NULL THEN
@@ -153,6 +158,7 @@ COMMENT ON FUNCTION _cache_notify.write_rule(text, text, text, text, text, text,
 CREATE FUNCTION _cache_notify.remove_rules() RETURNS void
 	LANGUAGE sql VOLATILE
 	SET search_path = pg_catalog, pg_temp
+	SET jit = off
 BEGIN ATOMIC
 	SELECT _cache_notify.store('cascade_rule', r.source_domain || E'\n' || r.target_domain, NULL)
 	FROM _cache_notify.stored_rule r;

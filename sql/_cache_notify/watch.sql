@@ -4,6 +4,7 @@ CREATE FUNCTION _cache_notify.set_firing(
 	table_name regclass, trigger_name name, enabled "char") RETURNS void
 	LANGUAGE plpgsql VOLATILE
 	SET search_path = pg_catalog, pg_temp
+	SET jit = off
 AS $$
 BEGIN
 	IF EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = table_name
@@ -33,6 +34,7 @@ COMMENT ON FUNCTION _cache_notify.equip_simple_members(regclass) IS
 CREATE FUNCTION _cache_notify.equip_members(members oid[]) RETURNS void
 	LANGUAGE plpgsql VOLATILE
 	SET search_path = pg_catalog, pg_temp
+	SET jit = off
 AS $$
 DECLARE
 	child record;
@@ -125,6 +127,7 @@ CREATE FUNCTION _cache_notify.doomed_triggers(
 	RETURNS SETOF record
 	LANGUAGE sql STABLE
 	SET search_path = pg_catalog, pg_temp
+	SET jit = off
 BEGIN ATOMIC
 	SELECT w.tgrelid::regclass, w.tgname
 	FROM pg_partition_tree(table_name) t
@@ -145,6 +148,7 @@ COMMENT ON FUNCTION _cache_notify.doomed_triggers(regclass, text, text) IS
 CREATE FUNCTION _cache_notify.label_relation(table_name regclass, arguments text[]) RETURNS void
 	LANGUAGE plpgsql VOLATILE
 	SET search_path = pg_catalog, pg_temp
+	SET jit = off
 AS $$
 BEGIN
 	EXECUTE format('SECURITY LABEL FOR cache_notify ON %s %s IS %s',
@@ -160,6 +164,7 @@ CREATE FUNCTION _cache_notify.watch_materialized_view(
 	table_name regclass, domain_name text, arguments text[]) RETURNS void
 	LANGUAGE plpgsql VOLATILE
 	SET search_path = pg_catalog, pg_temp
+	SET jit = off
 AS $$
 DECLARE
 	option text := _cache_notify.option_not_for_labels(arguments);

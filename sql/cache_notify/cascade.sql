@@ -86,6 +86,7 @@ COMMENT ON FUNCTION cache_notify.remove_cascade_rule(text, text) IS
 CREATE FUNCTION cache_notify.cascade_graph() RETURNS text
 	LANGUAGE sql STABLE
 	SET search_path = pg_catalog, pg_temp
+	SET jit = off
 BEGIN ATOMIC
 	WITH node AS (
 		SELECT d, 'd' || row_number() OVER (ORDER BY d) AS id

@@ -56,6 +56,7 @@ Call it again when the view, or one that it reads, has changed: what it depends 
 CREATE FUNCTION cache_notify.remove_view_invalidation(view regclass) RETURNS void
 	LANGUAGE plpgsql VOLATILE
 	SET search_path = pg_catalog, pg_temp
+	SET jit = off
 AS $$
 DECLARE
 	old _cache_notify.watch_options := (SELECT l.options FROM _cache_notify.watching_label l WHERE l.relation = view);

@@ -6,6 +6,7 @@ CREATE FUNCTION cache_notify.doctor(
 	RETURNS SETOF record
 	LANGUAGE plpgsql VOLATILE
 	SET search_path = pg_catalog, pg_temp
+	SET jit = off
 AS $$
 DECLARE
 	monitor boolean := pg_has_role('pg_monitor', 'USAGE');

@@ -16,6 +16,7 @@ CREATE FUNCTION cache_notify.setup_schema_invalidation(
 	RETURNS text
 	LANGUAGE plpgsql VOLATILE
 	SET search_path = pg_catalog, pg_temp
+	SET jit = off
 AS $$
 #variable_conflict use_variable
 BEGIN
@@ -46,6 +47,7 @@ CREATE FUNCTION cache_notify.remove_schema_invalidation(
 	RETURNS void
 	LANGUAGE plpgsql VOLATILE
 	SET search_path = pg_catalog, pg_temp
+	SET jit = off
 AS $$
 #variable_conflict use_variable
 DECLARE

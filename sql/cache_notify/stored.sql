@@ -3,6 +3,7 @@
 CREATE FUNCTION cache_notify.repair() RETURNS void
 	LANGUAGE plpgsql VOLATILE
 	SET search_path = pg_catalog, pg_temp
+	SET jit = off
 AS $$
 DECLARE
 	watched regclass;

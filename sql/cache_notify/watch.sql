@@ -4,6 +4,7 @@
 CREATE FUNCTION cache_notify.inherit_triggers(relation regclass) RETURNS void
 	LANGUAGE plpgsql VOLATILE
 	SET search_path = pg_catalog, pg_temp
+	SET jit = off
 AS $$
 BEGIN
 	PERFORM _cache_notify.equip_members(ARRAY[relation::oid]);
@@ -34,6 +35,7 @@ CREATE FUNCTION cache_notify.setup_table_invalidation(
 	RETURNS text
 	LANGUAGE plpgsql VOLATILE
 	SET search_path = pg_catalog, pg_temp
+	SET jit = off
 AS $$
 DECLARE
 	arguments text[];
@@ -139,6 +141,7 @@ CREATE FUNCTION cache_notify.remove_table_invalidation(
 	RETURNS void
 	LANGUAGE plpgsql VOLATILE
 	SET search_path = pg_catalog, pg_temp
+	SET jit = off
 AS $$
 DECLARE
 	domains text[];

@@ -97,8 +97,8 @@ has_temporary_child(Oid relid)
 {
 	ListCell   *lc;
 
-	if (!has_subclass(relid))
-		return false;
+	if (!has_subclass(relid) || get_rel_relkind(relid) == RELKIND_PARTITIONED_TABLE)
+		return false;			/* partitions are temporary all or none */
 	foreach(lc, find_all_inheritors(relid, NoLock, NULL))
 	{
 		if (get_rel_persistence(lfirst_oid(lc)) == RELPERSISTENCE_TEMP &&

@@ -454,7 +454,7 @@ Datum
 cache_notify_equip_simple_members(PG_FUNCTION_ARGS)
 {
 	volatile bool succeeded = false;
-	List	   *others = NIL;
+	List	   *volatile others = NIL;
 
 	quiet_command_begin();
 	PG_TRY();

@@ -62,6 +62,8 @@ extern char **trigger_tuple_arguments(HeapTuple tuple, TupleDesc desc,
 /* watched.c */
 extern List *watches_by_label(void);
 extern Watch *watch_of_trigger_tuple(HeapTuple tuple, TupleDesc desc);
+extern Watch *watch_of_own_trigger(HeapTuple tuple, TupleDesc desc, bool is_row,
+								   const Watch *other);
 
 /* watched_name.c */
 extern void watched_name_load(void);

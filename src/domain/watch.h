@@ -68,11 +68,13 @@ extern Watch *watch_without_options(const char *domain);
 extern Watch *watch_from_text(const char *string, const char *domain,
 							  Oid relation, const char *relation_name);
 extern char *watch_as_text(const Watch *watch);
-extern List *watches_by_trigger(bool of_rows);
 extern Watch *watch_of_trigger(Oid trigger, WatchTime when);
 extern void watches_rename_column(Oid relid, const char *old, const char *new);
 extern bool same_domain(const Watch *a, const Watch *b);
 extern bool same_watch(const Watch *a, const Watch *b);
+
+/* watch_scan.c */
+extern List *watches_by_trigger(bool of_rows);
 
 /* watch_before.c */
 extern const char *former_name(Oid relid);
@@ -92,5 +94,8 @@ extern List *parents_of(Oid relid);
 extern List *attached_parents_of(Oid relid);
 extern bool is_asked_for(const Watch *watch);
 extern Oid	watched_ancestor(Oid relid, const char *domain);
+
+/* family_check.c */
+extern void family_check_init(void);
 
 #endif							/* CACHE_NOTIFY_WATCH_H */

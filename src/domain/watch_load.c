@@ -28,18 +28,36 @@ PG_FUNCTION_INFO_V1(cache_notify_trigger_arguments);
 static List *watches = NIL;
 static uint64 loaded_generation = 0;
 
+/*
+ * *from and *last are what was copied last, NULL at first: Watches that share their
+ * arguments do so in the copy, too.
+ */
 static Watch *
-copy_watch(const Watch *watch)
+copy_watch(const Watch *watch, const Watch **from, const Watch **last)
 {
 	Watch	   *copy = palloc(sizeof(Watch));
+	bool		shares = *from != NULL && (*from)->options == watch->options;
 
 	*copy = *watch;
-	copy->args = palloc(Max(watch->nargs, 1) * sizeof(char *));
-	for (int i = 0; i < watch->nargs; i++)
-		copy->args[i] = pstrdup(watch->args[i]);
-	copy->name = watch->name ? pstrdup(watch->name) : NULL;
-	copy->domain = pstrdup(watch->domain);
-	copy->options = watch_options(copy->args, copy->nargs);
+	if (shares)
+	{
+		copy->args = (*last)->args;
+		copy->domain = (*last)->domain;
+		copy->options = (*last)->options;
+	}
+	else
+	{
+		copy->args = palloc(Max(watch->nargs, 1) * sizeof(char *));
+		for (int i = 0; i < watch->nargs; i++)
+			copy->args[i] = pstrdup(watch->args[i]);
+		copy->domain = pstrdup(watch->domain);
+		copy->options = watch_options(copy->args, copy->nargs);
+	}
+	if (watch->name != NULL)
+		copy->name = shares && watch->name == (*from)->name ? (*last)->name :
+			pstrdup(watch->name);
+	*from = watch;
+	*last = copy;
 	return copy;
 }
 
@@ -126,6 +144,8 @@ watch_load(void)
 {
 	uint64		reading = cascade_load();
 	List	   *found;
+	const Watch *from = NULL;
+	const Watch *last = NULL;
 	MemoryContext old;
 	ListCell   *lc;
 
@@ -137,7 +157,7 @@ watch_load(void)
 	domains_visit(domain_forget_watches);
 	foreach(lc, found)
 	{
-		Watch	   *watch = copy_watch(lfirst(lc));
+		Watch	   *watch = copy_watch(lfirst(lc), &from, &last);
 		Domain	   *domain;
 
 		FAULT_POINT("load_watches");

@@ -76,27 +76,62 @@ make_watch(char **args, int nargs, Oid relation)
 	return watch;
 }
 
-/* The Watch that a row of pg_trigger stands for, or NULL if it is not ours. */
+static bool
+has_same_arguments(const Watch *watch, char **args, int nargs)
+{
+	if (watch->nargs != nargs)
+		return false;
+	for (int i = 0; i < nargs; i++)
+		if (strcmp(watch->args[i], args[i]) != 0)
+			return false;
+	return true;
+}
+
+/*
+ * The Watch that a row of pg_trigger stands for, which is one of ours.  It shares
+ * what follows from the arguments with another one, if that has the same; NULL:
+ * there is none.
+ */
 Watch *
-watch_of_trigger_tuple(HeapTuple tuple, TupleDesc desc)
+watch_of_own_trigger(HeapTuple tuple, TupleDesc desc, bool is_row,
+					 const Watch *other)
 {
 	Form_pg_trigger form = (Form_pg_trigger) GETSTRUCT(tuple);
-	bool		is_row = form->tgfoid == extension_function(EXTENSION_SCHEMA, "row_change");
-	char	  **args;
 	int			nargs;
+	char	  **args = trigger_tuple_arguments(tuple, desc, &nargs);
 	Watch	   *watch;
 
-	if (!is_row && form->tgfoid != extension_function(EXTENSION_SCHEMA, "statement_change"))
-		return NULL;
-	args = trigger_tuple_arguments(tuple, desc, &nargs);
-	watch = make_watch(args, nargs, form->tgrelid);
+	if (other != NULL && other->options->domain != NULL &&
+		has_same_arguments(other, args, nargs))
+	{
+		watch = palloc(sizeof(Watch));
+		*watch = *other;
+		watch->relation = form->tgrelid;
+		if (nargs > 0)
+			pfree(args);
+	}
+	else
+		watch = make_watch(args, nargs, form->tgrelid);
 	watch->trigger = form->oid;
-	watch->name = pstrdup(NameStr(form->tgname));
+	watch->name = other != NULL && strcmp(other->name, NameStr(form->tgname)) == 0 ?
+		other->name : pstrdup(NameStr(form->tgname));
 	watch->is_row = is_row;
 	watch->is_clone = OidIsValid(form->tgparentid);
 	watch->enabled = form->tgenabled;
 	watch->xmin = HeapTupleHeaderGetXmin(tuple->t_data);
 	return watch;
+}
+
+/* The Watch that a row of pg_trigger stands for, or NULL if it is not ours. */
+Watch *
+watch_of_trigger_tuple(HeapTuple tuple, TupleDesc desc)
+{
+	Oid			function = ((Form_pg_trigger) GETSTRUCT(tuple))->tgfoid;
+	bool		is_row = function == extension_function(EXTENSION_SCHEMA, "row_change");
+
+	if (!is_row && function != extension_function(EXTENSION_SCHEMA, "statement_change"))
+		return NULL;
+	return watch_of_own_trigger(tuple, desc, is_row, NULL);
 }
 
 static List *
@@ -266,42 +301,6 @@ watch_of_trigger(Oid trigger, WatchTime when)
 	systable_endscan(scan);
 	table_close(pg_trigger, AccessShareLock);
 	return watch;
-}
-
-/*
- * The Watches of all row triggers, or of all statement triggers, of which there
- * is one for each table and domain.
- */
-List *
-watches_by_trigger(bool of_rows)
-{
-	Relation	pg_depend = table_open(DependRelationId, AccessShareLock);
-	Oid			function = extension_function(EXTENSION_SCHEMA,
-											  of_rows ? "row_change" :
-											  "statement_change");
-	List	   *watches = NIL;
-	ScanKeyData keys[2];
-	SysScanDesc scan;
-	HeapTuple	tuple;
-
-	ScanKeyInit(&keys[0], Anum_pg_depend_refclassid, BTEqualStrategyNumber,
-				F_OIDEQ, ObjectIdGetDatum(ProcedureRelationId));
-	ScanKeyInit(&keys[1], Anum_pg_depend_refobjid, BTEqualStrategyNumber,
-				F_OIDEQ, ObjectIdGetDatum(function));
-	scan = systable_beginscan(pg_depend, DependReferenceIndexId, true, NULL,
-							  2, keys);
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-	{
-		Form_pg_depend depend = (Form_pg_depend) GETSTRUCT(tuple);
-		Watch	   *watch = depend->classid == TriggerRelationId ?
-			watch_of_trigger(depend->objid, WATCH_NOW) : NULL;
-
-		if (watch != NULL)
-			watches = lappend(watches, watch);
-	}
-	systable_endscan(scan);
-	table_close(pg_depend, AccessShareLock);
-	return watches;
 }
 
 bool

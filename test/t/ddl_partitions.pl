@@ -127,4 +127,50 @@ cmp_ok(min(@remove), '<', 6 * min(@drop) + 0.1, 'removal takes some times what D
 is($session->query('SELECT count(*) FROM pg_trigger WHERE tgrelid IN (SELECT relid FROM pg_partition_tree(\'many\'))'), 0,
 	'and leaves nothing');
 
+# ------------------------------------------------------------ what queries depend on
+
+# All partitions are looked at, most of them quickly, and once.
+$session->query("SELECT cache_notify.setup_table_invalidation('many')");
+sub domains
+{
+	return $session->query("SELECT certainty || coalesce(': ' || reason, '') FROM cache_notify.domains_of('SELECT * FROM many')");
+}
+my $other = session($node);
+my $first = seconds("SELECT cache_notify.token_for('SELECT * FROM many')");
+my $again = min(map { seconds("SELECT cache_notify.token_for('SELECT * FROM many')") } 1 .. 3);
+note(sprintf '%d partitions: token_for() %.3f s, %.3f s again', $partitions, $first, $again);
+cmp_ok($again, '<', 0.5, 'token_for() looks at them once');
+is(domains(), 'exact', 'all are watched');
+for my $case (
+	[ 'ALTER TABLE many_7 DISABLE TRIGGER cache_notify_statement_many', 'ALTER TABLE many_7 ENABLE TRIGGER cache_notify_statement_many',
+		'unwatched: public.many_7: the statement trigger is disabled' ],
+	[ 'ALTER TABLE many_9 DISABLE TRIGGER cache_notify_row_many', 'ALTER TABLE many_9 ENABLE TRIGGER cache_notify_row_many',
+		'unwatched: public.many_9: the row trigger is disabled' ],
+	[ 'DROP TRIGGER cache_notify_statement_many ON many_3', "SELECT cache_notify.inherit_triggers('many')",
+		'unwatched: public.many_3: the statement trigger is missing' ],
+	[ 'ALTER TABLE many_5 SET UNLOGGED', 'ALTER TABLE many_5 SET LOGGED',
+		'unwatched: public.many_5: unlogged: that a crash emptied it is not seen' ],
+	[ "SELECT cache_notify.setup_table_invalidation('many', 'second'); SELECT cache_notify.setup_table_invalidation('many_4', 'third')",
+		"SELECT cache_notify.remove_table_invalidation('many', 'second')", "exact\nexact" ],
+	[ 'CREATE TABLE many_x PARTITION OF many FOR VALUES FROM (-1) TO (0); ALTER TABLE many_x DISABLE TRIGGER USER',
+		'DROP TABLE many_x', 'unwatched: public.many_x: the row trigger is disabled' ])
+{
+	my ($break, $mend, $expected) = @$case;
+
+	$other->query($break);
+	is(domains(), $expected, $break);
+	$other->query($mend);
+	is(domains(), 'exact', "$mend: all are watched again");
+}
+
+# ------------------------------------------------------------------------- jit
+
+# To compile the plans of what shows things takes many times as long as to run them.
+is($session->query(<<'END'), '', 'no plan of a function of ours is compiled');
+SELECT string_agg(p.oid::regprocedure::text, ', ') FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang
+WHERE p.pronamespace::regnamespace::text IN ('cache_notify', '_cache_notify')
+AND (l.lanname = 'plpgsql' OR p.oid = '_cache_notify.invalidation_status()'::regprocedure)
+AND NOT coalesce('jit=off' = ANY (p.proconfig), false)
+END
+
 done_testing();
