@@ -46,10 +46,18 @@ def counted(name, description, script, variants, ratios, warm_up, transactions, 
 
 INSTRUCTIONS_UPDATE = counted(
     "instructions_update", "an UPDATE of one row", ONE_BY_NUMBER,
-    [UNTRIGGERED, OFF, WORKER, COMMIT, PG_NOTIFY, UPSERT],
+    [
+        UNTRIGGERED,
+        OFF,
+        watched("whole", "off", options=", whole_counter => true"),
+        WORKER,
+        COMMIT,
+        PG_NOTIFY,
+        UPSERT,
+    ],
     [
         Ratio(ratio_name("instructions_update", v), v, "untriggered")
-        for v in ("off", "worker", "commit", "pg_notify", "upsert")
+        for v in ("off", "whole", "worker", "commit", "pg_notify", "upsert")
     ],
     warm_up=50, transactions=500,
 )

@@ -84,9 +84,16 @@ my @dml = (
 	sub { return "WITH d AS (DELETE FROM stock WHERE n = " . n() . " RETURNING *) INSERT INTO stock SELECT product, n + 1 FROM d"; },
 	sub { return 'TRUNCATE ' . any('event1', 'event2a', 'event2', 'stock', 'doc_a', 'doc_b', 'line', 'note'); });
 
+# What should make no difference to what is seen.
+sub options
+{
+	return any('', ', whole_counter => true') . any('', ', follow_name => true');
+}
+
 sub watch_tariff
 {
-	return "SELECT cache_notify.setup_table_invalidation('tariff', keys => '{id}', buckets => 64), cache_notify.setup_table_invalidation('tariff', 'price_list')";
+	return 'SELECT cache_notify.setup_table_invalidation(\'tariff\', keys => \'{id}\', buckets => 64' . options()
+	  . '), cache_notify.setup_table_invalidation(\'tariff\', \'price_list\'' . options() . ')';
 }
 
 sub make_m_tariff
@@ -145,10 +152,10 @@ my @ddl = (
 		return any('', 'BEGIN; ') . "ALTER TABLE $t DISABLE TRIGGER ALL; UPDATE $t SET " . { stock => 'n = n + 1', note => "body = 'off'", secret => 'x = x + 1' }->{$t} . "; ALTER TABLE $t ENABLE TRIGGER ALL; COMMIT"; },
 	sub { my ($t, $change) = @{ any([ 'stock', 'UPDATE stock SET n = n + 1' ], [ 'm_stock', 'REFRESH MATERIALIZED VIEW m_stock' ]) };
 		my $keys = $t eq 'stock' ? ", keys => '{product}', buckets => " . any(32, 64, 64, 128) : '';
-		return any('', 'BEGIN; ') . "SELECT cache_notify.remove_table_invalidation('$t'); $change; SELECT cache_notify.setup_table_invalidation('$t'$keys); COMMIT"; },
+		return any('', 'BEGIN; ') . "SELECT cache_notify.remove_table_invalidation('$t'); $change; SELECT cache_notify.setup_table_invalidation('$t'$keys" . ($t eq 'stock' ? options() : '') . "); COMMIT"; },
 	sub { my $keys = any('', ", keys => '{product}'", ", keys => '{product}', buckets => 64", ", keys => '{product}', buckets => 64");
 		my $change = any('SELECT 1', 'UPDATE stock SET n = n + 1 WHERE product = ' . n(9));
-		return any('', 'BEGIN; ') . "SELECT cache_notify.setup_table_invalidation('stock'$keys); $change; COMMIT"; },
+		return any('', 'BEGIN; ') . "SELECT cache_notify.setup_table_invalidation('stock'$keys" . options() . "); $change; COMMIT"; },
 	# A copy takes over the name, in one transaction or in many, and is changed.
 	sub { my @swap = ('CREATE TABLE tariff_new (LIKE tariff INCLUDING ALL)', 'INSERT INTO tariff_new SELECT * FROM tariff',
 			any('UPDATE tariff_new SET n = n + 1', 'SELECT 1'), 'ALTER TABLE tariff RENAME TO tariff_old', 'ALTER TABLE tariff_new RENAME TO tariff');
