@@ -15,6 +15,8 @@ import { RedisListener, isRedisUrl } from './redis-listener.js'
 import { Metrics } from './metrics.js'
 import { readNames, tenantText } from './names.js'
 import type { Name } from './names.js'
+import { entryName, requestOf } from './request.js'
+import type { Request } from './request.js'
 import { asNew, load as runLoader, spoil } from './nesting.js'
 import type { Loading } from './nesting.js'
 import { nameText } from './codec.js'
@@ -82,15 +84,6 @@ export interface GetOptions extends HowToGet {
 export interface QueryOptions extends HowToGet {
   /** Whose rows the statement reads. Left out: any tenant's. undefined is an error. */
   tenant?: Name
-}
-
-interface Request {
-  /** Tells the result apart in this process. */
-  readonly entry: string
-  /** What other processes call it. */
-  readonly called: unknown
-  readonly tenant: string | null
-  readonly names: readonly string[]
 }
 
 type Load<T> = () => Promise<T> | T
@@ -213,8 +206,10 @@ export class Cache {
    * reads and tenant apart: anything that JSON can say. What load() throws passes through.
    */
   async get<DB, T>(db: DB, name: unknown, load: (db: DB) => Promise<T> | T, options: GetOptions): Promise<T> {
-    const request = requestOf(name, options.reads, options)
-    return this.serve(db, request, () => load(db), options)
+    const entry = entryName(name, options.reads, options)
+    const held = this.inMemory(db, entry, options)
+    if (held !== undefined) return this.copy(held.value) as T
+    return this.serve(db, requestOf(entry, name, options.reads, options), () => load(db), options)
   }
 
   /**
@@ -238,8 +233,11 @@ export class Cache {
       if ('tenant' in options) {
         whose.tenant = typeof options.tenant === 'function' ? options.tenant(db, ...args) : options.tenant
       }
-      const request = requestOf([label, ...args], reads, whose)
-      return this.serve(db, request, () => load(db, ...args), options)
+      const name = [label, ...args]
+      const entry = entryName(name, reads, whose)
+      const held = this.inMemory(db, entry, options)
+      if (held !== undefined) return this.copy(held.value) as T
+      return this.serve(db, requestOf(entry, name, reads, whose), () => load(db, ...args), options)
     }
   }
 
@@ -269,7 +267,11 @@ export class Cache {
       tell('why', whyNot)
       return run()
     }
-    return this.serve(db, requestOf(['query', statement, parameters, `node ${adapter.forms}`], names, options), run, options, began)
+    const name = ['query', statement, parameters, `node ${adapter.forms}`]
+    const entry = entryName(name, names, options)
+    const held = this.inMemory(db, entry, options)
+    if (held !== undefined) return this.copy(held.value) as R[]
+    return this.serve(db, requestOf(entry, name, names, options), run, options, began)
   }
 
   /**
@@ -297,6 +299,15 @@ export class Cache {
     return this.off > 0 || this.closed
   }
 
+  /** The entry that may be served without asking anybody. */
+  private inMemory(db: unknown, name: string, how: HowToGet): Entry | undefined {
+    if (how.fresh === true || this.isOff() || adapterOf(db).inTransaction() !== false) return undefined
+    const entry = this.core.find(name)
+    if (entry === undefined || !asNew(entry.parts)) return undefined
+    this.metrics.hits += 1
+    return entry
+  }
+
   private async serve<T>(
     db: unknown,
     request: Request,
@@ -309,11 +320,6 @@ export class Cache {
     const inTransaction = adapter.inTransaction()
     if (how.fresh === true || inTransaction !== false) {
       return this.fill(db as object, adapter, request, load, how, undefined, began)
-    }
-    const entry = this.core.find(request.entry)
-    if (entry !== undefined && asNew(entry.parts)) {
-      this.metrics.count('hits')
-      return this.copy(entry.value) as T
     }
     for (let attempt = 0; attempt < 2; attempt += 1) {
       const joined = this.flights.join(request.entry)
@@ -527,35 +533,4 @@ function lags(answer: Answer, primary: Answer): boolean {
     )
     return there === undefined || part.version < there.version || part.sharedVersion < there.sharedVersion
   })
-}
-
-function requestOf(name: unknown, reads: readonly string[], whose: { tenant?: unknown }): Request {
-  const names = readNames(reads)
-  const tenant = 'tenant' in whose ? tenantText(whose.tenant) : null
-  return { entry: JSON.stringify([told(name), tenant, names]), called: name, tenant, names }
-}
-
-/** A name as it tells results apart: 1 and 1n and '1' are three; undefined is an error. */
-function told(name: unknown): unknown {
-  switch (typeof name) {
-    case 'string':
-    case 'boolean':
-      return name
-    case 'number':
-      if (Number.isFinite(name)) return name
-      break
-    case 'bigint':
-      return { bigint: name.toString() }
-    case 'object':
-      if (name === null) return null
-      if (Array.isArray(name)) return name.map(told)
-      if (name instanceof Date) return { date: name.toISOString() }
-      if (Buffer.isBuffer(name)) return { bytes: name.toString('base64') }
-      if (Object.getPrototypeOf(name) === Object.prototype || Object.getPrototypeOf(name) === null) {
-        return { object: Object.entries(name).sort().map(([key, value]) => [key, told(value)]) }
-      }
-  }
-  throw new TypeError(
-    `a result's name is made of strings, numbers, lists and plain objects, not of ${typeof name}`,
-  )
 }

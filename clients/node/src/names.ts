@@ -9,6 +9,7 @@ export type Name = string | number | bigint
 function text(value: unknown, what: string): string {
   switch (typeof value) {
     case 'string':
+      if (value.includes('\0')) throw new TypeError(`${what} has no NUL in PostgreSQL`)
       return value
     case 'bigint':
       return value.toString()
@@ -38,7 +39,7 @@ export function readNames(reads: unknown): readonly string[] {
     throw new TypeError("reads must be a list of names: reads: ['price', 'product/42']")
   }
   for (const name of reads) {
-    if (typeof name !== 'string' || name === '') {
+    if (typeof name !== 'string' || name === '' || name.includes('\0')) {
       throw new TypeError(`reads must be names such as 'price' or 'price/42', not ${String(name)}`)
     }
   }

@@ -74,10 +74,10 @@ test('an unknown domain is not cached', () =>
 
 test('what cannot be meant is an error', () =>
   scenario(async ({ cache, pool }) => {
-    for (const tenant of [undefined, null, NaN, {}, [], true, () => 1]) {
+    for (const tenant of [undefined, null, NaN, {}, [], true, () => 1, 'x\0w']) {
       await assert.rejects(cache.get(pool, 'n', () => 1, { reads: ['price'], tenant }), TypeError)
     }
-    for (const reads of [undefined, [], 'price', [1], ['']]) {
+    for (const reads of [undefined, [], 'price', [1], [''], ['price\0disc']]) {
       await assert.rejects(cache.get(pool, 'n', () => 1, { reads }), TypeError)
     }
     for (const name of [undefined, Symbol('x'), NaN, [undefined], { a: undefined }]) {
@@ -292,3 +292,15 @@ test('query(): the server finds what a statement reads', () =>
 test('the lease must be longer than the heartbeat', () => {
   assert.throws(() => new Cache({ listen: {}, heartbeat: 5000, lease: 5000 }), RangeError)
 })
+
+test('names that could be mistaken for each other', () =>
+  scenario(async ({ cache, pool }) => {
+    const asked = [
+      [1], ['1'], [1n], [[1]], [['1']], ['[1]'], ['j1'], [null], ['null'], [''], [{}], [[]], [{ a: 1 }],
+      ['a\0tacme'], ['a', 'acme'], ['a'], ['a\0w\0price'], ['a', 'acme', ['price', 'disc']],
+    ]
+    for (const [n, [name, tenant, reads = ['price']]] of asked.entries()) {
+      const whose = tenant === undefined ? {} : { tenant }
+      assert.equal(await cache.get(pool, name, () => n, { reads, ...whose }), n, String(n))
+    }
+  }))
