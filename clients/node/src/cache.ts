@@ -13,7 +13,7 @@ import { Listener } from './listener.js'
 import type { Log } from './listener.js'
 import { RedisListener, isRedisUrl } from './redis-listener.js'
 import { Metrics } from './metrics.js'
-import { readNames, tenantText } from './names.js'
+import { domainOf, readNames, tenantText } from './names.js'
 import type { Name } from './names.js'
 import { entryName, requestOf } from './request.js'
 import type { Request } from './request.js'
@@ -276,8 +276,8 @@ export class Cache {
 
   /**
    * Around writes: once it is over, nothing that they changed is served from this cache,
-   * even if its delivery is still on its way. Commit within write(). changes: the domains, of
-   * tenant or of any; left out: everything in memory is dropped.
+   * even if its delivery is still on its way. Commit within write(). changes: the domains or
+   * keys, of tenant or of any; left out: everything in memory is dropped.
    */
   async writing<T>(
     write: () => Promise<T> | T,
@@ -290,7 +290,7 @@ export class Cache {
         this.core.reset('own_write')
       } else {
         const tenant = 'tenant' in options ? tenantText(options.tenant) : null
-        for (const domain of readNames(options.changes)) this.core.hearOwn(tenant, domain)
+        for (const name of readNames(options.changes)) this.core.hearOwn(tenant, domainOf(name))
       }
     }
   }
@@ -369,6 +369,7 @@ export class Cache {
       flight.ticket = ticket
       flight.parts = answer.token === null ? null : answer.parts
     }
+    this.core.learnSpelling(request.tenant, answer.parts)
     if (held !== undefined && answer.token !== null && held.token === answer.token) {
       this.metrics.count('hits', 'validated')
       spoilIfOlder(answer, answer.inTransaction, undefined)

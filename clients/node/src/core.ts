@@ -32,6 +32,9 @@ const MAX_HEARD = 100_000
 /** Entries of which it is remembered why they were dropped. */
 const MAX_GONE = 1_000
 
+/** (tenant, domain) of which it is remembered what the server calls the tenant. */
+const MAX_SPELLED = 10_000
+
 /**
  * One thing that a result was made from, by the server's names. tenant null: of the whole
  * domain. key null: the domain, not one key of it.
@@ -102,6 +105,8 @@ export class Core {
   private readonly heard = new Map<string, Heard>()
   private readonly allKeys = new Map<string, Heard>()
   private readonly news = new Map<string, News>()
+  /** What the server calls the tenants that callers name. */
+  private readonly spelled = new LRUCache<string, { readonly tenant: string | null }>({ max: MAX_SPELLED })
   private sequence = 0
   private generation = 0
   private leaseEnds = 0
@@ -227,11 +232,18 @@ export class Core {
   }
 
   /**
-   * The application itself has changed something, and its delivery may still be on its
-   * way: drops all that this may concern.
+   * The application itself has changed something, and its delivery may still be on its way:
+   * drops all that this may concern. tenant: as the application writes it; one that was never
+   * asked for may be another's, spelled otherwise.
    */
   hearOwn(tenant: string | null, domain: string): void {
-    this.hear({ tenant, domain, version: Infinity, keys: null })
+    const spelled = this.spelled.get(place(tenant, domain))?.tenant ?? null
+    this.hear({ tenant: spelled, domain, version: Infinity, keys: null })
+  }
+
+  /** What the server calls a tenant. */
+  learnSpelling(tenant: string | null, parts: readonly Part[]): void {
+    for (const part of parts) this.spelled.set(place(tenant, part.domain), part)
   }
 
   /** Anything may have changed: drops everything, refuses the fills in flight. */

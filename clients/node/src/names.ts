@@ -33,6 +33,12 @@ export function key(domain: string, ...parts: Name[]): string {
   return [text(domain, 'a domain'), ...parts.map((part) => text(part, 'a key'))].map(escape).join('/')
 }
 
+/** The domain of a name: of '50%25/1' it is '50%'. */
+export function domainOf(name: string): string {
+  const escaped = name.split('/', 1)[0] ?? name
+  return escaped.replace(/%(2f|25)/gi, (_, code: string) => (code === '25' ? '%' : '/'))
+}
+
 /** The names of what a result is made from, checked and sorted. */
 export function readNames(reads: unknown): readonly string[] {
   if (!Array.isArray(reads) || reads.length === 0) {

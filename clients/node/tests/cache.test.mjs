@@ -304,3 +304,27 @@ test('names that could be mistaken for each other', () =>
       assert.equal(await cache.get(pool, name, () => n, { reads, ...whose }), n, String(n))
     }
   }))
+
+test('writing what is named otherwise: deliveries that never come do not matter', () =>
+  scenario(async ({ cache, pool, other }) => {
+    for (const table of ['item', '"50%"']) {
+      await other.query(`CREATE TABLE ${table} (id int PRIMARY KEY, tenant_id int, n int);
+        INSERT INTO ${table} VALUES (1, 7, 0);
+        SELECT cache_notify.setup_table_invalidation('${table}', keys => '{id}')`)
+    }
+    const written = [
+      ['item', 7, 'item'], ['item', '007', 'item/1'], ['item', '7', 'item/2'], ['item', 7n, 'item'],
+      ['"50%"', '7', '50%'], ['"50%"', '7', '50%25/1'],
+    ]
+    let n = 0
+    for (const [table, tenant, name] of written) {
+      const domain = name.split('/')[0]
+      n += 1
+      const get = (reads) =>
+        cache.get(pool, reads, async (db) => (await db.query(`SELECT n FROM ${table}`)).rows[0].n,
+          { reads: [reads], tenant: '7' })
+      for (const reads of [domain, `${domain}/1`]) await get(reads)
+      await cache.writing(() => pool.query(`UPDATE ${table} SET n = ${n}`), { changes: [name], tenant })
+      for (const reads of [domain, `${domain}/1`]) assert.equal(await get(reads), n, `${tenant} ${name}`)
+    }
+  }, { heartbeat: 1e5, lease: 2e5, channel: 'nobody sends here' }))

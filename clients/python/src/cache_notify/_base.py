@@ -18,7 +18,7 @@ from ._core import Core, Entry
 from ._flight import Flights
 from ._listener import Listener
 from ._metrics import Metrics
-from ._names import names, tenant_text
+from ._names import domain_of, names, tenant_text
 from ._redis import is_redis_url
 from ._redis_listener import RedisListener
 from ._request import Options, Request
@@ -278,5 +278,5 @@ class Base:
             self.core.reset("own_write")
             return
         for name in names(changes):
-            self.core.hear_own(tenant_text(tenant), name.partition("/")[0])
+            self.core.hear_own(tenant_text(tenant), domain_of(name))
 

@@ -55,6 +55,11 @@ def key_part(value: object) -> str:
     return text(value).replace("%", "%25").replace("/", "%2F")  # type: ignore[no-any-return]
 
 
+def domain_of(name: str) -> str:
+    """The domain of a name: of '50%25/1' it is '50%'."""
+    return name.partition("/")[0].replace("%2F", "/").replace("%25", "%")
+
+
 def names(reads: Iterable[str]) -> tuple[str, ...]:
     """The names of what a result is made from, checked and sorted."""
     if isinstance(reads, str):
