@@ -19,6 +19,7 @@
 #   make accept            what the last make test printed is what is expected from now on
 #   make test-traces       what make demo and make test leave on a fresh system: nothing
 #   make lint              what can be said without running anything
+#   make reference         doc/reference.md, from the comments of the extension's objects
 #   make format            lay out the C files as PostgreSQL's own are
 #   make benchmark         measure; SCENARIO=name picks what
 #   make figures           what was measured, into doc/; NOTE says how it was
@@ -236,6 +237,11 @@ lint:
 	@$(again) '$(strict)' all
 	@tools/lint
 
+reference:
+	@tools/install-dependencies build
+	+@tools/private-server tools/unprivileged --fetch doc/reference.md tools/with-server \
+	  -c shared_preload_libraries=cache_notify -c cache_notify.delivery=commit tools/make-reference
+
 format:
 	@tools/install-dependencies build lint
 	@$(again) all
@@ -258,5 +264,5 @@ figures:
 
 .PHONY: check-version check-sources prepare-parts print-PARTS FORCE \
 	test test-unit test-integration test-interop test-consistency test-fuzz \
-	test-all-versions test-upgrade test-package test-traces test-hostile test-mutants accept lint format demo benchmark figures
+	test-all-versions test-upgrade test-package test-traces test-hostile test-mutants accept lint reference format demo benchmark figures
 FORCE:

@@ -38,7 +38,8 @@ BEGIN ATOMIC
 			(10, 'fire_on_replica', CASE WHEN ($1).fire_on_replica THEN 'true' END),
 			(11, 'payload_suffix', _cache_notify.one_line(quote_literal(nullif(($1).payload_suffix, '')))),
 			(12, 'keys', quote_literal(nullif(($1).keys, '{}'))),
-			(13, 'buckets', ($1).buckets::text)) AS v (n, name, value)
+			(13, 'buckets', ($1).buckets::text),
+			(14, 'whole_counter', CASE WHEN ($1).whole_counter THEN 'true' END)) AS v (n, name, value)
 		-- JSON's null leaves an argument out.
 		WHERE CASE WHEN $2 ? name THEN $2 ->> name ELSE value END IS NOT NULL) AS o (n, argument);
 END;
