@@ -81,6 +81,10 @@ BEGIN
 		RAISE EXCEPTION USING ERRCODE = 'wrong_object_type',
 			MESSAGE = format('cannot watch temporary table %s', table_name),
 			HINT = 'No other session can see its rows, so nobody else can cache them.';
+	ELSIF rel.relkind <> 'm' AND NOT has_table_privilege(table_name, 'TRIGGER') THEN
+		RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
+			MESSAGE = format('permission denied for table %s', rel.relname),
+			HINT = format('Its owner watches it, or grants it: GRANT TRIGGER ON %s TO %I.', table_name, current_user);
 	END IF;
 END
 $$;

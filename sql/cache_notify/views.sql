@@ -13,7 +13,7 @@ CREATE VIEW cache_notify.domain_version AS
 		AND own.tenant_id IS NOT NULL
 		OFFSET 0) AS shared ON true;
 COMMENT ON VIEW cache_notify.domain_version IS
-'The version of every domain that has ever changed, as each tenant sees it; tenant_id NULL is the shared version, which every tenant''s version includes. A tenant that never changed anything has no row: its version is the shared one.';
+'The version of every domain that has ever changed, as each tenant sees it; tenant_id NULL is the shared version, which every tenant''s version includes. A tenant that never changed a domain has no row for it: its version is the shared one, which versions() tells by itself.';
 COMMENT ON COLUMN cache_notify.domain_version.last_modified IS 'when the last transaction that changed it was about to commit';
 
 CREATE VIEW cache_notify.v_domain_versions AS

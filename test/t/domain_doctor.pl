@@ -247,6 +247,9 @@ $node->psql('postgres', q{SELECT * FROM cache_notify.doctor(cache_role => 'nobod
 like($error,
 	qr/role "nobody" does not exist.*HINT/s, 'a role that is not there');
 
+$node->psql('postgres', q{SET ROLE app; SELECT cache_notify.setup_table_invalidation('plain')}, stderr => \$error);
+like($error, qr/permission denied for table plain.*GRANT TRIGGER ON public.plain TO app/s, 'an error names the GRANT');
+
 # ------------------------------------------------------------- who sees what
 
 $node->safe_psql('postgres', 'ALTER TABLE item DISABLE TRIGGER USER; ALTER TABLE plain DISABLE TRIGGER USER');
@@ -331,6 +334,19 @@ says('worker dies', sub {
 	}, 'warning', 'cache_notify worker', 'has died', sub { $node->safe_psql('postgres', $_[0] =~ /(SELECT .*;)/) });
 says('histories', q{SELECT cache_notify.new_history(); SELECT cache_notify.new_history(); SELECT cache_notify.new_history()},
 	'warning', 'history', 'began within a day', sub { $node->safe_psql('postgres', $_[0] =~ /(SELECT .*;)/) });
+
+# A queue that nobody empties: the listener is stopped, and the queue small from 17 on.
+SKIP:
+{
+	skip 'the queue of a server before 17 has 8 GB', 1 if server_version($node) < 17;
+	$node->safe_psql('postgres', 'ALTER SYSTEM SET max_notify_queue_pages = 64');
+	$node->restart;
+	my $stuck = session($node);
+	$stuck->query('LISTEN cache_invalidation');
+	$stuck->query('BEGIN');
+	says('queue', q{SELECT pg_notify('cache_invalidation', repeat('x', 7000) || i) FROM generate_series(1, 40) i},
+		'error', 'notification queue', 'a listener does not read', sub { $stuck->quit }, call => 'cache_notify.doctor()');
+}
 
 # The commit lane counts what it tells, and so does stats the lane.
 set_system('cache_notify.delivery', 'commit');
