@@ -39,7 +39,12 @@ BEGIN ATOMIC
 			(11, 'payload_suffix', _cache_notify.one_line(quote_literal(nullif(($1).payload_suffix, '')))),
 			(12, 'keys', quote_literal(nullif(($1).keys, '{}'))),
 			(13, 'buckets', ($1).buckets::text),
-			(14, 'whole_counter', CASE WHEN ($1).whole_counter THEN 'true' END)) AS v (n, name, value)
+			(14, 'whole_counter', CASE WHEN ($1).whole_counter THEN 'true' END),
+			(15, 'follow_name', CASE WHEN EXISTS (
+				SELECT FROM _cache_notify.watched_name n
+				JOIN pg_class c ON c.relname = n.relation_name AND c.oid = ($1).relation
+				JOIN pg_namespace s ON s.oid = c.relnamespace AND s.nspname = n.schema_name
+				WHERE n.domain = ($1).domain AND n.arguments IS NOT NULL) THEN 'true' END)) AS v (n, name, value)
 		-- JSON's null leaves an argument out.
 		WHERE CASE WHEN $2 ? name THEN $2 ->> name ELSE value END IS NOT NULL) AS o (n, argument);
 END;

@@ -94,7 +94,7 @@ sub says
 $node->safe_psql('postgres', <<'END');
 CREATE TABLE item (id int PRIMARY KEY, tenant_id text, name text, price int);
 SELECT cache_notify.setup_table_invalidation('item', columns => '{name,price}', channel => 'it''ems',
-	keys => '{id}', buckets => 64, fields => '{keys}', payload_suffix => E'\n', whole_counter => true);
+	keys => '{id}', buckets => 64, fields => '{keys}', payload_suffix => E'\n', whole_counter => true, follow_name => true);
 CREATE TABLE plain (id int PRIMARY KEY, tenant_id text);
 SELECT cache_notify.setup_table_invalidation('plain', tenant_column => '');
 CREATE TABLE part (id int, tenant_id text) PARTITION BY RANGE (id);
@@ -123,6 +123,8 @@ says('unusable argument', q{CREATE OR REPLACE TRIGGER cache_notify_row_plain AFT
 	'warning', 'public.plain .*', 'nonsense');
 is($node->safe_psql('postgres', 'SELECT * FROM cache_notify.v_invalidation_status ORDER BY 1, 2'), $set_up,
 	'setting up again has kept every option');
+is($node->safe_psql('postgres', q{SELECT arguments IS NOT NULL FROM _cache_notify.watched_name WHERE domain = 'item'}), 't',
+	'and that its name is followed');
 
 says('partition', 'DROP TRIGGER cache_notify_statement_part ON part1', 'error', 'public.part1 .*', '.');
 says('child', q{DROP TRIGGER cache_notify_row_parent ON child; DROP TRIGGER cache_notify_statement_parent ON child},
