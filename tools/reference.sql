@@ -67,8 +67,14 @@ ROLLBACK;
 INSERT INTO cache_notify.cascade_rules VALUES ('contract', 'dashboard');
 UPDATE tv_contract SET name = 'renamed';
 
+-- to set_cascade_rule
+SELECT cache_notify.set_cascade_rule('contract', 'report', tenants => 'all');
+
 -- to cascade_closure
 SELECT * FROM cache_notify.cascade_closure('contract');
+
+-- to remove_cascade_rule
+SELECT cache_notify.remove_cascade_rule('contract', 'report');
 
 -- to v_cascade_rules
 SELECT * FROM cache_notify.v_cascade_rules;
