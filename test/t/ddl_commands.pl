@@ -10,7 +10,7 @@
 #   (query)     it would be refused now, or is another for somebody else: it has no token
 #   -           no token is lost
 #   alone       cannot run in a transaction, or ends it: it is run, and no token is lost
-#   unseen ...  these change and keep their tokens: the README says so
+#   unseen ...  these change and keep their tokens: doc/guide.md says so
 #   apart       takes more than one session: see the end
 #   elsewhere   needs another server, which trigger_replication.pl and others have
 use strict;
