@@ -17,7 +17,7 @@ SELECT cache_notify.set_cascade_rule('v', 'page', keys => 'all', tenants => 'all
 SELECT cache_notify.set_cascade_rule('item', 'page', 'notify');
 INSERT INTO item VALUES (1);
 SELECT * FROM cache_notify.v_cascade_rules WHERE source_domain !~ '/' ORDER BY 1, 2;
-SELECT cache_notify.version('page');
+SELECT cache_notify.version('page') > 0 AS moved;
 
 -- What the table refuses, and what is not fed.
 SELECT cache_notify.set_cascade_rule('item', 'item');
