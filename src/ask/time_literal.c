@@ -96,8 +96,10 @@ collect_texts_of(List *nodes, List **texts)
 	ListCell   *lc;
 
 	foreach(lc, nodes)
+	{
 		if (!constant_texts(lfirst(lc), texts))
 			return false;
+	}
 	return true;
 }
 
@@ -107,8 +109,10 @@ collect_texts_of_case(CaseExpr *expr, List **texts)
 	ListCell   *lc;
 
 	foreach(lc, expr->args)
+	{
 		if (!constant_texts((Node *) lfirst_node(CaseWhen, lc)->result, texts))
 			return false;
+	}
 	return expr->defresult == NULL ||
 		constant_texts((Node *) expr->defresult, texts);
 }

@@ -327,9 +327,11 @@ column_added(Oid relid)
 	ListCell   *lc;
 
 	foreach(lc, find_rows(rel, &attribute_rows, relid, NULL))
+	{
 		added |= catalog_row_written(lfirst(lc)) &&
 			!is_among(lfirst(lc), replaced, &attribute_rows,
 					  RelationGetDescr(rel), no_columns);
+	}
 	table_close(rel, AccessShareLock);
 	return added;
 }

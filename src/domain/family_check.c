@@ -58,10 +58,10 @@ PG_FUNCTION_INFO_V1(cache_notify_odd_members);
 typedef struct EvenFamily
 {
 	Oid			root;			/* InvalidOid: not used */
-	char		domain[NAMEDATALEN];
-	uint64		subscriptions;	/* when it was looked at */
 	int			nmembers;
 	Oid		   *members;		/* in order; in TopMemoryContext */
+	uint64		subscriptions;	/* when it was looked at */
+	char		domain[NAMEDATALEN];
 } EvenFamily;
 
 /* Of the backend; one that an invalidation concerns is marked as not used. */

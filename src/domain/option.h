@@ -33,7 +33,7 @@ typedef struct WatchOptions
 	bool		inherited;		/* made because a parent is watched */
 	List	   *sources;		/* char *, domains that a view depends on */
 	bool		all_tenants;	/* their changes are shared ones of the view */
-	const char *search_path;	/* that a view's functions are looked into with */
+	const char *search_path;	/* of the set-up of a view */
 
 	const char *problem;		/* what is wrong with the arguments, or NULL */
 } WatchOptions;

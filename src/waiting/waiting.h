@@ -62,7 +62,7 @@ typedef enum Handover
 {
 	HANDOVER_STAY,				/* go on */
 	HANDOVER_DONE,				/* go */
-	HANDOVER_RESTART			/* have itself started again for another database */
+	HANDOVER_RESTART			/* start again for another database */
 } Handover;
 
 /* waiting_memory.c */

@@ -88,7 +88,7 @@ struct WaitingDatabase
 	WorkerState worker;
 	int			worker_pid;
 	TimestampTz worker_since;	/* when that state began */
-	bool		claimed;		/* STARTING: a process has begun to work for it */
+	bool		claimed;		/* STARTING: a process works for it by now */
 	Latch	   *latch;			/* the worker's, while it runs */
 	int			failures;		/* of workers in a row */
 	bool		stop;			/* the worker must go, for a command */

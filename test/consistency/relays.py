@@ -18,7 +18,7 @@ class Relays:
         self.socket = os.path.join(directory, "redis.socket")
         self.url = f"unix://{self.socket}"
         self.client = redis.Redis.from_url(self.url)
-        self.log = open(os.path.join(directory, "relays.log"), "ab") 
+        self.log = open(os.path.join(directory, "relays.log"), "ab")
         self.redis = None
         self.start_redis()
         self.relays = [self.start_relay(), self.start_relay()]

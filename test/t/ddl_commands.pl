@@ -153,8 +153,8 @@ BEGIN
 	RETURN 'changed' || changed || ' | lost' || lost;
 END $$;
 END
-require "$FindBin::Bin/../include/commands.pl";
-cases_of(command_cases());
+require "$FindBin::Bin/../include/$_" foreach 'commands.pl', 'commands_of_objects.pl';
+cases_of(command_cases() . object_command_cases());
 %harmless = harmless_commands();
 
 my $node = start_server('main', "shared_preload_libraries = 'cache_notify'\nmax_prepared_transactions = 2\nwal_level = logical");
