@@ -203,6 +203,8 @@ whole_count_write(CounterTable *table, List *scopes)
 	List	   *written = NIL;
 	ListCell   *lc;
 
+	if (!whole_counters_exist())
+		return;
 	(void) watch_load();
 	foreach(lc, scopes)
 	{
@@ -272,6 +274,18 @@ write_end(CounterTable *table, List *written, Domain *domain, int64 number)
 	return lappend(written, left);
 }
 
+/* Say that there may be counters of whole domains. */
+static void
+write_any(CounterTable *table)
+{
+	CounterBump bump = {.n = 1};
+	CounterKey	key = counter_key(whole_counter_name(WHOLE_ANY, "", 0), NULL);
+
+	if (!whole_counters_exist())
+		counter_bump(table, &key, &bump);
+	whole_counters_look_again();
+}
+
 /* Write the ends of what whole_number_left() was told, and of what it contradicts. */
 void
 whole_count_end(CounterTable *table)
@@ -280,6 +294,8 @@ whole_count_end(CounterTable *table)
 	ListCell   *lc,
 			   *lc2;
 
+	if (left_numbers != NIL)
+		write_any(table);
 	foreach(lc, left_numbers)
 	{
 		LeftNumber *left = lfirst(lc);
@@ -305,6 +321,8 @@ whole_count_wants_base(void)
 {
 	ListCell   *lc;
 
+	if (!whole_counters_exist())
+		return false;
 	(void) watch_load();
 	foreach(lc, watch_all())
 	{
@@ -322,11 +340,12 @@ whole_count_wants_base(void)
 void
 whole_count_find_bases(void)
 {
-	CounterTable *table = counter_open(RowExclusiveLock);
+	CounterTable *table;
 	List	   *domains = NIL;
 	ListCell   *lc;
 
-	if (table == NULL)
+	if (!whole_counters_exist() ||
+		(table = counter_open(RowExclusiveLock)) == NULL)
 		return;
 	(void) watch_load();
 	foreach(lc, watch_all())

@@ -157,7 +157,8 @@ typedef enum WholeCounter
 {
 	WHOLE_COUNT,				/* what has been counted in it */
 	WHOLE_BASE,					/* what had been before, and 1; 0: not known */
-	WHOLE_END					/* not 0: it counts no longer */
+	WHOLE_END,					/* not 0: it counts no longer */
+	WHOLE_ANY					/* not 0: some domain may have such a counter */
 } WholeCounter;
 
 typedef int64 (*ReadCounter) (const char *name, void *arg);
@@ -165,6 +166,8 @@ extern const char *whole_counter_name(WholeCounter which, const char *domain,
 									  int64 number);
 extern bool whole_counter_read(const char *domain, int64 number,
 							   ReadCounter read, void *arg, int64 *sum);
+extern bool whole_counters_exist(void);
+extern void whole_counters_look_again(void);
 extern bool whole_counter_ended(const char *domain, int64 number);
 extern TransactionId whole_counter_since(const Domain *domain);
 

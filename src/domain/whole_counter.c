@@ -37,7 +37,8 @@ whole_counter_name(WholeCounter which, const char *domain, int64 number)
 	static const char *const kinds[] = {
 		[WHOLE_COUNT] = "whole",
 		[WHOLE_BASE] = "whole_base",
-		[WHOLE_END] = "whole_end"
+		[WHOLE_END] = "whole_end",
+		[WHOLE_ANY] = "whole_any"
 	};
 
 	return psprintf(INTERNAL_PREFIX "%s/" INT64_FORMAT "/%s", kinds[which],
@@ -62,23 +63,59 @@ whole_counter_read(const char *domain, int64 number, ReadCounter read,
 	return true;
 }
 
-/* Has the counter an end, as committed now?  With the snapshot of layout_floor(). */
+/* A shared counter as committed now, with the snapshot of layout_floor(); 0 without table. */
+static int64
+committed_sum(const char *name)
+{
+	CounterTable *table = counter_open(AccessShareLock);
+	CounterKey	key = counter_key(name, NULL);
+	Snapshot	snapshot;
+	int64		sum;
+
+	if (table == NULL)
+		return 0;
+	snapshot = RegisterSnapshot(GetNonHistoricCatalogSnapshot(
+															  extension_relation(INTERNAL_SCHEMA, "version_counter")));
+	sum = counter_sum(table, &key, snapshot);
+	UnregisterSnapshot(snapshot);
+	counter_close(table, AccessShareLock);
+	return sum;
+}
+
+/* Has the counter an end, as committed now? */
 bool
 whole_counter_ended(const char *domain, int64 number)
 {
-	CounterTable *table = counter_open(AccessShareLock);
-	CounterKey	key = counter_key(whole_counter_name(WHOLE_END, domain, number), NULL);
-	Snapshot	snapshot;
-	bool		ended;
+	return committed_sum(whole_counter_name(WHOLE_END, domain, number)) != 0;
+}
 
-	if (table == NULL)
+/* Of the backend: the configuration, plus 1, in which there was none. */
+static uint64 none_in = 0;
+
+/*
+ * May any domain have such a counter?  Where nobody has asked for one, that spares
+ * each writer a look at all watched tables.  Whoever asks for one says so in a
+ * counter, in the transaction that creates the trigger; what tells others of the
+ * trigger makes them look at that counter again.
+ */
+bool
+whole_counters_exist(void)
+{
+	uint64		reading = cascade_load();
+
+	if (none_in == reading + 1)
 		return false;
-	snapshot = RegisterSnapshot(GetNonHistoricCatalogSnapshot(
-															  extension_relation(INTERNAL_SCHEMA, "version_counter")));
-	ended = counter_sum(table, &key, snapshot) != 0;
-	UnregisterSnapshot(snapshot);
-	counter_close(table, AccessShareLock);
-	return ended;
+	if (committed_sum(whole_counter_name(WHOLE_ANY, "", 0)) != 0)
+		return true;
+	none_in = reading + 1;
+	return false;
+}
+
+/* This transaction writes the counter that says so. */
+void
+whole_counters_look_again(void)
+{
+	none_in = 0;
 }
 
 /*

@@ -48,6 +48,14 @@ sub set_up
 	return $session->query("SELECT cache_notify.setup_table_invalidation('bill', whole_counter => $yes)");
 }
 
+# ----------------------------------------------------- nobody has asked for it
+
+my $old = session($node);
+$old->query("SET cache_notify.fault = 'load_watches:error'");
+$old->query("INSERT INTO bill VALUES (0, 'old')");
+$old->query('RESET cache_notify.fault');
+pass('a writer does not look at all that is watched');
+
 # ------------------------------------------------------------- fast reading
 
 $session->query("INSERT INTO bill SELECT i, i FROM generate_series(1, 30000) AS i");
@@ -56,6 +64,8 @@ cmp_ok($slow, '>', 300, "every counter is read ($slow pages)");
 set_up('true');
 $session->query("INSERT INTO bill VALUES (0, 'a')");
 wait_for('the worker to write the base', sub { $session->query('SELECT bases()') eq 1 });
+$old->query("INSERT INTO bill VALUES (0, 'old')");
+is($session->query('SELECT differ()'), '', 'a session that knew of none has heard of it');
 cmp_ok(pages(), '<', 40, 'one counter is read, once the worker has added them up');
 is($session->query('SELECT differ()'), '', 'and it is the sum');
 
@@ -130,7 +140,7 @@ my $count = $session->query('SELECT bases()');
 $session->query("INSERT INTO bill VALUES (0, 'a')");
 $session->query("INSERT INTO bill VALUES (0, 'a')");
 wait_for('the base', sub { $session->query("INSERT INTO bill VALUES (0, 'a')"); $session->query('SELECT bases()') > $count });
-$_->quit foreach ($session, $before, $other);
+$_->quit foreach ($session, $before, $other, $old);
 $node->stop('immediate');
 $node->start;
 is($node->safe_psql('postgres', 'SELECT differ()'), '', 'after a crash');
