@@ -181,6 +181,8 @@ END
 	$writer->query('BEGIN; UPDATE wide SET i = i + 1');
 	$writer->query('SAVEPOINT s; UPDATE wide SET i = i + 1; UPDATE item SET n = n + 1; ROLLBACK TO s');
 	$writer->query("UPDATE wide SET t = t || 'x'; SELECT cache_notify.invalidate('page')");
+	# Only what is on disk is decoded, and nobody's commit has flushed this so far.
+	$publisher->safe_psql('postgres', "SELECT pg_logical_emit_message(true, 'flush', '')");
 	my $stream = $get->();
 	$writer->query('SELECT cache_notify.compact(); COMMIT; UPDATE item SET n = n + 1; ALTER TABLE item ADD COLUMN IF NOT EXISTS y int');
 	$writer->query("BEGIN; UPDATE item SET n = n + 1; PREPARE TRANSACTION 'two'");

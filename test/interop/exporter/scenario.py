@@ -193,7 +193,8 @@ def check_prometheus(tap, shop, found, base):
     shop.execute("INSERT INTO price SELECT i, 'tenant ' || i, 0 FROM generate_series(2, %s) i", (TENANTS,))
     shop.execute("ALTER TABLE contract DISABLE TRIGGER ALL")
     wait_for("the alert of an overflow", lambda: "CacheNotifyOverflow" in alerts())
-    tap.equal(value("cache_notify_overflows_total") - before, 1.0, "an overflow is seen, and an alert goes off")
+    # A worker that takes what has come meanwhile makes two of it.
+    tap.ok(value("cache_notify_overflows_total") > before, "an overflow is seen, and an alert goes off")
     wait_for("the alert of missed changes", lambda: "CacheNotifyChangesMissed" in alerts())
     tap.ok(True, "a disabled trigger is seen, and an alert goes off")
 
