@@ -105,7 +105,7 @@ BEGIN ATOMIC
 		WHEN 'set up without tenant' THEN _cache_notify.setup_call($2, '{"tenant_column": "''''"}')
 		WHEN 'set up without columns' THEN _cache_notify.setup_call($2, '{"columns": null}')
 		WHEN 'set up without keys' THEN _cache_notify.setup_call($2, '{"keys": null, "buckets": null}')
-		WHEN 'primary key' THEN format('Give %s a primary key: ALTER TABLE %1$s ADD PRIMARY KEY (…);', $3)
+		WHEN 'primary key' THEN format('Give %s a primary key: ALTER TABLE %1$s ADD PRIMARY KEY (...);', $3)
 		WHEN 'event_triggers' THEN 'ALTER SYSTEM SET event_triggers = on; SELECT pg_reload_conf(); and have no role or database set it.'
 		WHEN 'set up on replica' THEN _cache_notify.setup_call($2, '{"fire_on_replica": "true"}')
 		WHEN 'set up by row' THEN _cache_notify.setup_call($2, '{"granularity": null}')
@@ -223,7 +223,7 @@ CREATE VIEW _cache_notify.activity_finding AS
 	CROSS JOIN LATERAL (VALUES
 		(s.queue_usage > 0.1, CASE WHEN s.queue_usage > 0.5 THEN 'error' ELSE 'warning' END, 'notification queue',
 			format('is %s %% full, as a listener does not read', round(s.queue_usage::numeric * 100)),
-			'Terminate the listener that sits in a transaction, or whose client hangs: SELECT pg_terminate_backend(…); see pg_stat_activity.'),
+			'Terminate the listener that sits in a transaction, or whose client hangs: SELECT pg_terminate_backend(...); see pg_stat_activity.'),
 		(s.overflows > 0, 'warning', 'setting cache_notify.waiting_scopes',
 			format('was too small %s times, and listeners were told to drop everything', s.overflows),
 			'Raise it and restart the server; or, if that was a load that does not come again: SELECT cache_notify.clear_statistics();'),

@@ -25,7 +25,7 @@ BEGIN
 
 	RETURN QUERY
 		SELECT 'error', format('domain %s', u.domain), 'is not known: it has no version and no token, so nothing of it is cached'::text,
-			'Watch a table for it: SELECT cache_notify.setup_table_invalidation(…); or correct the name. Another row may say what is missing.'::text
+			'Watch a table for it: SELECT cache_notify.setup_table_invalidation(...); or correct the name. Another row may say what is missing.'::text
 		FROM unnest(domains) AS u (domain)
 		CROSS JOIN LATERAL cache_notify.versions(NULL, u.domain) AS v
 		WHERE NOT v.known;
