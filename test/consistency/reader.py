@@ -125,8 +125,9 @@ class Reader:
     NEVER = [0] * Cell.COUNT
 
     def __init__(self, truth, number, seed, cluster, protocol, writer, from_standby, report,
-                 relay=None):
+                 relay=None, long_loads=0.001):
         self.truth = truth
+        self.long_loads = long_loads    # how many of all
         self.number = number
         self.seed = seed
         self.cluster = cluster
@@ -300,7 +301,7 @@ class Reading:
         """An application does; at times for so long that two fences come in, and then
         somebody who asks for the same result."""
         choice = self.random.random()
-        if choice < 0.001:
+        if choice < self.reader.long_loads:
             time.sleep(0.35)
         elif choice < 0.1:
             time.sleep(0.002)

@@ -8,7 +8,7 @@ import time
 
 import redis
 
-PACKAGE = os.path.join(os.path.dirname(__file__), "../../clients/python/src")
+PACKAGE = os.path.abspath(os.path.join(os.path.dirname(__file__), "../../clients/python/src"))
 
 
 class Relays:
@@ -33,9 +33,10 @@ class Relays:
     def start_relay(self):
         environment = dict(os.environ, PYTHONPATH=PACKAGE, CACHE_NOTIFY_LISTEN=self.conninfo,
                            CACHE_NOTIFY_REDIS=self.url, PYTHONDONTWRITEBYTECODE="1")
+        # Not from a folder where the library lies, which Python would take for the package.
         return subprocess.Popen(
             [sys.executable, "-m", "cache_notify._cli", "relay", "--heartbeat", "0.1",
-             "--lease", "1"], env=environment, stderr=self.log)
+             "--lease", "1"], env=environment, stderr=self.log, cwd=self.directory)
 
     @staticmethod
     def _wait(condition, seconds=60):

@@ -10,6 +10,7 @@ use strict;
 use warnings;
 
 use CacheNotify;
+use List::Util qw(first);
 use Test::More;
 use Time::HiRes qw(sleep time);
 use WorkerLane;
@@ -92,7 +93,8 @@ for my $round (1 .. $rounds)
 		$slowest = time() - $begin if time() - $begin > $slowest;
 		look() if rand() < 0.2;
 	}
-	$in_parallel += is_parallel() ? 1 : 0;
+	# A worker that has just gone may still have its slot.
+	$in_parallel++ if first { is_parallel() } 1 .. 3;
 }
 is($in_parallel, $rounds, 'parallel queries get workers');
 note("the slowest commit took $slowest s");
