@@ -28,14 +28,11 @@
 #include "delivery/message.h"
 
 #include "access/detoast.h"
-#include "access/htup_details.h"
-#include "catalog/pg_class.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
-#include "utils/syscache.h"
 
 #include "delivery/json_text.h"
 
@@ -98,14 +95,9 @@ route_of_watch(const Watch *watch)
 static Oid
 limited_owner(Oid relid)
 {
-	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
-	Oid			owner;
+	Oid			owner = owner_of_relation(relid);
 
-	if (!HeapTupleIsValid(tuple))
-		return InvalidOid;
-	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
-	ReleaseSysCache(tuple);
-	return superuser_arg(owner) ? InvalidOid : owner;
+	return !OidIsValid(owner) || superuser_arg(owner) ? InvalidOid : owner;
 }
 
 static bool

@@ -307,19 +307,24 @@ waiting_begin_commit(bool *refused)
 	return db;
 }
 
+/* Has a database (NULL: one that is not known) no worker, as none was to be had? */
+static bool
+none_to_be_had(const WaitingDatabase *db)
+{
+	return db != NULL && db->worker == WORKER_NONE &&
+		(db->unavailable || waiting_state->refusals > 0);
+}
+
 /* Was no worker to be had when one was wanted last? */
 bool
 waiting_refused(void)
 {
-	WaitingDatabase *db;
 	bool		refused;
 
 	if (waiting_state == NULL)
 		return true;
 	LWLockAcquire(waiting_state->lock, LW_SHARED);
-	db = waiting_find_database(MyDatabaseId);
-	refused = db != NULL && db->worker == WORKER_NONE &&
-		(db->unavailable || waiting_state->refusals > 0);
+	refused = none_to_be_had(waiting_find_database(MyDatabaseId));
 	LWLockRelease(waiting_state->lock);
 	return refused;
 }
@@ -428,8 +433,7 @@ waiting_worker_problem(void)
 		return "the library is not in shared_preload_libraries";
 	LWLockAcquire(waiting_state->lock, LW_SHARED);
 	db = waiting_find_database(MyDatabaseId);
-	if (db != NULL && db->worker == WORKER_NONE &&
-		(db->unavailable || waiting_state->refusals > 0))
+	if (none_to_be_had(db))
 		problem = "none could be started, see max_worker_processes and the server's log";
 	else if (db != NULL && db->failures > 0)
 		problem = "it has died and not delivered since, see the server's log";
