@@ -281,6 +281,7 @@ write_any(CounterTable *table)
 	CounterBump bump = {.n = 1};
 	CounterKey	key = counter_key(whole_counter_name(WHOLE_ANY, "", 0), NULL);
 
+	whole_counters_look_again();
 	if (!whole_counters_exist())
 		counter_bump(table, &key, &bump);
 	whole_counters_look_again();

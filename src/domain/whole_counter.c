@@ -89,8 +89,10 @@ whole_counter_ended(const char *domain, int64 number)
 	return committed_sum(whole_counter_name(WHOLE_END, domain, number)) != 0;
 }
 
-/* Of the backend: the configuration, plus 1, in which there was none. */
-static uint64 none_in = 0;
+/* Of the backend: whether there is one, as of a configuration. */
+static bool some_exist = false;
+static bool looked = false;
+static uint64 looked_in = 0;
 
 /*
  * May any domain have such a counter?  Where nobody has asked for one, that spares
@@ -103,19 +105,20 @@ whole_counters_exist(void)
 {
 	uint64		reading = cascade_load();
 
-	if (none_in == reading + 1)
-		return false;
-	if (committed_sum(whole_counter_name(WHOLE_ANY, "", 0)) != 0)
-		return true;
-	none_in = reading + 1;
-	return false;
+	if (!looked || looked_in != reading)
+	{
+		some_exist = committed_sum(whole_counter_name(WHOLE_ANY, "", 0)) != 0;
+		looked_in = reading;
+		looked = true;
+	}
+	return some_exist;
 }
 
-/* This transaction writes the counter that says so. */
+/* This transaction may write the counter that says so. */
 void
 whole_counters_look_again(void)
 {
-	none_in = 0;
+	looked = false;
 }
 
 /*
