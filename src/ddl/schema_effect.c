@@ -105,23 +105,33 @@ visit_dependents(Oid class, Oid objid, DependentVisitor visit, SchemaEvent *even
 	table_close(pg_depend, AccessShareLock);
 }
 
-static Oid
-view_of_rule(Oid rule)
+/* A copy of the row of an object, in a catalog with this index of OIDs; NULL: none. */
+static HeapTuple
+row_of_object(Oid catalog, Oid index, AttrNumber column, Oid objid,
+			  Snapshot snapshot)
 {
-	Relation	rel = table_open(RewriteRelationId, AccessShareLock);
+	Relation	rel = table_open(catalog, AccessShareLock);
 	ScanKeyData key;
 	SysScanDesc scan;
 	HeapTuple	tuple;
-	Oid			view = InvalidOid;
 
-	ScanKeyInit(&key, Anum_pg_rewrite_oid, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(rule));
-	scan = systable_beginscan(rel, RewriteOidIndexId, true, NULL, 1, &key);
-	if (HeapTupleIsValid(tuple = systable_getnext(scan)))
-		view = ((Form_pg_rewrite) GETSTRUCT(tuple))->ev_class;
+	ScanKeyInit(&key, column, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(objid));
+	scan = systable_beginscan(rel, index, true, snapshot, 1, &key);
+	tuple = heap_copytuple(systable_getnext(scan));
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
-	return view;
+	return tuple;
+}
+
+static Oid
+view_of_rule(Oid rule)
+{
+	HeapTuple	tuple = row_of_object(RewriteRelationId, RewriteOidIndexId,
+									  Anum_pg_rewrite_oid, rule, NULL);
+
+	return HeapTupleIsValid(tuple) ?
+		((Form_pg_rewrite) GETSTRUCT(tuple))->ev_class : InvalidOid;
 }
 
 /*
@@ -234,28 +244,20 @@ tree_changed(SchemaEvent *event, Oid relid)
 void
 cast_changed(SchemaEvent *event, Oid cast, Snapshot snapshot)
 {
-	Relation	rel = table_open(CastRelationId, AccessShareLock);
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	tuple;
+	HeapTuple	tuple = row_of_object(CastRelationId, CastOidIndexId,
+									  Anum_pg_cast_oid, cast, snapshot);
+	Form_pg_cast form;
 	List	   *seen = NIL;
 
-	ScanKeyInit(&key, Anum_pg_cast_oid, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(cast));
-	scan = systable_beginscan(rel, CastOidIndexId, true, snapshot, 1, &key);
-	if (HeapTupleIsValid(tuple = systable_getnext(scan)))
-	{
-		Form_pg_cast form = (Form_pg_cast) GETSTRUCT(tuple);
-
-		if (form->castsource >= FirstNormalObjectId)
-			type_changed(event, form->castsource, &seen);
-		if (form->casttarget >= FirstNormalObjectId)
-			type_changed(event, form->casttarget, &seen);
-		if (form->castfunc >= FirstNormalObjectId)
-			definition_changed(event, ProcedureRelationId, form->castfunc);
-	}
-	systable_endscan(scan);
-	table_close(rel, AccessShareLock);
+	if (!HeapTupleIsValid(tuple))
+		return;
+	form = (Form_pg_cast) GETSTRUCT(tuple);
+	if (form->castsource >= FirstNormalObjectId)
+		type_changed(event, form->castsource, &seen);
+	if (form->casttarget >= FirstNormalObjectId)
+		type_changed(event, form->casttarget, &seen);
+	if (form->castfunc >= FirstNormalObjectId)
+		definition_changed(event, ProcedureRelationId, form->castfunc);
 }
 
 /*
@@ -265,25 +267,17 @@ cast_changed(SchemaEvent *event, Oid cast, Snapshot snapshot)
 void
 operator_class_changed(SchemaEvent *event, Oid opclass, Snapshot snapshot)
 {
-	Relation	rel = table_open(OperatorClassRelationId, AccessShareLock);
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	tuple;
+	HeapTuple	tuple = row_of_object(OperatorClassRelationId, OpclassOidIndexId,
+									  Anum_pg_opclass_oid, opclass, snapshot);
+	Form_pg_opclass form;
 	List	   *seen = NIL;
 
-	ScanKeyInit(&key, Anum_pg_opclass_oid, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(opclass));
-	scan = systable_beginscan(rel, OpclassOidIndexId, true, snapshot, 1, &key);
-	if (HeapTupleIsValid(tuple = systable_getnext(scan)))
-	{
-		Form_pg_opclass form = (Form_pg_opclass) GETSTRUCT(tuple);
-
-		definition_changed(event, OperatorFamilyRelationId, form->opcfamily);
-		if (form->opcdefault && form->opcintype >= FirstNormalObjectId)
-			type_changed(event, form->opcintype, &seen);
-	}
-	systable_endscan(scan);
-	table_close(rel, AccessShareLock);
+	if (!HeapTupleIsValid(tuple))
+		return;
+	form = (Form_pg_opclass) GETSTRUCT(tuple);
+	definition_changed(event, OperatorFamilyRelationId, form->opcfamily);
+	if (form->opcdefault && form->opcintype >= FirstNormalObjectId)
+		type_changed(event, form->opcintype, &seen);
 }
 
 /* Something is about to be dropped, or (SnapshotAny) was: what it stood for. */
@@ -315,20 +309,11 @@ definition_dropped(SchemaEvent *event, Oid class, Oid objid, Snapshot snapshot)
 Oid
 table_of_policy(Oid policy, Snapshot snapshot)
 {
-	Relation	rel = table_open(PolicyRelationId, AccessShareLock);
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	tuple;
-	Oid			table = InvalidOid;
+	HeapTuple	tuple = row_of_object(PolicyRelationId, PolicyOidIndexId,
+									  Anum_pg_policy_oid, policy, snapshot);
 
-	ScanKeyInit(&key, Anum_pg_policy_oid, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(policy));
-	scan = systable_beginscan(rel, PolicyOidIndexId, true, snapshot, 1, &key);
-	if (HeapTupleIsValid(tuple = systable_getnext(scan)))
-		table = ((Form_pg_policy) GETSTRUCT(tuple))->polrelid;
-	systable_endscan(scan);
-	table_close(rel, AccessShareLock);
-	return table;
+	return HeapTupleIsValid(tuple) ?
+		((Form_pg_policy) GETSTRUCT(tuple))->polrelid : InvalidOid;
 }
 
 /* Tables with row security show other rows, as roles are members of others. */
