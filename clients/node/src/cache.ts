@@ -206,10 +206,7 @@ export class Cache {
    * reads and tenant apart: anything that JSON can say. What load() throws passes through.
    */
   async get<DB, T>(db: DB, name: unknown, load: (db: DB) => Promise<T> | T, options: GetOptions): Promise<T> {
-    const entry = entryName(name, options.reads, options)
-    const held = this.inMemory(db, entry, options)
-    if (held !== undefined) return this.copy(held.value) as T
-    return this.serve(db, requestOf(entry, name, options.reads, options), () => load(db), options)
+    return this.result(db, name, options.reads, options, () => load(db), options)
   }
 
   /**
@@ -233,11 +230,7 @@ export class Cache {
       if ('tenant' in options) {
         whose.tenant = typeof options.tenant === 'function' ? options.tenant(db, ...args) : options.tenant
       }
-      const name = [label, ...args]
-      const entry = entryName(name, reads, whose)
-      const held = this.inMemory(db, entry, options)
-      if (held !== undefined) return this.copy(held.value) as T
-      return this.serve(db, requestOf(entry, name, reads, whose), () => load(db, ...args), options)
+      return this.result(db, [label, ...args], reads, whose, () => load(db, ...args), options)
     }
   }
 
@@ -268,10 +261,7 @@ export class Cache {
       return run()
     }
     const name = ['query', statement, parameters, `node ${adapter.forms}`]
-    const entry = entryName(name, names, options)
-    const held = this.inMemory(db, entry, options)
-    if (held !== undefined) return this.copy(held.value) as R[]
-    return this.serve(db, requestOf(entry, name, names, options), run, options, began)
+    return this.result(db, name, names, options, run, options, began)
   }
 
   /**
@@ -297,6 +287,22 @@ export class Cache {
 
   private isOff(): boolean {
     return this.off > 0 || this.closed
+  }
+
+  /** A result from memory, at once, or from wherever it is to be had. */
+  private result<T>(
+    db: unknown,
+    name: unknown,
+    reads: readonly string[],
+    whose: { tenant?: unknown },
+    load: Load<T>,
+    how: HowToGet,
+    began?: Ticket,
+  ): Promise<T> | T {
+    const entry = entryName(name, reads, whose)
+    const held = this.inMemory(db, entry, how)
+    if (held !== undefined) return this.copy(held.value) as T
+    return this.serve(db, requestOf(entry, name, reads, whose), load, how, began)
   }
 
   /** The entry that may be served without asking anybody. */

@@ -7,12 +7,13 @@
  * and entries are served only once a beat is over that was begun after a question of ours.
  * What is where in Redis: clients/python/src/cache_notify/_relayed.py.
  */
-import type { RedisClientType } from 'redis'
 import type { Core } from './core.js'
 import { ConfigurationError, UnsupportedExtension } from './errors.js'
 import { Listener, withTimeout } from './listener.js'
 import type { ListenerOptions } from './listener.js'
 import type { Metrics } from './metrics.js'
+import { makeClient } from './redis-client.js'
+import type { Client } from './redis-client.js'
 
 const PROTOCOL = '1'
 const ANEW = '{"relay": "anew"}'
@@ -28,14 +29,15 @@ const NAME = 'cache_notify'
 const PATIENCE = 1_000
 const IMPATIENT = 100
 
+/** In ms: until a connection must be there. */
+const CONNECT_TIMEOUT = 5_000
+
 /** Frames that are read from the stream in one go, and at most. */
 const CHUNK = 500
 const MOST = 20_000
 
 export const isRedisUrl = (listen: unknown): listen is string =>
   typeof listen === 'string' && /^(redis|rediss|unix):\/\//.test(listen)
-
-type Client = RedisClientType
 
 interface State {
   readonly protocol: string
@@ -80,7 +82,7 @@ export class RedisListener extends Listener {
   }
 
   protected override async listen(): Promise<void> {
-    const [commands, subscriber] = [await makeClient(this.server), await makeClient(this.server)]
+    const [commands, subscriber] = [await makeClient(this.server, CONNECT_TIMEOUT), await makeClient(this.server, CONNECT_TIMEOUT)]
     this.clients = [commands, subscriber]
     this.inbox = []
     let broken: Error | undefined
@@ -283,21 +285,4 @@ export class RedisListener extends Listener {
     this.epoch = epoch
     this.last = n
   }
-}
-
-/** A client that tries nothing twice: whoever uses it must know that a connection was lost. */
-async function makeClient(server: string): Promise<Client> {
-  let redis: typeof import('redis')
-  try {
-    redis = await import('redis')
-  } catch {
-    throw new ConfigurationError('the package redis is missing: npm install redis')
-  }
-  const common = { connectTimeout: 5_000, reconnectStrategy: false as const }
-  const isPath = server.startsWith('unix://')
-  return redis.createClient({
-    ...(isPath ? {} : { url: server }),
-    socket: { ...common, ...(isPath ? { path: server.slice('unix://'.length), tls: false as const } : {}) },
-    disableOfflineQueue: true,
-  }) as Client
 }

@@ -7,11 +7,12 @@
  * late or left behind; it goes by its time to live.
  */
 import { createHash } from 'node:crypto'
-import type { RedisClientType } from 'redis'
 import { jsonCodec } from './codec.js'
 import type { Codec } from './codec.js'
 import type { Log } from './listener.js'
 import type { Metrics } from './metrics.js'
+import { makeClient } from './redis-client.js'
+import type { Client } from './redis-client.js'
 
 /** The form of keys and values: doc/protocol.md. */
 const FORM = '1'
@@ -64,7 +65,7 @@ export interface Found {
  * package redis: npm install redis. Losing the store costs hits and nothing else. Whoever can
  * write to it can plant results, so it must be as well protected as the database.
  *
- * url: redis:// or rediss://, or a path of a socket. One object may be given to several caches.
+ * url: redis:// or rediss://, or a socket, as its path or unix://. One object may be given to several caches.
  */
 export class RedisTier {
   readonly prefix: string
@@ -95,7 +96,7 @@ export class RedisTier {
 
 /** One cache's view of the tier: errors are counted here, and end here. */
 export class Store {
-  private client: Promise<RedisClientType> | undefined
+  private client: Promise<Client> | undefined
   private restsUntil = 0
   private rest = FIRST_REST
   private readonly said = new Set<string>()
@@ -155,7 +156,7 @@ export class Store {
   }
 
   /** The answer to a question; undefined if the store does not give one. */
-  private async asked<T>(ask: (client: RedisClientType) => Promise<T>): Promise<T | undefined> {
+  private async asked<T>(ask: (client: Client) => Promise<T>): Promise<T | undefined> {
     if (performance.now() < this.restsUntil) return undefined
     let timer: NodeJS.Timeout | undefined
     const late = new Promise<never>((_, reject) => {
@@ -173,23 +174,22 @@ export class Store {
     }
   }
 
-  private async connected(): Promise<RedisClientType> {
-    const client = (this.client ??= this.connect())
+  private connected(): Promise<Client> {
+    if (this.client !== undefined) return this.client
+    const client = this.connect(() => {
+      // A newer one may have taken its place.
+      if (this.client === client) this.client = undefined
+    })
     // A failure of connecting is this question's error, and nobody's unhandled rejection.
     client.catch(() => undefined)
+    this.client = client
     return client
   }
 
-  private async connect(): Promise<RedisClientType> {
-    const { createClient } = await import('redis')
-    const socket = this.tier.url.startsWith('/') ? { path: this.tier.url, tls: false as const } : {}
-    const client = createClient({
-      ...(this.tier.url.startsWith('/') ? {} : { url: this.tier.url }),
-      socket: { ...socket, connectTimeout: this.tier.timeout, reconnectStrategy: false as const },
-      disableOfflineQueue: true,
-    }) as RedisClientType
+  private async connect(ended: () => void): Promise<Client> {
+    const client = await makeClient(this.tier.url, this.tier.timeout)
     client.on('error', () => undefined)
-    client.on('end', () => (this.client = undefined))
+    client.on('end', ended)
     await client.connect()
     return client
   }
