@@ -19,6 +19,9 @@ import time
 
 import psycopg2
 
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../../include"))
+from tap import Tap  # noqa: E402
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 STREAM = "cache_notify"
 WAIT = 30.0  # seconds for what must come
@@ -26,29 +29,6 @@ QUIET = 0.5  # seconds in which nothing else may come
 WRITERS = 4
 TRANSACTIONS = 60  # of each writer
 CONTRACT = "SELECT title FROM tv_contract WHERE id = %s"
-
-
-class Tap:
-    """Test results in the Test Anything Protocol."""
-
-    def __init__(self):
-        self.count = 0
-        self.failed = 0
-
-    def ok(self, passed, name, *details):
-        self.count += 1
-        self.failed += not passed
-        print(f"{'' if passed else 'not '}ok {self.count} - {name}", flush=True)
-        if not passed:
-            for detail in details:
-                print(f"# {detail!r}", flush=True)
-
-    def equal(self, got, expected, name):
-        self.ok(got == expected, name, {"got": got, "expected": expected})
-
-    def done(self):
-        print(f"1..{self.count}", flush=True)
-        return 1 if self.failed else 0
 
 
 class Redis:

@@ -12,6 +12,9 @@ import time
 
 import psycopg2
 
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../../include"))
+from tap import Tap  # noqa: E402
+
 WAIT = 60.0
 
 TABLES = """
@@ -34,29 +37,6 @@ STATE = [
     "SELECT cache_notify.new_history()",
     "VACUUM FULL _cache_notify.version_counter",
 ]
-
-
-class Tap:
-    """Test results in the Test Anything Protocol."""
-
-    def __init__(self):
-        self.count = 0
-        self.failed = 0
-
-    def ok(self, passed, name, *details):
-        self.count += 1
-        self.failed += not passed
-        print(f"{'' if passed else 'not '}ok {self.count} - {name}", flush=True)
-        for detail in details if not passed else ():
-            print(f"# {detail!r}", flush=True)
-        return passed
-
-    def equal(self, got, expected, name):
-        return self.ok(got == expected, name, {"got": got, "expected": expected})
-
-    def done(self):
-        print(f"1..{self.count}", flush=True)
-        return 1 if self.failed else 0
 
 
 tap = Tap()

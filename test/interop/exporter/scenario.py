@@ -21,32 +21,13 @@ import urllib.request
 
 import psycopg2
 
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../../include"))
+from tap import Tap  # noqa: E402
+
 MONITORING = "monitoring"
 WAIT = 120.0  # seconds for what must come
 UPDATES = 7
 TENANTS = 100
-
-
-class Tap:
-    """Test results in the Test Anything Protocol."""
-
-    def __init__(self):
-        self.count = 0
-        self.failed = 0
-
-    def ok(self, passed, name, *details):
-        self.count += 1
-        self.failed += not passed
-        print(f"{'' if passed else 'not '}ok {self.count} - {name}", flush=True)
-        for detail in details if not passed else ():
-            print(f"# {detail!r}", flush=True)
-
-    def equal(self, got, expected, name):
-        self.ok(got == expected, name, {"got": got, "expected": expected})
-
-    def done(self):
-        print(f"1..{self.count}", flush=True)
-        return 1 if self.failed else 0
 
 
 def wait_for(what, condition):
