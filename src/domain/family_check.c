@@ -273,7 +273,7 @@ look_at_all_triggers(Root *root, const Oid *members, int nmembers, uint8 *found)
 	scan = systable_beginscan(root->pg_trigger, InvalidOid, false, NULL, 0, NULL);
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
-		Oid		   *member = bsearch(&((Form_pg_trigger) GETSTRUCT(tuple))->tgrelid,
+		const Oid  *member = bsearch(&((Form_pg_trigger) GETSTRUCT(tuple))->tgrelid,
 									 members, nmembers, sizeof(Oid), compare_oids);
 
 		if (member != NULL)
