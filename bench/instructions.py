@@ -1,6 +1,8 @@
 """The scenarios that count instructions, which a busy machine does not change."""
 
-from measure import instructions
+import dataclasses
+
+from measure import first_commit, instructions
 from model import Length, Ratio, Scenario, ratio_name
 from variants import (
     COMMIT,
@@ -62,6 +64,23 @@ INSTRUCTIONS_UPDATE = counted(
     warm_up=50, transactions=500,
 )
 
+UNWATCHED = "CREATE TABLE plain (LIKE item INCLUDING ALL);\nINSERT INTO plain TABLE item;\n"
+
+INSTRUCTIONS_CONNECTION = dataclasses.replace(
+    counted(
+        "instructions_connection", "the first commit of a new connection", ONE_BY_NUMBER,
+        [OFF, WORKER, COMMIT],
+        [
+            Ratio("instructions_connection", "worker", at_most=300_000),
+            Ratio("instructions_connection_off", "off"),
+            Ratio("instructions_connection_commit", "commit"),
+        ],
+        warm_up=0, transactions=1,
+    ),
+    setup=items(fillfactor=40) + STEADY + UNWATCHED,
+    measure=first_commit(ONE_BY_NUMBER.replace("item", "plain", 1)),
+)
+
 INSTRUCTIONS_ROW = counted(
     "instructions_row", "each row of an UPDATE of 10,000", UPDATE_ALL,
     [
@@ -117,6 +136,7 @@ INSTRUCTIONS_READ = counted(
 
 COUNTED = [
     INSTRUCTIONS_UPDATE,
+    INSTRUCTIONS_CONNECTION,
     INSTRUCTIONS_ROW,
     INSTRUCTIONS_KEYS,
     INSTRUCTIONS_KEYS_ROW,

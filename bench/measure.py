@@ -61,6 +61,23 @@ def instructions(warm_up, rows=1):
     return measure
 
 
+def first_commit(unwatched, sessions=5):
+    """Instructions that a new connection's backend executes because the one
+    statement of its life, the script, changes a watched table: what such a session
+    takes more than one that executes `unwatched`, the least of several. What the
+    latter takes is `session`."""
+
+    def measure(server, database, scenario, length, seed):
+        other = dataclasses.replace(scenario, script=unwatched)
+        ours, theirs = (
+            min(instructions_of_session(server, database, s, 1) for _ in range(sessions))
+            for s in (scenario, other)
+        )
+        return Run(ours - theirs, sessions, more={"session": theirs})
+
+    return measure
+
+
 def instructions_of_session(server, database, scenario, times, patience_s=60):
     pid = run([server.client, "repeat", database, str(times), scenario.script],
               server.environment).strip()

@@ -24,6 +24,7 @@
  */
 #include "roof.h"
 
+#include "catalog/namespace.h"
 #include "catalog/pg_database.h"
 #include "commands/dbcommands.h"
 #include "executor/executor.h"
@@ -208,6 +209,9 @@ process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 		get_database_oid(name, true) : InvalidOid;
 	bool		unseen = may_be_unseen(command);
 
+	if (IsA(command, RefreshMatViewStmt))
+		state_refuse_refresh(RangeVarGetRelid(((RefreshMatViewStmt *) command)->relation,
+											  NoLock, true));
 	if (IsA(command, SecLabelStmt))
 		watched_label_starts(((SecLabelStmt *) command)->provider);
 

@@ -61,6 +61,7 @@ extern void check_column(TupleDesc desc, int natts, int n, const char *name,
 
 /* state.c */
 extern bool is_state_relation(Oid relid);
+extern void state_refuse_refresh(Oid relid);
 extern bool state_is_hidden(void);
 extern void hide_state(void);
 

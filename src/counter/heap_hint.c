@@ -80,7 +80,8 @@ heap_hints_use(Oid file)
 {
 	if (heap_hints_file == file)
 		return;
-	memset(heap_hints, 0, sizeof(heap_hints));
+	if (OidIsValid(heap_hints_file))	/* else they are still as they were made */
+		memset(heap_hints, 0, sizeof(heap_hints));
 	heap_hints_file = file;
 }
 

@@ -213,21 +213,6 @@ table_created(SchemaEvent *event, Oid relid, CreateStmt *stmt)
 			relation_changed(event, lfirst_oid(lc));	/* has rows already */
 }
 
-/*
- * The one command that we refuse: WITH NO DATA would empty our own state without
- * running its query, which refuses as well.
- */
-static void
-refuse_refresh(Node *parsetree, Oid relid)
-{
-	if (IsA(parsetree, RefreshMatViewStmt) && is_state_relation(relid))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("cannot refresh the state of extension %s", EXTENSION_NAME),
-				 errhint("It is written by the extension only. Leave out schema %s.",
-						 INTERNAL_SCHEMA)));
-}
-
 /* Has a command really changed the object that it was given? */
 static bool
 object_changed(ObjectAddress address, AttrNumber class_column)
@@ -338,7 +323,7 @@ simple_command(SchemaEvent *event, ObjectAddress address, Node *parsetree)
 				object_effect(event, address);
 			break;
 		case T_RefreshMatViewStmt:
-			refuse_refresh(parsetree, address.objectId);
+			state_refuse_refresh(address.objectId);
 			tree_changed(event, address.objectId);
 			break;
 		case T_CreatePolicyStmt:
