@@ -193,8 +193,8 @@ endif
 prepare-parts:
 	@$(if $(filter examples,$(PARTS)),tools/install-dependencies examples && \
 	  tools/prepare examples)
-	@$(if $(filter clients,$(PARTS)),tools/install-dependencies clients && \
-	  tools/prepare clients)
+	@$(if $(filter clients consistency,$(PARTS)),tools/install-dependencies clients && \
+	  $(if $(filter clients,$(PARTS)),,TESTS=node) tools/prepare clients)
 
 test-all-versions:
 	@tools/test-versions

@@ -1,10 +1,14 @@
 """Faults that the checker injects."""
 
+import contextlib
 import os
 import random
 import signal
+import threading
 import time
 from collections import Counter
+
+LISTENER = "application_name LIKE '%%listener%%'"
 
 
 class Faults:
@@ -15,10 +19,14 @@ class Faults:
         self.random = random.Random(f"{seed}-faults")
         self.names = names
         self.count = Counter()
+        self.stopped = set()    # processes that say nothing for a while
 
     def inject(self):
         if self.names:
             name = self.random.choice(self.names)
+            if name not in ("silence", "listener", "writer", "worker"):
+                for pid in list(self.stopped):
+                    self.go_on(pid)     # or the server cannot stop
             if {**FAULTS, **RELAY_FAULTS}[name](self):
                 self.count[name] += 1
 
@@ -35,7 +43,24 @@ class Faults:
         return pid
 
     def listener(self):
-        return self.terminate("application_name LIKE 'listener%%'")
+        return self.terminate(LISTENER)
+
+    def silence(self):
+        """A listener's server process says nothing for longer than a lease, as if the
+        network swallowed everything."""
+        pid = self.backend(LISTENER)
+        if pid:
+            os.kill(pid, signal.SIGSTOP)
+            timer = threading.Timer(3, self.go_on, [pid])
+            timer.daemon = True
+            timer.start()
+            self.stopped.add(pid)
+        return pid
+
+    def go_on(self, pid):
+        self.stopped.discard(pid)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
 
     def writer(self):
         return self.terminate("application_name = 'writer'")
@@ -151,7 +176,7 @@ BEGIN
 END
 $$"""
 
-FAULTS = {"listener": Faults.listener, "writer": Faults.writer, "worker": Faults.worker,
+FAULTS = {"listener": Faults.listener, "silence": Faults.silence, "writer": Faults.writer, "worker": Faults.worker,
           "kill": Faults.kill, "immediate": Faults.immediate, "failover": Faults.failover,
           "recreate": Faults.recreate, "switch_over": Faults.switch_over}
 

@@ -9,6 +9,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../../clients/python
 from cache_notify import Cache  # noqa: E402
 from cache_notify._core import Core  # noqa: E402
 from cache_notify._flight import Flights  # noqa: E402
+from cache_notify._listener import Listener  # noqa: E402, F401
 from cache_notify._redis_listener import RedisListener  # noqa: E402
 
 
@@ -64,6 +65,15 @@ class IgnoresTenants(Cache):
                 super()._drop_if_outdated(name, tenant, domain, version)
 
 
+class IgnoresSilence(Cache):
+    """Serves from memory for as long as the connection is there, whether or not the server
+    has answered of late."""
+
+    class _Core(Core):
+        def extend_lease(self, until):
+            super().extend_lease(float("inf"))
+
+
 class NestsAnything(Cache):
     """Takes results from memory, and from others, for parts of a result: these may lack a
     change that the versions of the whole have already."""
@@ -101,5 +111,6 @@ class IgnoresGaps(Cache):
 PROTOCOLS = {"full": Cache, "notify_only": NotifyOnly, "query_first": QueryFirst,
              "forgets_keys": ForgetsKeys, "joins_anything": JoinsAnything,
              "ignores_tenants": IgnoresTenants, "nests_anything": NestsAnything,
+             "ignores_silence": IgnoresSilence,
              "trusts_any_beat": TrustsAnyBeat, "trusts_old_beats": TrustsOldBeats,
              "ignores_gaps": IgnoresGaps}

@@ -1,5 +1,6 @@
 """A reader: a process with a cache of the Python package, some threads that read through
-it, and the judgement of every value that they are served.
+it, and the judgement of every value that they are served. foreign.py has the readers in
+other languages.
 
 A value read through the cache is stale if it is older than what had been delivered to
 this process: older than what was acknowledged before a fence was sent (a change of a
@@ -7,37 +8,52 @@ domain of its own, made now and then for this), once the fence after that one ha
 in; or than what was acknowledged before the process began to catch up after a lost
 connection, once it has caught up.
 
+It is stale as well if it is older than what was acknowledged a lease before the call:
+whoever has not heard from the server for so long serves nothing from memory.
+
 A value read with fresh=True is stale if it is older than what was acknowledged before the
 call. Both are stale if they were lost in a failover.
 """
 
 import random
+import sys
 import threading
 import time
 from collections import Counter
 
 import psycopg
-from cache_notify._listener import Listener
 from psycopg.pq import TransactionStatus
 
-from truth import Cell, Key, ROWS, SETTINGS, TENANTS
+from protocols import PROTOCOLS, Listener
+from truth import Cell, Key, ROWS, SETTINGS, SLOTS, TENANTS
 
 THREADS = 3
 
 # The first so many queries are asked for much more often than the others.
 HOT = 2
 
+# So often a thread reads many results at once, of those that memory holds, and how many it
+# looks for.
+SWEEPS = 0.05
+SWEPT = 300
+
+# Seconds that some loaders take, and after which somebody else asks for the result: in
+# between two fences come in.
+LONG, LATE = 0.35, 0.27
+
 QUERIES = {
     "item": "SELECT n FROM item WHERE cell = %s",
     "row": "SELECT n FROM item WHERE cell = %s",
-    "rows": "SELECT item.n, price.n FROM item, price WHERE item.cell = %s AND price.cell = %s",
-    "offer": "SELECT price.n, setting.n FROM price, setting"
+    "rows": "SELECT item.n, price.n AS m FROM item, price"
+            " WHERE item.cell = %s AND price.cell = %s",
+    "offer": "SELECT price.n, setting.n AS m FROM price, setting"
              " WHERE price.cell = %s AND setting.cell = %s",
-    "both": "SELECT item.n, setting.n FROM item, setting"
+    "both": "SELECT item.n, setting.n AS m FROM item, setting"
             " WHERE item.cell = %s AND setting.cell = %s",
     # of every tenant; found out by the server; and a loader that asks for another result
     "whole": "SELECT n FROM price WHERE cell = %s",
-    "found": "SELECT item.n, price.n FROM item, price WHERE item.cell = %s AND price.cell = %s",
+    "found": "SELECT item.n, price.n AS m FROM item, price"
+             " WHERE item.cell = %s AND price.cell = %s",
     "nested": "SELECT n FROM price WHERE cell = %s",
 }
 
@@ -51,6 +67,7 @@ class Query:
         self.tenant = f"tenant {tenant}"
         self.options = {} if kind == "whole" else {"tenant": self.tenant}
         self.name = f"{kind} {row}" if kind != "whole" else f"{kind} {tenant} {row}"
+        self.identity = self.name, self.tenant
         self.sql = QUERIES[kind]
         setting = Cell.setting(row % SETTINGS)
         item, price = Cell.item(tenant, row), Cell.price(tenant, row)
@@ -68,6 +85,8 @@ class Query:
             "nested": ([item, price], ["item", "price"], []),
         }[kind]
         self.inner = Query("row", tenant, row) if kind == "nested" else None
+        # As memory knows it, if the names of what it reads are known here.
+        self.entry = (self.name, self.options.get("tenant"), tuple(self.domains))
 
 
 def judged(protocol, reader):
@@ -123,11 +142,14 @@ class Reader:
     """What the threads of a process share."""
 
     NEVER = [0] * Cell.COUNT
+    NOTHING_SLOW = float("inf"), None
 
     def __init__(self, truth, number, seed, cluster, protocol, writer, from_standby, report,
-                 relay=None, long_loads=0.001):
+                 relay=None, hurried=False):
         self.truth = truth
-        self.long_loads = long_loads    # how many of all
+        # In a hurry to find something stale: more loaders that take long, and no sweeps.
+        self.long_loads, self.sweeps = (0.01, 0) if hurried else (0.001, SWEEPS)
+        self.slow = self.NOTHING_SLOW   # when to ask for a result that takes long
         self.number = number
         self.seed = seed
         self.cluster = cluster
@@ -145,14 +167,23 @@ class Reader:
         self.history = truth.history.value
         self.floor = self.next_floor = self.NEVER
         self.when_caught_up = None
+        # What was acknowledged a lease ago: the number of the fence after it.
+        self.lease_floor, self.lease_fence = self.NEVER, 0
 
         # Every other cache relies on notifications alone.
-        patience = 0.5 if number % 2 else 1e6
+        self.heartbeat, self.lease = (0.3, 1.5) if number % 2 else (1e6, 1e7)
+        self.through_relay = relay is not None
+        self.make_cache(cluster, protocol, relay)
+
+    def make_cache(self, cluster, protocol, relay):
         self.asked = {}     # when a question was asked -> what must be known if it is proved
         primary = f"host={cluster.primary_host} user=reader dbname=postgres"
-        self.cache = judged(protocol, self)(
-            relay or f"{primary} application_name=listener-{number}", primary=primary,
-            heartbeat=patience, lease=patience * 10)
+        self.cache = judged(PROTOCOLS[protocol], self)(
+            relay or f"{primary} application_name=listener-{self.number}", primary=primary,
+            heartbeat=self.heartbeat, lease=self.lease)
+
+    def reading(self, slot):
+        return Reading(self, slot)
 
     # ------------------------------------------------- what must be known now
 
@@ -182,10 +213,21 @@ class Reader:
                 self.floor = self.next_floor = floor
             self.when_caught_up = None
 
+    def known_a_lease_before(self, now):
+        """What must be known to whoever is served now."""
+        truth, fence, since = self.truth, self.lease_fence, now - self.lease
+        if self.through_relay or truth.history.value != self.history:
+            return self.NEVER
+        while fence < truth.fences.value and truth.fenced_at[fence % SLOTS] < since:
+            fence += 1
+        if fence != self.lease_fence:
+            self.lease_floor, self.lease_fence = truth.fence_said(fence - 1), fence
+        return self.lease_floor
+
     # ----------------------------------------------------------------- reading
 
     def run(self):
-        threads = [threading.Thread(target=Reading(self, slot).run, daemon=True)
+        threads = [threading.Thread(target=self.reading(slot).run, daemon=True)
                    for slot in range(THREADS)]
         for thread in threads:
             thread.start()
@@ -194,17 +236,27 @@ class Reader:
                 self.new_history()
             self.report(self.number, Counter(self.count))
             time.sleep(0.05)
+            if not self.truth.stop.value and not all(thread.is_alive() for thread in threads):
+                sys.exit(1)     # it has said why
+        self.close()
         self.report(self.number, self.count)
 
     def new_history(self):
         """A failover has taken commits back: start to judge anew after it."""
-        self.floor = self.next_floor = self.NEVER
+        self.floor = self.next_floor = self.lease_floor = self.NEVER
         if self.truth.history.value % 2 == 0:
             self.history = self.truth.history.value
 
 
+    def close(self):
+        self.cache.close()
+
+
 class Reading:
     """One thread."""
+
+    # How often it writes and reads that, and how often it reads with fresh=True.
+    OWN, FRESH = 0.0005, 0.0045
 
     def __init__(self, reader, slot):
         self.reader = reader
@@ -237,15 +289,20 @@ class Reading:
 
     def open(self):
         cluster = self.reader.cluster
-        host = cluster.standby_host if self.reader.from_standby else cluster.primary_host
-        self.connection = psycopg.connect(host=host, user="reader", dbname="postgres",
-                                          autocommit=True)
+        self.connection = self.connect(
+            cluster.standby_host if self.reader.from_standby else cluster.primary_host)
+
+    def connect(self, host):
+        return psycopg.connect(host=host, user="reader", dbname="postgres", autocommit=True)
 
     def choose_query(self):
         """Some are asked for so often that threads meet in the same flight, some are of a
         tenant that is being written."""
         reader, choice = self.reader, self.random.random()
         among = reader.queries
+        if time.monotonic() > reader.slow[0]:
+            query, reader.slow = reader.slow[1], reader.NOTHING_SLOW
+            return query
         if choice < 0.25:
             among = reader.queries[:HOT]
         elif choice < 0.5:
@@ -256,19 +313,36 @@ class Reading:
         truth, reader = self.reader.truth, self.reader
         choice = self.random.random()
         query = self.choose_query()
-        if choice < 0.0005 and not reader.from_standby and self.slot == 0:
+        if choice < self.OWN and not reader.from_standby and self.slot == 0:
             self.read_own_write()
-        elif choice < 0.005 and not reader.from_standby and query.kind not in ("found", "nested"):
+        elif choice < self.OWN + self.FRESH and not reader.from_standby and query.kind not in ("found", "nested"):
             must_be = truth.acknowledged
             must_be = [must_be[cell] for cell in query.cells]
             values, _ = self.get(query, fresh=True)
             self.judge(query, values, must_be, "fresh")
+        elif choice < self.OWN + self.FRESH + reader.sweeps:
+            self.sweep(self.random.choices(reader.queries, k=SWEPT))
         else:
-            floor = reader.floor
-            values, loaded = self.get(query)
-            # What a lagging standby says itself is not ours to judge.
-            if not (reader.from_standby and (loaded or query.kind == "found")):
-                self.judge(query, values, [floor[cell] for cell in query.cells], "near")
+            self.near(query)
+
+    def near(self, query):
+        reader = self.reader
+        floor, since = reader.floor, reader.known_a_lease_before(time.monotonic())
+        values, loaded = self.get(query)
+        self.judge_near(query, values, loaded, floor, since)
+
+    def sweep(self, queries):
+        """Reads what memory holds of these, so far as that is known here."""
+        held = self.reader.cache.core._held
+        for query in queries:
+            if query.entry in held:
+                self.near(query)
+
+    def judge_near(self, query, values, loaded, floor, since):
+        # What a lagging standby says itself is not ours to judge.
+        if not (self.reader.from_standby and (loaded or query.kind == "found")):
+            self.judge(query, values, [max(floor[cell], since[cell]) for cell in query.cells],
+                       "near")
 
     def get(self, query, **options):
         cache, connection = self.reader.cache, self.connection
@@ -281,7 +355,7 @@ class Reading:
                 rows = connection.execute(query.sql, query.cells[1:]).fetchone()
                 return (*inner, *rows)
             values = connection.execute(query.sql, query.cells).fetchone()
-            self.work_on_result()
+            time.sleep(self.work(query))
             return values
 
         if query.kind == "found":
@@ -297,14 +371,14 @@ class Reading:
                 self.look_for_false_alarm(query, asked, values)
         return values, loaded
 
-    def work_on_result(self):
-        """An application does; at times for so long that two fences come in, and then
-        somebody who asks for the same result."""
+    def work(self, query):
+        """For how long an application works on its result; at times until two fences come
+        in, and then somebody who asks for the same result."""
         choice = self.random.random()
         if choice < self.reader.long_loads:
-            time.sleep(0.35)
-        elif choice < 0.1:
-            time.sleep(0.002)
+            self.reader.slow = time.monotonic() + LATE, query
+            return LONG
+        return 0.002 if choice < 0.1 else 0
 
     def judge(self, query, values, must_be, mode):
         truth, reader = self.reader.truth, self.reader

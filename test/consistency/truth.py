@@ -7,6 +7,7 @@ number is older, and a number that was rolled back or lost is recognizable.
 """
 
 import ctypes
+import time
 from multiprocessing.sharedctypes import RawArray, RawValue
 
 TENANTS = 24
@@ -58,6 +59,9 @@ class Truth:
         self.acknowledged = RawArray(ctypes.c_int64, Cell.COUNT)
         # A row per fence: what was acknowledged before it was sent.
         self.fenced = RawArray(ctypes.c_int64, SLOTS * Cell.COUNT)
+        # When it had been, by time.monotonic(), and how many fences were sent.
+        self.fenced_at = RawArray(ctypes.c_double, SLOTS)
+        self.fences = RawValue(ctypes.c_int64, 0)
         # Odd while a failover takes acknowledged commits back.
         self.history = RawValue(ctypes.c_int64, 0)
         # Values above the first and up to the second were lost in it.
@@ -93,6 +97,8 @@ class Truth:
     def fence(self, slot):
         first = slot % SLOTS * Cell.COUNT
         self.fenced[first:first + Cell.COUNT] = self.acknowledged[:]
+        self.fenced_at[slot % SLOTS] = time.monotonic()
+        self.fences.value = slot + 1
 
     def fence_said(self, slot):
         first = slot % SLOTS * Cell.COUNT
