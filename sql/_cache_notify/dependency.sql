@@ -1,13 +1,13 @@
 -- ------------------------------------------- what a query depends on
 
 CREATE FUNCTION _cache_notify.query_dependencies(
-		query text, every_role boolean,
+		query text, every_role boolean, owner oid,
 		OUT kind text, OUT classid oid, OUT objid oid, OUT columns int2[], OUT reason text)
 	RETURNS SETOF record
 	AS 'MODULE_PATHNAME', 'cache_notify_query_dependencies'
 	LANGUAGE C STABLE STRICT PARALLEL UNSAFE;
-COMMENT ON FUNCTION _cache_notify.query_dependencies(text, boolean) IS
-'What a query reads, without saying whether it is watched: see domains_of(). every_role: with what the row security policies of every role read, not only those of the caller, who need not be allowed to run the query either. columns: those that it reads of a relation; NULL if it may be any.';
+COMMENT ON FUNCTION _cache_notify.query_dependencies(text, boolean, oid) IS
+'What a query reads, without saying whether it is watched: see domains_of(). every_role: with what the row security policies of every role read, not only those of the caller, who need not be allowed to run the query either. owner: the role that has written the query, whose rights the caller must have, as parsing it runs code; 0: the caller''s own. columns: those that it reads of a relation; NULL if it may be any.';
 
 CREATE FUNCTION _cache_notify.builtin_functions(
 		OUT function oid, OUT signature text, OUT mark text)
@@ -75,14 +75,14 @@ COMMENT ON FUNCTION _cache_notify.domains_of_relation(oid, int2[]) IS
 -- No SET search_path: the query is for the caller's.  The body is kept parsed,
 -- so no search_path can change what it means.
 CREATE FUNCTION _cache_notify.domains_of_query(
-		query text, every_role boolean,
+		query text, every_role boolean, owner oid,
 		OUT domain text, OUT source text, OUT certainty text, OUT reason text, OUT per_tenant boolean)
 	RETURNS SETOF record
 	LANGUAGE sql STABLE
 BEGIN ATOMIC
 	WITH dependency AS (
 		SELECT DISTINCT d.kind, d.classid, d.objid, d.columns, d.reason
-		FROM _cache_notify.query_dependencies($1, $2) d
+		FROM _cache_notify.query_dependencies($1, $2, $3) d
 	), relation AS (
 		SELECT d.objid, r.domain, r.usable, r.per_tenant, coalesce(r.reason,
 			CASE WHEN d.objid < 16384 THEN 'system catalog'
@@ -114,8 +114,8 @@ BEGIN ATOMIC
 	FROM dependency d WHERE d.kind <> 'relation'
 	ORDER BY 3, 2, 1;
 END;
-COMMENT ON FUNCTION _cache_notify.domains_of_query(text, boolean) IS
-'What domains_of() returns; every_role: see query_dependencies().';
+COMMENT ON FUNCTION _cache_notify.domains_of_query(text, boolean, oid) IS
+'What domains_of() returns; every_role, owner: see query_dependencies().';
 
 -- ------------------------------------------------------------------- views
 
@@ -147,26 +147,27 @@ CREATE FUNCTION _cache_notify.dependencies_of_view(
 AS $$
 DECLARE
 	query text := format('SELECT * FROM %s', view);
+	owner oid := (SELECT c.relowner FROM pg_class c WHERE c.oid = view);
 BEGIN
 	PERFORM set_config('search_path', path, true);
 	RETURN QUERY
 		SELECT NULL::pg_catalog.text, q.objid, NULL::pg_catalog.text, q.kind, NULL::pg_catalog.text
-		FROM _cache_notify.query_dependencies(query, true) AS q
+		FROM _cache_notify.query_dependencies(query, true, owner) AS q
 		WHERE q.kind OPERATOR(pg_catalog.=) 'relation'::pg_catalog.text
 		UNION
 		SELECT _cache_notify.definition_name_domain(q.classid, q.objid), NULL, NULL::pg_catalog.text, q.kind, NULL::pg_catalog.text
-		FROM _cache_notify.query_dependencies(query, true) AS q
+		FROM _cache_notify.query_dependencies(query, true, owner) AS q
 		WHERE q.kind OPERATOR(pg_catalog.=) 'definition'::pg_catalog.text
 		-- its own definition bumps it by the label
 		AND q.objid OPERATOR(pg_catalog.<>) view::pg_catalog.oid
 		UNION
 		SELECT d.domain, NULL, d.source, d.certainty, d.reason
-		FROM _cache_notify.domains_of_query(query, true) AS d
+		FROM _cache_notify.domains_of_query(query, true, owner) AS d
 		WHERE d.certainty OPERATOR(pg_catalog.<>) 'definition'::pg_catalog.text;
 END
 $$;
 COMMENT ON FUNCTION _cache_notify.dependencies_of_view(regclass, text) IS
-'What domains_of() says of a view under another search_path, whichever role reads it, and the relations (certainty relation) that it reads.';
+'What domains_of() says of a view under another search_path, whichever role reads it, and the relations (certainty relation) that it reads. For roles that have the rights of its owner, as whom it is looked into.';
 
 CREATE FUNCTION _cache_notify.mixes_tenants(view regclass, relations oid[]) RETURNS boolean
 	LANGUAGE sql STABLE
@@ -241,9 +242,9 @@ COMMENT ON FUNCTION _cache_notify.setup_view(regclass, text, text, text, text) I
 
 -- ----------------------------------------------------------- looking for gaps
 
--- domains_of() for a query that may fail, under another search_path.
+-- domains_of() for a query that may fail, under another search_path, as its owner.
 CREATE FUNCTION _cache_notify.try_domains_of(
-		query text, path text,
+		query text, path text, owner oid,
 		OUT domain text, OUT source text, OUT certainty text, OUT reason text)
 	RETURNS SETOF record
 	LANGUAGE plpgsql STABLE
@@ -253,14 +254,14 @@ AS $$
 BEGIN
 	PERFORM set_config('search_path', path, true);
 	RETURN QUERY SELECT d.domain, d.source, d.certainty, d.reason
-		FROM cache_notify.domains_of(query) AS d;
+		FROM _cache_notify.domains_of_query(query, false, owner) AS d;
 EXCEPTION WHEN OTHERS THEN
 	RETURN QUERY SELECT NULL::pg_catalog.text, NULL::pg_catalog.text, 'error'::pg_catalog.text,
 		SQLERRM::pg_catalog.text;
 END
 $$;
-COMMENT ON FUNCTION _cache_notify.try_domains_of(text, text) IS
-'domains_of() with an error as a row (certainty error).';
+COMMENT ON FUNCTION _cache_notify.try_domains_of(text, text, oid) IS
+'domains_of() with an error as a row (certainty error); owner: see query_dependencies().';
 
 -- Would a change of the parent's key be told as the same key of the child?
 CREATE FUNCTION _cache_notify.reference_keeps_key(

@@ -142,7 +142,7 @@ CREATE VIEW _cache_notify.rule_problem AS
 COMMENT ON VIEW _cache_notify.rule_problem IS
 'Rules from domains that are not known, for whoever may read the rules. Their targets are not known either.';
 
--- What it reads is looked into anew, whoever asks, with the search_path of its set-up.
+-- What it reads is looked into anew, as its owner, with the search_path of its set-up.
 CREATE FUNCTION _cache_notify.problem_of_view(view regclass, path text) RETURNS text
 	LANGUAGE plpgsql STABLE
 	SET search_path = pg_catalog, pg_temp
@@ -152,6 +152,9 @@ DECLARE
 	options _cache_notify.watch_options := (SELECT l.options FROM _cache_notify.watching_label l WHERE l.relation = view);
 	problem text;
 BEGIN
+	IF NOT pg_has_role((SELECT c.relowner FROM pg_class c WHERE c.oid = view), 'USAGE') THEN
+		RETURN NULL;
+	END IF;
 	WITH dependency AS MATERIALIZED (
 		SELECT d.* FROM _cache_notify.dependencies_of_view(view, coalesce(options.search_path, path)) d
 	), carried (domain) AS (
@@ -186,7 +189,7 @@ EXCEPTION WHEN OTHERS THEN
 END
 $$;
 COMMENT ON FUNCTION _cache_notify.problem_of_view(regclass, text) IS
-'What is wrong with the rules that the set-up of a view made: it reads now what they do not carry, or no longer what they do. path is the caller''s search_path, for labels that have none.';
+'What is wrong with the rules that the set-up of a view made: it reads now what they do not carry, or no longer what they do. path is the caller''s search_path, for labels that have none. NULL for roles without the rights of its owner.';
 
 CREATE FUNCTION _cache_notify.delivery_problem() RETURNS text
 	AS 'MODULE_PATHNAME', 'cache_notify_delivery_problem'

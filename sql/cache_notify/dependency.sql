@@ -7,7 +7,7 @@ CREATE FUNCTION cache_notify.domains_of(
 	LANGUAGE sql STABLE
 BEGIN ATOMIC
 	SELECT d.domain, d.source, d.certainty, d.reason, d.per_tenant
-	FROM _cache_notify.domains_of_query($1, false) d;
+	FROM _cache_notify.domains_of_query($1, false, 0) d;
 END;
 COMMENT ON FUNCTION cache_notify.domains_of(text) IS
 'The domains that the result of a query depends on, with views and SQL functions looked into, as the caller''s session would run it. The query must be a SELECT; $1 and so on are allowed. One row for each domain and source, by certainty:
@@ -80,30 +80,31 @@ CREATE FUNCTION cache_notify.unwatched_dependencies(
 	RETURNS SETOF record
 	LANGUAGE sql STABLE
 BEGIN ATOMIC
-	WITH candidate (object, query) AS (
-		SELECT c.oid::regclass::text, format('SELECT * FROM %s', c.oid::regclass)
+	WITH candidate (object, query, owner) AS (
+		SELECT c.oid::regclass::text, format('SELECT * FROM %s', c.oid::regclass), c.relowner
 		FROM pg_class c WHERE c.relkind = 'v' AND c.oid >= 16384
 		AND c.relnamespace <> ALL ('{cache_notify,_cache_notify}'::regnamespace[]) AND c.relpersistence <> 't'
-		AND has_table_privilege(c.oid, 'SELECT')
+		AND has_table_privilege(c.oid, 'SELECT') AND pg_has_role(c.relowner, 'USAGE')
 		UNION ALL
 		SELECT p.oid::regprocedure::text,
 			format('SELECT %s(%s)', p.oid::regproc, array_to_string(ARRAY(
-				SELECT 'NULL::' || format_type(t, NULL) FROM unnest(p.proargtypes) AS u (t)), ', '))
+				SELECT 'NULL::' || format_type(t, NULL) FROM unnest(p.proargtypes) AS u (t)), ', ')),
+			p.proowner
 		FROM pg_proc p WHERE p.prokind = 'f' AND p.oid >= 16384
 		AND p.pronamespace <> ALL ('{cache_notify,_cache_notify}'::regnamespace[])
 		AND p.prorettype <> ALL ('{trigger,event_trigger}'::regtype[])
-		AND p.provolatile <> 'i' AND has_function_privilege(p.oid, 'EXECUTE')
+		AND p.provolatile <> 'i' AND has_function_privilege(p.oid, 'EXECUTE') AND pg_has_role(p.proowner, 'USAGE')
 		AND NOT EXISTS (SELECT FROM pg_depend d
 			WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e')
 	)
 	SELECT c.object, d.source, d.certainty, d.reason
 	FROM candidate c
-	CROSS JOIN LATERAL _cache_notify.try_domains_of(c.query, current_setting('search_path')) d
+	CROSS JOIN LATERAL _cache_notify.try_domains_of(c.query, current_setting('search_path'), c.owner) d
 	WHERE d.certainty IN ('unwatched', 'opaque', 'error')
 	ORDER BY 1, 3, 2;
 END;
 COMMENT ON FUNCTION cache_notify.unwatched_dependencies() IS
-'The views and functions (object) that the caller may use and that read something whose changes are not all seen, as domains_of() reports it; error: it could not be looked into, for the reason given. Functions of extensions, IMMUTABLE ones and those of this extension are left out. Looks at every view and function: not for frequent use.';
+'The views and functions (object) that the caller may use and change (they are looked into as their owners) and that read something whose changes are not all seen, as domains_of() reports it; error: it could not be looked into, for the reason given. Functions of extensions, IMMUTABLE ones and those of this extension are left out. Looks at every view and function: not for frequent use.';
 
 CREATE FUNCTION cache_notify.suggest_cascades(
 		OUT source_domain text, OUT target_domain text, OUT keys text, OUT reason text, OUT statement text)
@@ -128,10 +129,10 @@ BEGIN ATOMIC
 		FROM pg_class v
 		LEFT JOIN _cache_notify.watching_label l ON l.relation = v.oid
 		CROSS JOIN LATERAL _cache_notify.try_domains_of(
-			format('SELECT * FROM %s', v.oid::regclass), current_setting('search_path')) d
+			format('SELECT * FROM %s', v.oid::regclass), current_setting('search_path'), v.relowner) d
 		WHERE v.relkind = 'v' AND v.oid >= 16384 AND v.relpersistence <> 't'
 		AND v.relnamespace <> ALL ('{cache_notify,_cache_notify}'::regnamespace[])
-		AND has_table_privilege(v.oid, 'SELECT') AND d.certainty = 'exact'
+		AND has_table_privilege(v.oid, 'SELECT') AND pg_has_role(v.relowner, 'USAGE') AND d.certainty = 'exact'
 	)
 	SELECT s.source, s.target, CASE WHEN bool_and(s.same) THEN 'same' ELSE 'all' END,
 		string_agg(DISTINCT s.reason, '; '),

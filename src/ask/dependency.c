@@ -13,6 +13,11 @@
  * What may not be read may not be asked for: the checks of the executor are
  * made here, for tables and functions.
  *
+ * To parse is to run code: a literal of a row type or of a range goes through the
+ * CHECK constraints of its domains.  Whoever asks about a query of his own would run
+ * that anyway.  What somebody else has written, as the views that the status looks
+ * into, is parsed as its owner, in a security-restricted operation.
+ *
  * Locks: those of parsing the query, AccessShareLock on what it reads, until
  * the end of the transaction.
  *
@@ -42,6 +47,7 @@
 #include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/tuplestore.h"
@@ -461,22 +467,62 @@ rewritten_query(char *sql, List **literals)
 	return linitial_node(Query, queries);
 }
 
-/* query_dependencies(query text, every_role boolean) returns setof record */
-Datum
-cache_notify_query_dependencies(PG_FUNCTION_ARGS)
+/* What query_dependencies() returns, of the user that is current. */
+static void
+find_dependencies(FunctionCallInfo fcinfo, char *sql, bool every_role)
 {
-	char	   *sql = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	Dependencies deps = {0};
 	Query	   *query;
 
-	compat_materialize_result(fcinfo);
 	deps.result = (ReturnSetInfo *) fcinfo->resultinfo;
 	deps.user = GetUserId();
-	deps.every_role = deps.unchecked = PG_GETARG_BOOL(1);
+	deps.every_role = deps.unchecked = every_role;
 	deps.walk = walk_dependencies;
 	deps.add_function = add_function;
 	query = rewritten_query(sql, &deps.literals);
 	(void) walk_dependencies((Node *) query, &deps);
+}
+
+/*
+ * The same as the owner of what is looked into: whoever may act as him can have
+ * that, nobody else, since the search_path is the caller's.
+ */
+static void
+find_dependencies_as(FunctionCallInfo fcinfo, char *sql, bool every_role, Oid owner)
+{
+	Oid			user;
+	int			context;
+	int			level = NewGUCNestLevel();
+
+	if (!has_privs_of_role(GetUserId(), owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("only roles with the rights of role \"%s\" can look into what it owns",
+						GetUserNameFromId(owner, false))));
+	GetUserIdAndSecContext(&user, &context);
+	SetUserIdAndSecContext(owner, context | SECURITY_LOCAL_USERID_CHANGE |
+						   SECURITY_RESTRICTED_OPERATION);
+	find_dependencies(fcinfo, sql, every_role);
+	AtEOXact_GUC(false, level);
+	SetUserIdAndSecContext(user, context);
+}
+
+/*
+ * query_dependencies(query text, every_role boolean, owner oid) returns setof
+ * record; owner 0: the query is the caller's.
+ */
+Datum
+cache_notify_query_dependencies(PG_FUNCTION_ARGS)
+{
+	char	   *sql = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	bool		every_role = PG_GETARG_BOOL(1);
+	Oid			owner = PG_GETARG_OID(2);
+
+	compat_materialize_result(fcinfo);
+	if (OidIsValid(owner))
+		find_dependencies_as(fcinfo, sql, every_role, owner);
+	else
+		find_dependencies(fcinfo, sql, every_role);
 	return (Datum) 0;
 }
 

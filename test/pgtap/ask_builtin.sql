@@ -38,14 +38,14 @@ SELECT results_eq('SELECT function FROM _cache_notify.builtin_functions() AS b (
 -- The whole of pg_proc, called: what is not known to be harmless has a mark.
 CREATE TEMP TABLE said AS
 	SELECT b.*, d.certainty, d.reason FROM builtin b
-	LEFT JOIN LATERAL _cache_notify.try_domains_of(b.query, 'pg_catalog') d ON d.certainty <> 'definition' OR b.mark = 'text search'
+	LEFT JOIN LATERAL _cache_notify.try_domains_of(b.query, 'pg_catalog', 0) d ON d.certainty <> 'definition' OR b.mark = 'text search'
 	WHERE NOT uncallable AND kind <> 'i' AND mark NOT IN ('harmless', 'output', 'json', 'input');
 SELECT is_empty($$SELECT signature, kind, mark, certainty, reason FROM said s
 	WHERE certainty IS NULL OR certainty = 'error' OR mark = 'unknown' AND NOT EXISTS (
 		SELECT FROM said t WHERE t.oid = s.oid AND t.certainty IN ('opaque', 'volatile'))$$,
 	'every other STABLE or VOLATILE function is marked');
 SELECT is_empty($$SELECT signature, d.certainty, d.reason FROM builtin b
-	CROSS JOIN LATERAL _cache_notify.try_domains_of(b.query, 'pg_catalog') d
+	CROSS JOIN LATERAL _cache_notify.try_domains_of(b.query, 'pg_catalog', 0) d
 	WHERE mark = 'harmless' AND NOT uncallable AND d.certainty <> 'definition'$$, 'the harmless ones have none');
 SELECT cmp_ok((SELECT count(DISTINCT oid) FROM said), '>', 300::bigint, 'which ' || (SELECT count(DISTINCT oid) FROM said) || ' functions were asked about');
 SELECT * FROM finish();

@@ -327,6 +327,46 @@ SELECT is(said, CASE i WHEN 1 THEN 'hijacked' ELSE 'nothing' END,
 	CASE i WHEN 1 THEN 'the trap works: ' ELSE 'not hijacked: ' END || statement)
 	FROM pg_temp.statement ORDER BY i;
 
+-- To parse somebody's query is to run code of his, here a CHECK constraint in a literal:
+-- whoever looks into what is not his own does so as its owner.
+SET ROLE cn_owner;
+CREATE TABLE shop.who (name name);
+GRANT INSERT, SELECT, DELETE ON shop.who TO PUBLIC;
+CREATE FUNCTION shop.say_who(int) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN INSERT INTO shop.who VALUES (current_user); RETURN true; END $$;
+CREATE DOMAIN shop.trap AS int CHECK (shop.say_who(VALUE));
+CREATE TYPE shop.trapped AS (x shop.trap);
+CREATE FUNCTION shop.trapped() RETURNS int STABLE LANGUAGE sql AS
+	'SELECT (''(1)''::shop.trapped).x + count(*)::int FROM shop.item';
+CREATE VIEW shop.looked_into AS SELECT shop.trapped();
+GRANT SELECT ON shop.looked_into TO PUBLIC;
+SELECT cache_notify.setup_view_invalidation('shop.looked_into', 'looked_into');
+RESET ROLE;
+CREATE FUNCTION pg_temp.who_ran(statement text) RETURNS SETOF name LANGUAGE plpgsql AS $$
+BEGIN
+	DELETE FROM shop.who;
+	EXECUTE statement;
+	RETURN QUERY SELECT DISTINCT w.name FROM shop.who w;
+END
+$$;
+SELECT set_eq(format('SELECT pg_temp.who_ran(%L)', s), '{cn_owner}'::name[], 'as the owner: ' || s)
+FROM unnest(ARRAY[
+	'SELECT * FROM cache_notify.v_invalidation_status',
+	'SELECT cache_notify.unwatched_dependencies()',
+	'SELECT cache_notify.suggest_cascades()',
+	'SELECT cache_notify.doctor()',
+	'SELECT cache_notify.setup_view_invalidation(''shop.looked_into'')']) AS u (s);
+SET ROLE cn_monitor;
+SELECT is_empty(format('SELECT pg_temp.who_ran(%L)', s), 'others look into nothing of his: ' || s)
+FROM unnest(ARRAY[
+	'SELECT * FROM cache_notify.v_invalidation_status',
+	'SELECT cache_notify.unwatched_dependencies()',
+	'SELECT cache_notify.suggest_cascades()',
+	'SELECT cache_notify.doctor()']) AS u (s);
+SELECT pg_temp.denied('SELECT _cache_notify.query_dependencies(''SELECT 1'', true, ''cn_owner''::regrole)', 'nor as his role');
+RESET ROLE;
+DROP VIEW shop.looked_into;
+
 -- ------------------------------------------------- the owner of the database
 
 CREATE ROLE cn_dbowner;

@@ -24,6 +24,7 @@ SET ROLE regress_stranger;
 SET search_path = pg_catalog;
 SELECT domain, problem FROM cache_notify.v_invalidation_status WHERE domain = 'due';
 RESET ROLE;
+-- Nobody is told of it who may not act as its owner: that would need code of the owner's.
 REVOKE USAGE ON SCHEMA s FROM regress_stranger;
 SET ROLE regress_stranger;
 SELECT domain, problem FROM cache_notify.v_invalidation_status WHERE domain = 'due';
