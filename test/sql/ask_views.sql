@@ -62,6 +62,10 @@ SELECT cache_notify.invalidate('new', 'a');
 SELECT domain, tenant_id, version, age >= '0' AND age < '1 hour' AS young FROM cache_notify.v_recent_invalidations LIMIT 2;
 SELECT bool_and(last_modified >= next) AS newest_first FROM (
 	SELECT last_modified, lead(last_modified) OVER () AS next FROM cache_notify.v_recent_invalidations) AS pairs;
+-- A change of what has changed before is news as well.
+SELECT max(last_modified) AS last_modified FROM cache_notify.domain_version \gset
+SELECT cache_notify.invalidate('new', 'a');
+SELECT domain, tenant_id, last_modified > :'last_modified' AS newer FROM cache_notify.v_recent_invalidations LIMIT 1;
 -- A shared change is news for every tenant.
 SELECT cache_notify.invalidate('old');
 SELECT count(*) FROM cache_notify.v_recent_invalidations WHERE domain = 'old'

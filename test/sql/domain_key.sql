@@ -108,6 +108,17 @@ UPDATE part SET note = 'p' WHERE k = '50%';
 SELECT versions('part', 'part/50%25/2024-01-01', 'part/x/x');
 SELECT domain, keys, buckets, problem FROM cache_notify.v_invalidation_status WHERE table_name = 'part'::regclass ORDER BY 1;
 
+-- Keys are spread over all buckets that were asked for.
+CREATE TABLE spread (id int);
+SELECT cache_notify.setup_table_invalidation('spread', keys => '{id}', buckets => 64);
+DO $$ BEGIN
+	FOR i IN 1..1000 LOOP
+		INSERT INTO spread SELECT i;
+		COMMIT;
+	END LOOP;
+END $$;
+SELECT count(DISTINCT domain) AS buckets FROM _cache_notify.version_counter WHERE domain ~ '^cache_notify/key/.*/spread$';
+
 -- Names of domains that have no keys: their version.
 CREATE TABLE plain (id int);
 SELECT cache_notify.setup_table_invalidation('plain');

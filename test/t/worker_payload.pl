@@ -53,6 +53,10 @@ CREATE TABLE twice (tenant_id text);
 SELECT cache_notify.setup_table_invalidation('twice', channel => '{tenant}{domain}{tenant}');
 CREATE TABLE bare (tenant_id text);
 SELECT cache_notify.setup_table_invalidation('bare', channel => '{tenant}');
+CREATE TABLE edge (tenant_id text);
+SELECT cache_notify.setup_table_invalidation('edge', channel => '{domain}:' || repeat('p', 27) || '{tenant}');
+CREATE TABLE under (tenant_id text);
+SELECT cache_notify.setup_table_invalidation('under', channel => '{domain}:' || repeat('p', 25) || '{tenant}');
 END
 
 sub sql_text
@@ -83,7 +87,10 @@ my %template = (
 	item => [ 'cache:{domain}:{tenant}', 'item' ],
 	long => [ 'cache:{domain}:{tenant}', 'd' x 40 ],
 	twice => [ '{tenant}{domain}{tenant}', 'twice' ],
-	bare => [ '{tenant}', 'bare' ]);
+	bare => [ '{tenant}', 'bare' ],
+	# with an MD5 for the tenant one byte too many, and as many as there may be
+	edge => [ '{domain}:' . 'p' x 27 . '{tenant}', 'edge' ],
+	under => [ '{domain}:' . 'p' x 25 . '{tenant}', 'under' ]);
 my @tenants = (
 	'abc-123', undef, '*', '{domain}', '{tenant}', '%s', 'a b', "q'q", 'back\\slash', "\x{e9}",
 	"\x{1f600}", 'x' x 52, 'x' x 53, 'x' x 63, 'x' x 64, 'x' x 255, "\x{1f600}" x 13, "\x{1f600}" x 63);
