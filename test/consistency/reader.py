@@ -405,7 +405,7 @@ class Reading:
         reader, core = self.reader, self.reader.cache.core
         entry = (query.name, query.tenant, tuple(query.domains))
         before = self.entries.pop(entry, None)
-        since = core._generation, reader.count["connections"]
+        since = core.heard.ticket().generation, reader.count["connections"]
         if before == (reader.truth.changes(reader.truth.begun, query.keys), since):
             reader.count["false alarms"] += 1
         held = core._held.get(entry)

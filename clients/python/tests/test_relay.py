@@ -443,7 +443,7 @@ def test_close_at_any_moment(relay, store):
         node.close()
         node.close()
         assert not node.listening and time.monotonic() - began < 3
-        assert until(lambda node=node: not node._listener._thread.is_alive())
+        assert until(lambda node=node: not node._listener._listener._thread.is_alive())
 
 
 def test_without_a_relay(store, db):

@@ -22,6 +22,7 @@ from ._names import domain_of, names, tenant_text
 from ._redis import is_redis_url
 from ._redis_listener import RedisListener
 from ._request import Options, Request
+from ._sharing import SharedListener, share
 from ._statements import Statement
 from ._tier import Place, RedisTier, Store, SyncStore
 
@@ -83,19 +84,21 @@ class Base:
 
     def _make(self) -> None:
         self._start_lock = threading.Lock()
-        self._listener: Listener | None = None
+        self._listener: Listener | SharedListener | None = None
         self._primary: psycopg.Connection | None = None  # asked about standbys only
         self._primary_lock = threading.Lock()
         self.core = self._Core(*self._limits, self.metrics)
         self.flights = self._Flights(self.core)
 
-    def _listen(self) -> Listener:
+    def _listen(self) -> Listener | SharedListener:
         with self._start_lock:
             if self._listener is None:
-                kind = self._RedisListener if is_redis_url(self._listen_to) else self._Listener
-                self._listener = kind(
-                    self._listen_to, self.core, self._channel, self._heartbeat, self._lease,
-                    self._forget_statements)
+                how = (self._listen_to, self.core, self._channel, self._heartbeat, self._lease,
+                       self._forget_statements)
+                if is_redis_url(self._listen_to):
+                    self._listener = share(self._RedisListener, *how)
+                else:
+                    self._listener = self._Listener(*how)
                 if self._closed:
                     self._listener.close()
             return self._listener

@@ -24,21 +24,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Hashable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
 from cachetools import LRUCache
 
 from . import _explain
+from ._heard import Heard, Ticket, fold
 from ._metrics import Metrics
 from ._payload import Change
 
 # The extension's own domains: that a view, a function or a type is as it was.
 INTERNAL = "cache_notify/"
-
-# What was heard is forgotten beyond so many (tenant, domain, key).
-MAX_HEARD = 100_000
 
 # Tenants of domains of which it is remembered how callers spell them.
 MAX_SPELLED = 10_000
@@ -67,14 +65,6 @@ class Part:
         return self.domain.startswith(INTERNAL)
 
 
-@dataclass(frozen=True)
-class Ticket:
-    """When a fill began."""
-
-    generation: int
-    sequence: int
-
-
 @dataclass(slots=True)
 class Entry:
     value: Any
@@ -86,20 +76,6 @@ class Entry:
     serve_on_error: float = 0.0
     ended: float = 0.0
     touched: float = 0.0
-
-
-@dataclass
-class _Heard:
-    version: float
-    sequence: int
-
-
-@dataclass
-class _News:
-    """When something of a domain was last heard of any tenant."""
-
-    any_key: int = 0
-    by_key: dict[str | None, int] = field(default_factory=dict)
 
 
 class _Entries(LRUCache):  # type: ignore[type-arg]
@@ -114,11 +90,6 @@ class _Entries(LRUCache):  # type: ignore[type-arg]
         name, entry = super().popitem()
         self._evicted(name, entry)
         return name, entry
-
-
-def _fold(key: str | None) -> str | None:
-    # Letter case in keys is ignored: coarser for some, wrong for none.
-    return None if key is None else key.lower()
 
 
 class Core:
@@ -143,11 +114,7 @@ class Core:
         self._gone: LRUCache[Hashable, tuple[str, Part | None]] = LRUCache(MAX_GONE)
         # domain -> tenant (None: whole) -> key (None: all) -> names of entries
         self._watching: dict[str, dict[str | None, dict[str | None, set[Hashable]]]] = {}
-        self._heard: dict[tuple[str | None, str, str | None], _Heard] = {}
-        self._all_keys: dict[tuple[str | None, str], _Heard] = {}
-        self._news: dict[str, _News] = {}
-        self._sequence = 0
-        self._generation = 0
+        self.heard = Heard()
         self._lease_ends = 0.0  # 0: deliveries do not come in
         self.hits = 0
 
@@ -200,22 +167,22 @@ class Core:
 
     def ticket(self) -> Ticket:
         """Taken before a fill asks for its versions."""
-        with self.lock:
-            return Ticket(self._generation, self._sequence)
+        return self.heard.ticket()
 
     def outdated(self, ticket: Ticket, parts: Iterable[Part] | None) -> bool:
         """Whether something heard since the ticket says more than these versions.
         Parts that are not known yet may lack anything heard."""
-        with self.lock:
-            if ticket.generation != self._generation:
+        with self.heard.lock:
+            if self.heard.forgotten_since(ticket):
                 return True
             if parts is None:
-                return ticket.sequence != self._sequence
+                return not self.heard.silent_since(ticket)
             return any(self._lacks(ticket, part) for part in parts)
 
     def store(self, name: Hashable, entry: Entry, ticket: Ticket) -> bool:
         """Keeps the entry, unless that could serve something stale."""
-        with self.lock:
+        # Whatever is heard is heard before the look, or of what is held by then.
+        with self.lock, self.heard.lock:
             if not self.listening:
                 return self._refuse("not_listening")
             if self.outdated(ticket, entry.parts):
@@ -229,7 +196,8 @@ class Core:
                 return self._refuse("too_large")
             for part in entry.parts:
                 keys = self._watching.setdefault(part.domain, {}).setdefault(part.tenant, {})
-                keys.setdefault(_fold(part.key), set()).add(name)
+                keys.setdefault(fold(part.key), set()).add(name)
+                self.heard.hold(part.tenant, part.domain, self)
             self.metrics.count("stores")
             return True
 
@@ -238,31 +206,13 @@ class Core:
         return False
 
     def _lacks(self, ticket: Ticket, part: Part) -> bool:
-        if self._beyond(ticket, None, part, part.shared_version):
-            return True
-        if part.tenant is not None and not part.internal:
-            return self._beyond(ticket, part.tenant, part, part.version)
-        news = self._news.get(part.domain)
-        if news is None:
-            return False
-        # Whichever key changes, None is noted with it.
-        return max(news.any_key, news.by_key.get(_fold(part.key), 0)) > ticket.sequence
-
-    def _beyond(self, ticket: Ticket, tenant: str | None, part: Part, version: int) -> bool:
-        """Whether more than this version was heard since the ticket."""
-        floors = [self._heard.get((tenant, part.domain, _fold(part.key)))]
-        if part.key is not None:
-            floors.append(self._all_keys.get((tenant, part.domain)))
-        return any(floor is not None and floor.sequence > ticket.sequence
-                   and version < floor.version for floor in floors)
+        return self.heard.lacks(ticket, part)
 
     # --------------------------------------------------------------- hearing
 
     def heard_version(self, tenant: str | None, domain: str) -> float | None:
         """The version last heard of, None if it is not remembered."""
-        with self.lock:
-            heard = self._heard.get((tenant, domain, None))
-            return None if heard is None else heard.version
+        return self.heard.version(tenant, domain)
 
     def hear(self, change: Change) -> None:
         """A change was delivered: drops what it outdates, and remembers it for the
@@ -287,7 +237,7 @@ class Core:
         with self.lock:
             for name in list(self._held):
                 self._drop(name, reason)
-            self._forget()
+            self.heard.forget()
             self.metrics.count("resets", reason)
 
     def listen_anew(self) -> None:
@@ -297,48 +247,28 @@ class Core:
             for name, entry in list(self._held.items()):
                 if any(part.internal for part in entry.parts):
                     self._drop(name, "definitions_missed")
-            self._forget()
-
-    def _forget(self) -> None:
-        self._generation += 1
-        self._sequence += 1
-        self._heard.clear()
-        self._all_keys.clear()
-        self._news.clear()
+            self.heard.forget()
 
     def _hear(self, tenant: str | None, domain: str, version: float,
               keys: tuple[str, ...] | None) -> None:
         with self.lock:
-            if len(self._heard) + len(self._all_keys) >= MAX_HEARD:
-                self._forget()
-            self._sequence += 1
-            changed = [None] + [_fold(key) for key in keys or ()]
-            for key in changed:
-                self._remember(self._heard, (tenant, domain, key), version)
-            if keys is None:
-                self._remember(self._all_keys, (tenant, domain), version)
-            self._note_news(domain, changed, keys is None)
-            for watched, by_key in list(self._watching.get(domain, {}).items()):
-                if tenant is None or watched is None or watched == tenant:
-                    for key in list(by_key) if keys is None else changed:
-                        for name in list(by_key.get(key, ())):
-                            self._drop_if_outdated(name, tenant, domain, version)
+            changed = _changed(keys)
+            self.heard.note(tenant, domain, version, changed, keys is None)
+            self._drop_outdated(tenant, domain, version, changed, keys is None)
 
-    def _remember(self, floors: dict[Any, _Heard], place: Hashable, version: float) -> None:
-        # The newest is what fills in flight lack. One with a higher version that
-        # was heard before concerns older fills: theirs is the higher of both.
-        before = floors.get(place)
-        highest = version if before is None else max(version, before.version)
-        floors[place] = _Heard(highest, self._sequence)
+    def drop_outdated(self, change: Change) -> None:
+        """Drops what a change outdates that was noted by another core of this memory."""
+        with self.lock:
+            self._drop_outdated(change.tenant, change.domain, change.version,
+                                _changed(change.keys), change.keys is None)
 
-    def _note_news(self, domain: str, changed: list[str | None], all_keys: bool) -> None:
-        news = self._news.setdefault(domain, _News())
-        if all_keys or len(news.by_key) >= MAX_HEARD:
-            news.any_key = self._sequence
-            news.by_key.clear()
-        else:
-            for key in changed:
-                news.by_key[key] = self._sequence
+    def _drop_outdated(self, tenant: str | None, domain: str, version: float,
+                       changed: list[str | None], all_keys: bool) -> None:
+        for watched, by_key in list(self._watching.get(domain, {}).items()):
+            if tenant is None or watched is None or watched == tenant:
+                for key in list(by_key) if all_keys else changed:
+                    for name in list(by_key.get(key, ())):
+                        self._drop_if_outdated(name, tenant, domain, version)
 
     def _drop_if_outdated(self, name: Hashable, tenant: str | None, domain: str,
                           version: float) -> None:
@@ -396,16 +326,21 @@ class Core:
         for part in entry.parts:
             tenants = self._watching.get(part.domain)
             keys = tenants.get(part.tenant) if tenants is not None else None
-            names = keys.get(_fold(part.key)) if keys is not None else None
+            names = keys.get(fold(part.key)) if keys is not None else None
             if tenants is None or keys is None or names is None:
                 continue
             names.discard(name)
             if not names:
-                del keys[_fold(part.key)]
+                del keys[fold(part.key)]
             if not keys:
                 del tenants[part.tenant]
+                self.heard.hold_no_more(part.tenant, part.domain, self)
             if not tenants:
                 del self._watching[part.domain]
+
+
+def _changed(keys: tuple[str, ...] | None) -> list[str | None]:
+    return [None] + [fold(key) for key in keys or ()]
 
 
 def _pickled_size(value: Any) -> int:

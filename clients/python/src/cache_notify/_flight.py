@@ -15,7 +15,8 @@ from collections.abc import Hashable
 from contextvars import ContextVar
 from typing import Any
 
-from ._core import Core, Part, Ticket
+from ._core import Core, Part
+from ._heard import Ticket
 
 # Joined before the flight asked for its versions: they lack nothing heard by then.
 BEFORE = -1

@@ -21,8 +21,9 @@ from ._request import Options, Request
 
 if TYPE_CHECKING:
     from ._base import Base
-    from ._core import Entry, Ticket
+    from ._core import Entry
     from ._flight import Flight
+    from ._heard import Ticket
 
 T = TypeVar("T")
 Load = Callable[[Any], Any]
