@@ -22,7 +22,7 @@ from ._aio_adapters import async_adapter_of
 from ._ask import Answer
 from ._base import Base
 from ._names import WHOLE_DOMAIN, tenant_text
-from ._nesting import as_new, loadings
+from ._nesting import loadings, may_take, took
 from ._request import Options, Request, requests_of
 from ._tier import AsyncStore, RedisTier, Store
 
@@ -63,7 +63,7 @@ class AsyncCache(Base):
                 type(db) in shared_kinds or not self._adapter_of(db).in_transaction()):
             text = tenant if type(tenant) is str else tenant_text(tenant)
             entry = self.core.find((name, text, tuple(reads)))
-            if entry is not None and (not loadings() or as_new(entry.parts)):
+            if entry is not None and (not loadings() or may_take(entry)):
                 return entry.value if self._copy is None else self._copy(entry.value)  # type: ignore[no-any-return]
         options = Options(ttl, fresh, stale_while_revalidate, stale_if_error)
         return await self._miss(db, Request.of(name, reads, tenant), load, options)  # type: ignore[no-any-return]
@@ -71,6 +71,7 @@ class AsyncCache(Base):
     async def _miss(self, db: Any, request: Request, load: Callable[[Any], Awaitable[Any]],
               options: Options) -> Any:
         if self._is_off():
+            took((), None)
             return await load(db)
         return await _steps.run_async(_steps.get(self, self._adapter_of(db), request, load, options))
 
@@ -90,7 +91,7 @@ class AsyncCache(Base):
                 request = request_of(*args, **kwargs)
                 if self._may_serve(db):
                     entry = self.core.find(request.entry)
-                    if entry is not None and as_new(entry.parts):
+                    if entry is not None and may_take(entry):
                         return self._copied(entry.value)
                 return await self._miss(db, request, lambda it: function(it, *args, **kwargs), options)
 
@@ -103,6 +104,7 @@ class AsyncCache(Base):
                     fresh: bool = False) -> Any:
         """As Cache.query()."""
         if self._is_off():
+            took((), None)
             return await self._adapter_of(db).query(statement, parameters)
         options = Options(ttl, fresh, 0.0, 0.0)
         return await _steps.run_async(_statements.query(

@@ -14,7 +14,7 @@ from . import _statements, _steps
 from ._adapters import adapter_of, shared_kinds
 from ._base import Base
 from ._names import WHOLE_DOMAIN, tenant_text
-from ._nesting import as_new, loadings
+from ._nesting import loadings, may_take, took
 from ._request import Options, Request, requests_of
 from ._tier import RedisTier, Store, SyncStore
 
@@ -77,7 +77,7 @@ class Cache(Base):
                 type(db) in shared_kinds or not self._adapter_of(db).in_transaction()):
             text = tenant if type(tenant) is str else tenant_text(tenant)
             entry = self.core.find((name, text, tuple(reads)))
-            if entry is not None and (not loadings() or as_new(entry.parts)):
+            if entry is not None and (not loadings() or may_take(entry)):
                 return entry.value if self._copy is None else self._copy(entry.value)  # type: ignore[no-any-return]
         options = Options(ttl, fresh, stale_while_revalidate, stale_if_error)
         return self._miss(db, Request.of(name, reads, tenant), load, options)  # type: ignore[no-any-return]
@@ -85,6 +85,7 @@ class Cache(Base):
     def _miss(self, db: Any, request: Request, load: Callable[[Any], Any],
               options: Options) -> Any:
         if self._is_off():
+            took((), None)
             return load(db)
         return _steps.run(_steps.get(self, self._adapter_of(db), request, load, options))
 
@@ -110,7 +111,7 @@ class Cache(Base):
                 request = request_of(*args, **kwargs)
                 if self._may_serve(db):
                     entry = self.core.find(request.entry)
-                    if entry is not None and as_new(entry.parts):
+                    if entry is not None and may_take(entry):
                         return self._copied(entry.value)
                 return self._miss(db, request, lambda it: function(it, *args, **kwargs), options)
 
@@ -127,6 +128,7 @@ class Cache(Base):
         What cannot be cached (now(), tables that are not watched, what depends on
         the session) is run every time, and the log says why, once."""
         if self._is_off():
+            took((), None)
             return self._adapter_of(db).query(statement, parameters)
         options = Options(ttl, fresh, 0.0, 0.0)
         return _steps.run(_statements.query(

@@ -32,6 +32,7 @@ class Flight:
         self.signal = signal
         self.ticket: Ticket | None = None
         self.parts: tuple[Part, ...] | None = None  # None: not known, or no proof
+        self.token: str | None = None  # the same
         self.succeeded = False
         self.shareable = True
         self.value: Any = None

@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from ._core import Part
+from ._core import Entry, Part
 
 
 class Loading:
@@ -29,9 +29,12 @@ class Loading:
 
     __slots__ = ("parts", "spoilt")
 
-    def __init__(self, parts: Iterable[Part]) -> None:
+    def __init__(self, parts: Iterable[Part] = ()) -> None:
         self.parts = tuple(parts)
         self.spoilt = False
+
+    def took(self, parts: Iterable[Part], token: str | None) -> None:
+        """A result was given, which is current by this token; None if that is not known."""
 
 
 _loadings: ContextVar[tuple[Loading, ...]] = ContextVar("cache_notify_loadings", default=())
@@ -43,7 +46,12 @@ loadings = _loadings.get
 @contextmanager
 def loading(parts: Iterable[Part]) -> Iterator[Loading]:
     """Around the call of a loader."""
-    it = Loading(parts)
+    with within(Loading(parts)) as it:
+        yield it
+
+
+@contextmanager
+def within(it: Loading) -> Iterator[Loading]:
     token = _loadings.set((*loadings(), it))
     try:
         yield it
@@ -67,6 +75,18 @@ def _reaches(part: Part, least: Part) -> bool:
     # Versions of a tenant and of the whole domain cannot be compared. What another tenant's
     # part lacks is not of this tenant.
     return part.tenant is not None and least.tenant is not None
+
+
+def may_take(entry: Entry) -> bool:
+    """Whether what memory holds may be given to every loader; if so, they took it."""
+    return as_new(entry.parts) and took(entry.parts, entry.token)
+
+
+def took(parts: Iterable[Part], token: str | None) -> bool:
+    """They were given it. True."""
+    for it in loadings():
+        it.took(parts, token)
+    return True
 
 
 def spoil() -> None:

@@ -19,8 +19,18 @@ from typing import Any
 from . import _redis
 from ._errors import ConfigurationError
 from ._payload import Change
+from ._purge import Purger
 from ._relay_metrics import RelayMetrics
-from ._relayed import ANEW, AWAY, PROTOCOL, RESET, Keys, payload_of
+from ._relayed import (
+    ANEW,
+    AWAY,
+    DEFINITIONS,
+    PROTOCOL,
+    RESET,
+    Keys,
+    payload_of,
+    published_since,
+)
 
 log = logging.getLogger("cache_notify.relay")
 
@@ -53,12 +63,13 @@ return redis.call('PUBLISH', KEYS[3], ARGV[3] .. ' ' .. n .. ' ' .. ARGV[6])
 
 _BEGIN = _GUARD + "return redis.call('HINCRBY', KEYS[1], 'started', 1)"
 
-# ARGV: the beat that was begun, the position, the beat that is over
+# ARGV: the beat that was begun, the position, the beat that is over, the last frame whose
+# tags are purged for good
 _FINISH = _GUARD + """
 if redis.call('HGET', KEYS[1], 'started') ~= ARGV[5] then
     return redis.error_reply('STATELOST')
 end
-return redis.call('HSET', KEYS[1], 'position', ARGV[6], 'beat', ARGV[7])
+return redis.call('HSET', KEYS[1], 'position', ARGV[6], 'beat', ARGV[7], 'settled', ARGV[8])
 """
 
 # KEYS: state, leader, changes. ARGV: id, epoch, run, database, protocol
@@ -81,7 +92,8 @@ class Publisher:
         self.metrics = metrics
         self.id = f"{uuid.uuid4().hex}:{os.getpid()}"  # who that is, people can tell
         self.position: str | None = None  # where the relay before us had come to
-        self.published: Callable[[list[Change] | None], None] | None = None
+        self.purgers: list[Purger] = []
+        self._begun_at = self._begun_before = 0.0
         self._url = url
         self._keys = Keys.of(name)
         self._lease = lease
@@ -134,6 +146,7 @@ class Publisher:
         if epoch is not None and last_run == run and None not in (n, position):
             self._epoch, self._n = epoch, int(n)
             self.position = position.decode() or None
+            self._begin_purging()
             return
         self._epoch, self._n, self.position = uuid.uuid4().hex.encode(), 0, None
         log.warning("a new epoch: nodes start empty, because %s", (
@@ -141,6 +154,19 @@ class Publisher:
         self.metrics.count("epochs")
         self._client.eval(_BEGIN_EPOCH, 3, self._keys.state, self._keys.leader,
                           self._keys.changes, self.id, self._epoch, run, database, PROTOCOL)
+        self._begin_purging()
+
+    def _begin_purging(self) -> None:
+        """What the relay before us had not purged for good is purged once more."""
+        self._begun_at = self._begun_before = 0.0
+        if not self.purgers:
+            return
+        settled = self._client.hget(self._keys.state, "settled")
+        since = int(settled) if settled else 0
+        changes = published_since(self._client, self._keys, since, self._n) if settled else None
+        for purger in self.purgers:
+            purger.begin(since)
+            purger.changed(changes, self._n)
 
     def resign(self) -> None:
         """Lets another relay lead at once, if that can be said."""
@@ -197,6 +223,8 @@ class Publisher:
 
     def listen_anew(self) -> None:
         self._heard.clear()
+        if self._changes is not None:
+            self._changes.append(DEFINITIONS)
         self._add(ANEW)
 
     def away(self) -> None:
@@ -231,10 +259,11 @@ class Publisher:
         self._flushed_at = time.monotonic()
         self.metrics.count("frames")
         self.metrics.set("nodes", nodes)
-        if self.published is not None:
-            self.published(changes)
+        for purger in self.purgers:
+            purger.changed(changes, self._n)
 
     def begin_beat(self) -> None:
+        self._begun_before, self._begun_at = self._begun_at, time.monotonic()
         self._beat_before, self._beat = self._beat, self._run(_BEGIN)
 
     def finish_beat(self, position: str | None, complete: bool) -> None:
@@ -242,7 +271,10 @@ class Publisher:
         not yet with all its keys, but all from before the last one."""
         self.flush()
         over = self._beat if complete else self._beat_before
-        self._run(_FINISH, self._beat, position or "", over)
+        settled = min((purger.settled for purger in self.purgers), default="")
+        self._run(_FINISH, self._beat, position or "", over, settled)
+        for purger in self.purgers:
+            purger.proved(self._begun_at if complete else self._begun_before)
         self.metrics.count("beats")
 
     def _run(self, script: str, *arguments: Any) -> Any:

@@ -36,6 +36,12 @@ def add_to(commands: Any) -> None:
          help="seconds between frames: what comes sooner goes into one")
     flag(parser, "--keep", "CACHE_NOTIFY_KEEP", default=10_000, type=int,
          help="frames that are kept for nodes that were away")
+    flag(parser, "--purge", "CACHE_NOTIFY_PURGE", default="",
+         help="HTTP caches to purge by tag, separated by spaces: varnish://HOST:PORT, "
+         "fastly://SERVICE, cloudflare://ZONE")
+    flag(parser, "--purge-again", "CACHE_NOTIFY_PURGE_AGAIN", default=10.0, type=float,
+         help="seconds after which each tag is purged once more: longer than the nodes' lease "
+         "and a response take")
     flag(parser, "--metrics", "CACHE_NOTIFY_METRICS",
          help="HOST:PORT where /metrics (Prometheus) and /health are answered")
     flag(parser, "--log-level", "CACHE_NOTIFY_LOG", default="INFO",
@@ -46,6 +52,7 @@ def add_to(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Relays until SIGTERM or SIGINT."""
     from ._publisher import Publisher
+    from ._purge import Purger, target_of
     from ._redis import connect, split_name
     from ._relay import Relay
     from ._relay_metrics import RelayMetrics, serve
@@ -59,11 +66,16 @@ def run(arguments: argparse.Namespace) -> int:
     metrics = RelayMetrics()
     publisher = Publisher(url, name, metrics, lease=arguments.lease, keep=arguments.keep,
                           interval=arguments.interval)
+    targets = [target_of(each) for each in arguments.purge.split()]
+    publisher.purgers = [Purger(target, name, arguments.purge_again, metrics)
+                         for target in targets]
     server = serve(metrics, arguments.metrics) if arguments.metrics else None
     relay = Relay(arguments.listen, publisher, arguments.channel, arguments.heartbeat,
                   arguments.lease)
     stop.wait()
     relay.close()
+    for purger in publisher.purgers:
+        purger.close()
     if server is not None:
         server.shutdown()
     return 0

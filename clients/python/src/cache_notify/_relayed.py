@@ -17,6 +17,7 @@ Keys, all of which begin with a name (one for each database):
     started    the last beat that was begun
     beat       the last beat that is over
     position   what cache_notify.changes_since() needs to tell what is not published yet
+    settled    the last frame that HTTP caches need not be told of any more
     run        of the Redis server whose memory this is. After a restart it may be
                older than what nodes have heard, so it counts for nothing
     database   whose changes these are
@@ -35,7 +36,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from ._payload import Change
+from ._core import INTERNAL
+from ._payload import Change, parse_payload
 
 PROTOCOL = b"1"
 
@@ -78,6 +80,26 @@ def ask_state(client: Any, keys: Keys) -> State | None:
     if protocol is None or epoch is None or None in numbers:
         return None
     return State(protocol, epoch, *(int(number) for number in numbers))
+
+
+# Any definition may have moved.
+DEFINITIONS = Change(None, INTERNAL, 0)
+
+
+def published_since(client: Any, keys: Keys, frame: int, upto: int) -> list[Change] | None:
+    """What the frames after this one told; None: that is not known any more, or anything."""
+    changes = []
+    entries = client.xrange(keys.changes, f"{frame + 1}-0", f"{upto}-0") if frame < upto else []
+    if len(entries) < upto - frame:
+        return None
+    for _, fields in entries:
+        for payload in fields[b"payloads"].split(b"\n"):
+            change = DEFINITIONS if payload == ANEW else parse_payload(payload)
+            if change is None and payload != AWAY:
+                return None
+            if change is not None:
+                changes.append(change)
+    return changes
 
 
 def payload_of(change: Change) -> bytes:

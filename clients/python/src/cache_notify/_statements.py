@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from . import _steps
 from ._adapters import Adapter
 from ._explain import tell
-from ._nesting import as_new
+from ._nesting import may_take, took
 from ._request import Options, Request
 
 if TYPE_CHECKING:
@@ -57,11 +57,12 @@ def query(cache: Base, adapter: Adapter, statement: Any, parameters: Any, tenant
         tell("misses", "")
         cache.metrics.count("refusals", "uncacheable_statement")
         tell("why", known.why_not)
+        took((), None)
         return (yield lambda: adapter.query(statement, parameters))
     request = Request.of(place, known.names, tenant, ("query", text, parameters, shape))
     if not options.fresh and not adapter.in_transaction():
         entry = cache.core.find(request.entry)
-        if entry is not None and as_new(entry.parts):
+        if entry is not None and may_take(entry):
             return cache._copied(entry.value)
 
     def load(_: Any) -> Any:

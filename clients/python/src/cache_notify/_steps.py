@@ -16,7 +16,7 @@ from ._adapters import Adapter
 from ._ask import ASK, Answer, answer_of, array
 from ._course import Course
 from ._explain import tell
-from ._nesting import as_new, loading, spoil
+from ._nesting import as_new, loading, spoil, took
 from ._request import Options, Request
 
 if TYPE_CHECKING:
@@ -81,6 +81,7 @@ def get(cache: Base, adapter: Adapter, request: Request, load: Load, options: Op
             cache.flights.stop_waiting(flight)
         if cache.flights.may_use(flight, joined_at) and as_new(flight.parts or ()):
             cache.metrics.count("joins")
+            took(flight.parts or (), flight.token)
             return cache._copied(flight.value)
     return (yield from _fill(cache, adapter, request, load, options, None, began))
 
@@ -116,10 +117,13 @@ def _fill(cache: Base, adapter: Adapter, request: Request, load: Load, options: 
     if flight is not None:
         flight.ticket = ticket
         flight.parts = None if answer.token is None else answer.parts
+        flight.token = answer.token
     cache.core.learn_spelling(request.tenant, answer.parts)
     if held is not None and answer.token is not None and held.token == answer.token:
         cache.metrics.count("hits", "validated")
-        _spoil_if_older(answer, cache._refusal(answer, in_transaction, adapter.shared, primary))
+        refusal = cache._refusal(answer, in_transaction, adapter.shared, primary)
+        _spoil_if_older(answer, refusal)
+        took(answer.parts, None if refusal else answer.token)
         return cache._copied(held.value)
     reason = cache._refusal(answer, in_transaction, adapter.shared, primary)
     if reason is not None or cache._store is None:
@@ -146,6 +150,7 @@ def _fill_shared(cache: Base, adapter: Adapter, request: Request, load: Load,
     if look.found is not None:
         cache.metrics.count("hits", "tier")
         _spoil_if_older(answer, None)
+        took(answer.parts, answer.token)
         entry = cache._entry(look.found.value, answer, options, look.found.ttl)
         cache.core.store(request.entry, entry, ticket)
         return cache._copied(look.found.value)
@@ -172,6 +177,7 @@ def _compute(cache: Base, adapter: Adapter, request: Request, load: Load, option
             value = yield lambda: load(adapter.db)
     except Exception:
         stale = cache._stale_on_error(request, options)
+        took((), None)
         if stale is None:
             raise
         spoil()
@@ -186,10 +192,13 @@ def _compute(cache: Base, adapter: Adapter, request: Request, load: Load, option
     _spoil_if_older(answer, reason)
     if it.spoilt:
         reason = reason or "made_from_older"
-        if flight is not None:
-            flight.shareable = False
+    took(answer.parts, answer.token if reason is None else None)
+    if it.spoilt and flight is not None:
+        flight.shareable = False
     if reason is not None:
         cache._refused(request, reason)
+        if flight is not None:
+            flight.token = None
         if flight is not None and in_recovery:
             flight.shareable = False  # it may lack what those who wait had heard
         return value

@@ -1,0 +1,288 @@
+"""What a relay tells HTTP caches: which tags changed, and that it is alive.
+
+Each target is a URL:
+
+    varnish://HOST:PORT          PURGE requests, as examples/varnish answers them
+    fastly://SERVICE             needs $CACHE_NOTIFY_FASTLY_TOKEN
+    cloudflare://ZONE            needs $CACHE_NOTIFY_CLOUDFLARE_TOKEN
+
+A response can be computed before a change, and stored after its purge. So each tag is
+purged at once and once more after a while, when no response is under way any more that
+lacks the change. What must still be purged is remembered by Redis: a relay that takes over
+purges all since the last frame that was settled, or everything.
+
+Varnish also gets a lease, as nodes have: it serves nothing from memory unless it was told
+not long ago that all from before then has been purged. The time is Varnish's own, given
+with the answer to one beat and sent back with the next, so a relay that was paused in
+between extends nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import logging
+import os
+import ssl
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from urllib.parse import parse_qs, urlsplit
+
+from ._errors import ConfigurationError
+from ._payload import Change
+from ._relay_metrics import RelayMetrics
+from ._tags import tags_concerned
+
+log = logging.getLogger("cache_notify.relay")
+
+TIMEOUT = 3.0
+
+# Seconds between attempts at a target that fails, the first and the longest.
+FIRST_DELAY = 0.1
+LAST_DELAY = 5.0
+
+# Seconds between looks whether there is anything to do.
+IDLE = 1.0
+
+# Tags that wait for one target; beyond that, everything is purged.
+MOST_WAITING = 20_000
+
+
+class PurgeError(Exception):
+    """The HTTP cache did not do it."""
+
+
+class Target:
+    """An HTTP cache. To add one: a subclass with purge(), and its line in TARGETS."""
+
+    batch = 100  # tags in one call
+    pause = 0.0  # seconds between calls, where a vendor limits them
+
+    def __init__(self, url: str, default_api: str = "") -> None:
+        self.url = url
+        parts = urlsplit(url)
+        self.place = parts.netloc
+        api = urlsplit(parse_qs(parts.query).get("api", [default_api or f"http://{self.place}"])[0])
+        self._secure, self._host = api.scheme == "https", api.netloc
+        self._connection: http.client.HTTPConnection | None = None
+
+    def purge(self, tags: list[str]) -> None:
+        """PurgeError or OSError if that did not succeed."""
+        raise NotImplementedError
+
+    def beat(self, stamp: str) -> str | None:
+        """Says that all is purged that had changed before the target gave that stamp. Its
+        next one; None if it has no lease."""
+        return None
+
+    def call(self, method: str, path: str, headers: dict[str, str],
+             body: str | None = None) -> tuple[int, http.client.HTTPMessage, bytes]:
+        try:
+            if self._connection is None:
+                self._connection = (
+                    http.client.HTTPSConnection(self._host, timeout=TIMEOUT,
+                                                context=ssl.create_default_context())
+                    if self._secure else http.client.HTTPConnection(self._host, timeout=TIMEOUT))
+            self._connection.request(method, path, body, headers)
+            answer = self._connection.getresponse()
+            return answer.status, answer.headers, answer.read()
+        except (OSError, http.client.HTTPException) as error:
+            self.close()
+            raise PurgeError(f"{type(error).__name__}: {error}") from error
+
+    def close(self) -> None:
+        if self._connection is not None:
+            with contextlib.suppress(OSError):
+                self._connection.close()
+        self._connection = None
+
+
+class Varnish(Target):
+    def purge(self, tags: list[str]) -> None:
+        status, _, _ = self.call("PURGE", "/", {"Surrogate-Key": " ".join(tags)})
+        if status != 200:
+            raise PurgeError(f"PURGE was answered with {status}")
+
+    def beat(self, stamp: str) -> str | None:
+        status, headers, _ = self.call("BEAT", "/", {"Cache-Notify-Stamp": stamp})
+        if status != 200:
+            raise PurgeError(f"BEAT was answered with {status}")
+        return headers.get("Cache-Notify-Stamp")
+
+
+class Fastly(Target):
+    batch = 256
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url, "https://api.fastly.com")
+        self._token = _secret("CACHE_NOTIFY_FASTLY_TOKEN")
+
+    def purge(self, tags: list[str]) -> None:
+        status, _, body = self.call(
+            "POST", f"/service/{self.place}/purge",
+            {"Fastly-Key": self._token, "Accept": "application/json",
+             "Content-Type": "application/json"},
+            json.dumps({"surrogate_keys": tags}))
+        if status != 200:
+            raise PurgeError(f"answered with {status}: {body[:200].decode(errors='replace')}")
+
+
+class Cloudflare(Target):
+    batch = 30
+    pause = 0.2
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url, "https://api.cloudflare.com")
+        self._token = _secret("CACHE_NOTIFY_CLOUDFLARE_TOKEN")
+
+    def purge(self, tags: list[str]) -> None:
+        status, _, body = self.call(
+            "POST", f"/client/v4/zones/{self.place}/purge_cache",
+            {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"},
+            json.dumps({"tags": tags}))
+        try:
+            success = status == 200 and json.loads(body)["success"] is True
+        except (ValueError, KeyError, TypeError):
+            success = False
+        if not success:
+            raise PurgeError(f"answered with {status}: {body[:200].decode(errors='replace')}")
+
+
+TARGETS: dict[str, Callable[[str], Target]] = {
+    "varnish": Varnish, "fastly": Fastly, "cloudflare": Cloudflare}
+
+
+def _secret(variable: str) -> str:
+    if not os.environ.get(variable):
+        raise ConfigurationError(f"${variable} must have the token for the vendor's interface")
+    return os.environ[variable]
+
+
+def target_of(url: str) -> Target:
+    scheme = url.partition("://")[0]
+    if scheme not in TARGETS or not urlsplit(url).netloc:
+        raise ConfigurationError(
+            f"not an HTTP cache that is known: {url!r}; there are "
+            + ", ".join(f"{known}://" for known in TARGETS))
+    return TARGETS[scheme](url)
+
+
+class Purger:
+    """A thread that keeps one target told. Every method may be called from any thread."""
+
+    def __init__(self, target: Target, name: str, again: float, metrics: RelayMetrics) -> None:
+        self._target, self._name, self._again, self._metrics = target, name, again, metrics
+        self._condition = threading.Condition()
+        self._begun = self._closed = False
+        self._waiting: set[str] = set()  # tags to purge now
+        self._frame = 0  # the last one whose tags wait, or were purged
+        # to purge once more: when, the frame, tags; in this order
+        self._later: deque[tuple[float, int, set[str]]] = deque()
+        self._settled = 0
+        self._stamp = ""
+        self._stamped_at = 0.0  # by our clock; inf: the target has no lease
+        self._proved = 0.0
+        self._thread = threading.Thread(target=self._run, name="cache_notify purger", daemon=True)
+        self._thread.start()
+
+    def begin(self, settled: int) -> None:
+        """A relay begins to lead, and will say what has changed since this frame."""
+        with self._condition:
+            self._waiting.clear()
+            self._later.clear()
+            self._frame = self._settled = settled
+            self._proved = 0.0
+            self._begun = True
+
+    def changed(self, changes: Iterable[Change] | None, frame: int) -> None:
+        tags = tags_concerned(self._name, changes)
+        with self._condition:
+            self._waiting |= tags
+            if len(self._waiting) > MOST_WAITING:
+                self._waiting = tags_concerned(self._name, None)
+            self._frame = frame
+            self._condition.notify()
+
+    def proved(self, asked_at: float) -> None:
+        """All is published, and so waits or is purged, that had changed by then."""
+        with self._condition:
+            self._proved = asked_at
+            self._condition.notify()
+
+    @property
+    def settled(self) -> int:
+        """The last frame whose tags need not be purged any more."""
+        with self._condition:
+            return self._settled
+
+    def close(self) -> None:
+        with self._condition:
+            self._closed = True
+            self._condition.notify()
+        self._thread.join(2 * TIMEOUT)
+
+    # ------------------------------------------------------------- the thread
+
+    def _run(self) -> None:
+        delay, failing = FIRST_DELAY, False
+        while not self._closed:
+            try:
+                self._work()
+                delay, failing = FIRST_DELAY, False
+            except Exception as error:  # noqa: BLE001 (nothing may end the purger)
+                self._metrics.count("purge_failures")
+                if not failing:
+                    log.warning("cannot purge %s: %s", self._target.url, error)
+                failing = True
+                with self._condition:
+                    if not self._closed:
+                        self._condition.wait(delay)
+                delay = min(2 * delay, LAST_DELAY)
+        self._target.close()
+
+    def _has_work(self) -> bool:
+        return self._closed or (self._begun and bool(
+            self._waiting or self._proved > self._stamped_at
+            or (self._later and self._later[0][0] <= time.monotonic())))
+
+    def _work(self) -> None:
+        """Purges what waits and what is due, then says that it is alive."""
+        with self._condition:
+            while not self._has_work():
+                due = self._later[0][0] - time.monotonic() if self._later else IDLE
+                self._condition.wait(min(max(due, 0.0), IDLE))
+            tags, self._waiting = self._waiting, set()
+            frame, proved, now, late = self._frame, self._proved, time.monotonic(), set()
+            while self._later and self._later[0][0] <= now:
+                late |= self._later.popleft()[2]
+        try:
+            self._purge(sorted(tags | late))
+        except BaseException:
+            with self._condition:
+                # Late ones as well: it does no harm that they will come twice more.
+                self._waiting |= tags | late
+            raise
+        with self._condition:
+            if tags:
+                self._later.append((time.monotonic() + self._again, frame, tags))
+            if not self._waiting:
+                self._settled = self._later[0][1] - 1 if self._later else self._frame
+        self._say_alive(proved)
+
+    def _purge(self, tags: list[str]) -> None:
+        for first in range(0, len(tags), self._target.batch):
+            batch = tags[first:first + self._target.batch]
+            self._target.purge(batch)
+            self._metrics.count("purges", n=len(batch))
+            if self._target.pause:
+                time.sleep(self._target.pause)
+
+    def _say_alive(self, proved: float) -> None:
+        """What was published before the proof was among what waited: it is purged."""
+        if proved > self._stamped_at:
+            stamp = self._target.beat(self._stamp)
+            self._stamp = stamp or ""
+            self._stamped_at = float("inf") if stamp is None else time.monotonic()
