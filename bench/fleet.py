@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import subprocess
+import time
 
 from measure import throughput
 from model import Length, Ratio, Run, Scenario, Variant
@@ -17,6 +18,9 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 RATE = 20
 
 NODES = (1, 10, 100, 1000)
+
+# Seconds after the load, for what nodes have not read yet.
+SETTLE_S = 2
 
 
 class Nodes:
@@ -56,8 +60,11 @@ def listening(count, how):
         try:
             before = nodes.tell("usage")
             done = throughput(server, database, scenario, length, seed)
+            time.sleep(SETTLE_S)
             after = nodes.tell("usage")
             heard = nodes.tell(f"probe {length.seconds} {RATE}")
+            if how == "relay":
+                heard |= nodes.tell("hot")
         finally:
             nodes.end()
         more = dict(done.more) | heard
@@ -66,7 +73,9 @@ def listening(count, how):
         wrong = ()
         if heard["complete"] == 0:
             wrong = ("no change was heard by all nodes one by one",)
-        if how == "relay" and heard["connections"] > 2:
+        if heard.get("hot_loads", 1) != 1:
+            wrong += (f"the hot result was computed {heard['hot_loads']} times",)
+        if how != "direct" and heard["connections"] > 2:
             wrong += (f"{heard['connections']} listening connections",)
         return Run(done.value, done.transactions, wrong, more)
 
@@ -88,7 +97,8 @@ NODES_SCENARIO = Scenario(
     clients=32,
     measure=None,  # each variant has its own
     unit="tps",
-    variants=[listening(count, how) for count in NODES for how in ("direct", "relay")],
+    variants=[listening(count, how) for count in NODES for how in ("direct", "relay")]
+    + [listening(1000, "own")],
     ratios=[
         Ratio(f"nodes_{how}{count}", f"{how}{count}", "direct1",
               at_least=0.97 if (how, count) == ("relay", 1000) else None)
@@ -97,10 +107,10 @@ NODES_SCENARIO = Scenario(
         Ratio(f"nodes_{how}{count}_p{p}_ms", f"{how}{count}", of=f"p{p}",
               at_most=limit if (how, count) == ("relay", 1000) else None)
         for count in NODES for how in ("direct", "relay") for p, limit in ((50, 50), (99, 250))
-    ],
+    ] + [Ratio(f"nodes_own1000_p{p}_ms", "own1000", of=f"p{p}") for p in (50, 99)],
     settings={"max_connections": "1100"},
     listeners=0,
     quick=Length(rounds=1, seconds=5),
-    full=Length(rounds=3, seconds=20),
+    full=Length(rounds=2, seconds=8),
     on_request=True,
 )

@@ -4,11 +4,15 @@ lines on standard input, answers with one line of JSON each.
 
     probe SECONDS RATE     changes, RATE a second: from each commit to when the last node
                            has heard of it
+    hot                    each node asks for one result, which has just changed: how many
+                           of them have computed it
     usage                  processor time used so far: nodes, relay, redis
     quit
 
 Each node is a cache of the Python package with everything that belongs to it; they share
-a few processes, because a thousand of those would not fit into this machine.
+a few processes, because a thousand of those would not fit into this machine. With --how
+relay, the nodes of a process share its connection to Redis, as caches do; with --how own,
+each has one of its own.
 """
 
 import argparse
@@ -29,12 +33,14 @@ PACKAGE = os.path.join(HERE, "..", "clients", "python", "src")
 sys.path.insert(0, PACKAGE)
 sys.dont_write_bytecode = True
 
-from cache_notify import Cache              # noqa: E402
-from cache_notify._core import Core         # noqa: E402
+from cache_notify import Cache, RedisTier   # noqa: E402
+from cache_notify._core import Core, Entry, Part    # noqa: E402
 
 PROCESSES = 4
 PATIENCE_S = 300
 PROBE = "probe"         # the tenant whose changes are looked for
+NEWEST = 2**53 - 1      # no change outdates it
+THREADS = 8             # of a process, which ask for the hot result
 MOST = 100_000          # changes that a run may have
 
 
@@ -48,41 +54,88 @@ class Shared:
         self.first_version = multiprocessing.RawValue("q", 0)
         self.ready = multiprocessing.RawArray("i", PROCESSES)
         self.cpu = multiprocessing.RawArray("d", PROCESSES)
+        self.hot = [multiprocessing.Event() for _ in range(PROCESSES)]
+        self.asked = multiprocessing.RawArray("i", PROCESSES)
+        self.loads = multiprocessing.RawArray("i", PROCESSES)
         self.stop = multiprocessing.Event()
 
 
-def run_nodes(shared, process, count, listen):
+def watched_cache(shared, process, own):
+    """A kind of cache that notes when it was told of a change of what it holds."""
     lock = threading.Lock()
 
     class WatchedCore(Core):
-        def hear(self, change):
-            super().hear(change)
-            if change.tenant == PROBE:
-                n = change.version - shared.first_version.value
+        last = -1
+
+        def _drop_outdated(self, tenant, domain, version, changed, all_keys):
+            super()._drop_outdated(tenant, domain, version, changed, all_keys)
+            if tenant == PROBE:
+                n = version - shared.first_version.value
                 if 0 <= n < MOST and n > self.last:
                     self.last = n
                     with lock:
                         shared.heard[process][n] += 1
                         shared.last[process][n] = time.monotonic()
 
-        last = -1
-
     class WatchedCache(Cache):
         _Core = WatchedCore
 
+        def __init__(self, *arguments, **options):
+            if own:
+                # Only listeners of one kind are shared.
+                self._RedisListener = type("Own", (Cache._RedisListener,), {})
+            super().__init__(*arguments, **options)
+
+        def hold(self):
+            """An entry that each change concerns, and none drops."""
+            part = Part(PROBE, "item", None, NEWEST, NEWEST)
+            entry = Entry("probe", "", (part,), float("inf"))
+            return self.core.peek("probe") is not None or (
+                self.core.store("probe", entry, self.core.ticket()))
+
+    return WatchedCache
+
+
+def run_nodes(shared, process, count, listen, how):
     threading.stack_size(256 * 1024)
+    kind = watched_cache(shared, process, how == "own")
+    tier = RedisTier(listen, wait=30) if how == "relay" else None
     caches = []
     for _ in range(count):
-        caches.append(WatchedCache(listen, max_entries=100))
+        caches.append(kind(listen, max_entries=100, tier=tier))
         if len(caches) % 10 == 0:
             caches[-1].wait_until_listening(PATIENCE_S)     # not all at once
-    while shared.ready[process] < count:
-        shared.ready[process] = sum(cache.listening for cache in caches)
-        time.sleep(0.05)
-    while not shared.stop.wait(0.2):
+    while not shared.stop.is_set():
+        shared.ready[process] = sum(cache.listening and cache.hold() for cache in caches)
         used = resource.getrusage(resource.RUSAGE_SELF)
         shared.cpu[process] = used.ru_utime + used.ru_stime
+        if shared.hot[process].wait(0.2):
+            shared.hot[process].clear()
+            ask_all(shared, process, caches)
     os._exit(0)     # closing them one by one takes its time
+
+
+def ask_all(shared, process, caches):
+    """All of them, in a few threads."""
+    lock, waiting = threading.Lock(), list(caches)
+
+    def load(db):
+        with lock:
+            shared.loads[process] += 1
+        return db.execute("SELECT price FROM item WHERE id = 0").fetchall()
+
+    def ask():
+        with psycopg.connect(autocommit=True) as db:
+            while waiting:
+                with lock:
+                    cache = waiting.pop() if waiting else None
+                if cache is not None:
+                    cache.get(db, "hot", load, reads=["item"], tenant=PROBE)
+                    with lock:
+                        shared.asked[process] += 1
+
+    for thread in [threading.Thread(target=ask) for _ in range(THREADS)]:
+        thread.start()
 
 
 class Fleet:
@@ -91,7 +144,7 @@ class Fleet:
         self.children = []
         listen = ""
         self.relays = []
-        if how == "relay":
+        if how != "direct":
             socket = os.path.join(directory, "redis")
             self.start(["redis-server", "--port", "0", "--unixsocket", socket, "--save", "",
                         "--dir", directory], stdout=subprocess.DEVNULL)
@@ -105,7 +158,7 @@ class Fleet:
         for process in range(min(PROCESSES, nodes)):
             count = nodes // PROCESSES + (process < nodes % PROCESSES)
             worker = multiprocessing.Process(
-                target=run_nodes, args=(self.shared, process, count, listen), daemon=True)
+                target=run_nodes, args=(self.shared, process, count, listen, how), daemon=True)
             worker.start()
             self.processes.append(worker)
 
@@ -160,6 +213,19 @@ class Fleet:
                 "p50": late[len(late) // 2], "p99": late[len(late) * 99 // 100],
                 "highest": late[-1]}
 
+    def hot(self):
+        with psycopg.connect(autocommit=True) as connection:
+            connection.execute("UPDATE item SET price = price + 1 WHERE id = 0")
+        time.sleep(1)
+        self.shared.loads[:] = self.shared.asked[:] = [0] * PROCESSES
+        began = time.monotonic()
+        for event in self.shared.hot[:len(self.processes)]:
+            event.set()
+        while sum(self.shared.asked) < self.nodes and time.monotonic() < began + 60:
+            time.sleep(0.01)
+        return {"hot_asked": sum(self.shared.asked), "hot_loads": sum(self.shared.loads),
+                "hot_seconds": time.monotonic() - began}
+
     def usage(self):
         ticks = os.sysconf("SC_CLK_TCK")
         used = {"nodes_s": sum(self.shared.cpu)}
@@ -182,7 +248,7 @@ class Fleet:
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--nodes", type=int, required=True)
-    parser.add_argument("--how", choices=("direct", "relay"), required=True)
+    parser.add_argument("--how", choices=("direct", "relay", "own"), required=True)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="nodes.") as directory:
         fleet = Fleet(arguments.nodes, arguments.how, directory)
@@ -193,7 +259,7 @@ def main():
                 command, *words = line.split()
                 if command == "quit":
                     break
-                answer = fleet.probe(*map(float, words)) if command == "probe" else fleet.usage()
+                answer = getattr(fleet, command)(*map(float, words))
                 print(json.dumps(answer), flush=True)
         finally:
             fleet.end()

@@ -259,7 +259,40 @@ def application(scenarios, path):
     return script + "unset multiplot\n"
 
 
+def cost_of_nodes(scenarios, path):
+    """Two panels: what is left of the throughput, and how late the last node hears."""
+    scenario = scenarios.get("nodes")
+    if not scenario or not scenario["variants"]:
+        return None
+    variants = {v["name"]: v for v in scenario["variants"]}
+    base = variants["direct1"]["median"]
+    script = start(path, "", "nodes", "", width=860, height=360, key="bottom left")
+    script += "set multiplot layout 1,2\nset logscale x\n"
+    for panel, title, value in (
+            ("left", "% of the transactions per second with one listener",
+             lambda v: 100 * v["median"] / base),
+            ("late", "ms from a change to the last node, median and p99",
+             lambda v: (v["more"]["p50"]["median"], v["more"]["p99"]["median"]))):
+        plots = []
+        for how, label, colour in (("direct", "direct", "#c03030"), ("relay", "relay", "#0060c0")):
+            rows = []
+            for name, variant in variants.items():
+                count = name.removeprefix(how)
+                if count.isdigit():
+                    told = value(variant)
+                    rows.append((int(count), *(told if isinstance(told, tuple) else (told,))))
+            block = f"{panel}_{how}"
+            script += data(block, sorted(rows))
+            plots += [f'${block} using 1:{column} with linespoints pt 7 ps 0.6 lw {width}'
+                      f' lc "{colour}" title "{label}"'
+                      for column, width in zip(range(2, len(rows[0]) + 1), (2, 1))]
+        script += "set yrange [0:]\n" if panel == "left" else "set logscale y\nset yrange [*:*]\n"
+        script += f'set title "{title}"\nplot ' + ", ".join(plots) + "\n"
+    return script + "unset multiplot\n"
+
+
 PLOTS = {
+    "nodes.svg": cost_of_nodes,
     "application.svg": application,
     "hit-rate.svg": hit_rates,
     "throughput-clients.svg": throughput_clients,

@@ -286,7 +286,7 @@ class Front:
         self.command = ["varnishd", "-F", "-j", "none", "-n", folder / "varnish", "-a",
                         f"127.0.0.1:{self.port}", "-f", folder / "test.vcl",
                         "-s", "default,20m", "-p", "thread_pool_min=10"]
-        self.log = (folder / "varnish.log").open("wb")  # noqa: SIM115
+        self.log = (folder / "varnish.log").open("wb")
         self.start()
 
     def start(self):
@@ -425,7 +425,7 @@ def test_nothing_older_than_stated_whatever_dies(shop, front, purging, relays, s
         purging.kill()
         time.sleep(4)
         second.kill()
-        time.sleep(3)                       # nobody purges
+        time.sleep(limit + 2)               # nobody purges
         relays(*flags)
         time.sleep(3)
         store.kill()

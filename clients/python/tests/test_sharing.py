@@ -2,10 +2,12 @@
 must know, whatever the others do."""
 
 import os
+import resource
 import sys
 import threading
 
 import psycopg
+import pytest
 from conftest import Counted, until
 from test_relay import node_of, redis_of_module, relay, relays, store  # noqa: F401
 
@@ -193,3 +195,25 @@ def test_nothing_is_lost_between_a_store_and_what_is_heard():
     for core in caches:
         audience.remove(core)
     assert not audience.heard._holding
+
+
+def test_listening_in_a_process_with_thousands_of_files(relay, store):  # noqa: F811
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    soft = min(hard, 4096)
+    if soft < 2000:
+        pytest.skip("no process can have that many here")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    files = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+    try:
+        node = node_of(store.url)
+        assert node.wait_until_listening(20), node.failure
+        assert node._listener._listener._woken.fileno() > 1024
+        node.close()
+        # Closed while it waits for another attempt, which it is woken from.
+        lost = node_of("redis://127.0.0.1:1")
+        assert until(lambda: lost.failure is not None)
+        assert not isinstance(lost.failure, ValueError)
+        lost.close()
+    finally:
+        for number in files:
+            os.close(number)

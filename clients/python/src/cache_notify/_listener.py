@@ -8,6 +8,7 @@ that lets entries be served. The lease is renewed by an answer to each heartbeat
 from __future__ import annotations
 
 import logging
+import math
 import random
 import select
 import socket
@@ -50,6 +51,21 @@ EXTENSION = """
 # Who may not read every tenant's changes is told so here, and not by an error.
 MAY_CATCH_UP = """
     SELECT pg_catalog.has_function_privilege('cache_notify.changes_since(text)', 'EXECUTE')"""
+
+
+def readable(sources: list[Any], seconds: float) -> list[Any]:
+    """Which of these sockets can be read, within so many seconds. Not by select(), which
+    ends at the 1,024th file of a process."""
+    if not hasattr(select, "poll"):
+        return select.select(sources, [], [], seconds)[0]
+    poll = select.poll()
+    by_number = {}
+    for source in sources:
+        number = source if isinstance(source, int) else source.fileno()
+        by_number[number] = source
+        poll.register(number, select.POLLIN)
+    # Never too short, which would be once more in no time at all.
+    return [by_number[number] for number, _ in poll.poll(math.ceil(max(seconds, 0) * 1000))]
 
 
 class Listener:
@@ -140,7 +156,7 @@ class Listener:
 
     def _sleep(self, seconds: float) -> None:
         if not self._closed:
-            select.select([self._woken], [], [], seconds)
+            readable([self._woken], seconds)
 
     def _listen(self) -> None:
         parameters: dict[str, Any] = dict(conninfo_to_dict(self._conninfo))
@@ -262,7 +278,7 @@ class Listener:
             if wait <= 0:
                 continue
             sources: list[Any] = [pgconn.socket, self._woken]
-            if pgconn.socket in select.select(sources, [], [], wait)[0]:
+            if pgconn.socket in readable(sources, wait):
                 pgconn.consume_input()
 
     def _drained(self) -> float:

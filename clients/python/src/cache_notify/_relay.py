@@ -8,13 +8,12 @@ catch-up or a reset before it says that it is alive.
 
 from __future__ import annotations
 
-import select
 import time
 
 import psycopg
 
 from ._core import Core
-from ._listener import Listener
+from ._listener import Listener, readable
 from ._publisher import Publisher
 
 
@@ -43,7 +42,7 @@ class Relay(Listener):
         # Nothing has failed, so what had is over.
         self._failure = None
         self._tried.set()
-        select.select([self._woken], [], [], seconds)
+        readable([self._woken], seconds)
         return not self._closed
 
     def _check_server(self, connection: psycopg.Connection) -> None:

@@ -70,8 +70,10 @@ class RedisTier:
         from redis.backoff import NoBackoff
 
         # Once more, for a connection that the store has closed meanwhile.
-        return client.from_url(self.url, socket_timeout=self.timeout,
-                               socket_connect_timeout=self.timeout, retry=retry(NoBackoff(), 1))
+        options = {"socket_timeout": self.timeout, "retry": retry(NoBackoff(), 1)}
+        if not self.url.startswith("unix://"):
+            options["socket_connect_timeout"] = self.timeout
+        return client.from_url(self.url, **options)
 
     def place(self, name: str, token: str) -> Place:
         """Where the result of this name and token is."""
