@@ -144,4 +144,22 @@ DELETE FROM item WHERE id = 11;
 :moved
 ROLLBACK;
 :moved
+
+-- Two commands that fire triggers in one transaction are two statements.
+BEGIN;
+COPY item (id, tenant_id) FROM stdin;
+1001	odd
+1003	odd
+\.
+COPY item (id, tenant_id) FROM stdin;
+1005	odd
+\.
+COMMIT;
+:moved
+BEGIN;
+TRUNCATE item;
+TRUNCATE item;
+COMMIT;
+:moved
+
 DROP TABLE item;
