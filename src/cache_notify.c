@@ -32,6 +32,7 @@ _PG_init(void)
 	worker_init();
 	trigger_init();
 	inline_trigger_init();
+	name_taken_init();
 	quiet_change_init();
 	commit_init();
 	utility_init();

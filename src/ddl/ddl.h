@@ -34,6 +34,9 @@ extern void quiet_query_end(int outer);
 extern void quiet_changes_pre_commit(void);
 extern void quiet_changes_end_transaction(void);
 
+/* name_taken.c */
+extern void name_taken_init(void);
+
 /* unseen_command.c */
 extern bool may_be_unseen(Node *command);
 extern void unseen_command_done(Node *command, bool complete);
