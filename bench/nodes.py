@@ -152,7 +152,7 @@ class Fleet:
             environment = dict(os.environ, PYTHONPATH=PACKAGE, CACHE_NOTIFY_REDIS=listen)
             for _ in range(2):
                 self.start([sys.executable, "-m", "cache_notify._cli", "relay",
-                            "--log-level", "WARNING"], env=environment)
+                            "--log-level", "ERROR"], env=environment)
         self.shared = Shared()
         self.processes = []
         for process in range(min(PROCESSES, nodes)):

@@ -17,7 +17,7 @@ import { domainOf, readNames, tenantText } from './names.js'
 import type { Name } from './names.js'
 import { entryName, requestOf } from './request.js'
 import type { Request } from './request.js'
-import { asNew, load as runLoader, spoil } from './nesting.js'
+import { asNew, load as runLoader, spoil, took } from './nesting.js'
 import type { Loading } from './nesting.js'
 import { nameText } from './codec.js'
 import { Sharing } from './shared.js'
@@ -248,7 +248,10 @@ export class Cache {
   ): Promise<R[]> {
     const adapter = adapterOf(db)
     const run = (): Promise<R[]> => adapter.query(statement, parameters) as Promise<R[]>
-    if (this.isOff()) return run()
+    if (this.isOff()) {
+      took([], null)
+      return run()
+    }
     // Taken before what is remembered is looked at: a definition that moves from now on
     // keeps the result from being stored.
     const began = this.core.ticket()
@@ -258,6 +261,7 @@ export class Cache {
       tell('misses', '')
       this.metrics.count('refusals', 'uncacheable_statement')
       tell('why', whyNot)
+      took([], null)
       return run()
     }
     const name = ['query', statement, parameters, `node ${adapter.forms}`]
@@ -310,6 +314,7 @@ export class Cache {
     if (how.fresh === true || this.isOff() || adapterOf(db).inTransaction() !== false) return undefined
     const entry = this.core.find(name)
     if (entry === undefined || !asNew(entry.parts)) return undefined
+    took(entry.parts, entry.token)
     this.metrics.hits += 1
     return entry
   }
@@ -321,7 +326,10 @@ export class Cache {
     how: HowToGet,
     began?: Ticket,
   ): Promise<T> {
-    if (this.isOff()) return load()
+    if (this.isOff()) {
+      took([], null)
+      return load()
+    }
     const adapter = adapterOf(db)
     const inTransaction = adapter.inTransaction()
     if (how.fresh === true || inTransaction !== false) {
@@ -342,6 +350,7 @@ export class Cache {
       await this.flights.wait(joined.flight)
       if (this.flights.mayUse(joined.flight, joined.joinedAt) && asNew(joined.flight.parts ?? [])) {
         this.metrics.count('joins')
+        took(joined.flight.parts ?? [], joined.flight.token)
         return this.copy(joined.flight.value) as T
       }
     }
@@ -374,14 +383,16 @@ export class Cache {
     if (flight !== undefined) {
       flight.ticket = ticket
       flight.parts = answer.token === null ? null : answer.parts
+      flight.token = answer.token
     }
     this.core.learnSpelling(request.tenant, answer.parts)
+    const filling: Filling<T> = { adapter, request, load, how, flight, ticket, answer, primary }
     if (held !== undefined && answer.token !== null && held.token === answer.token) {
       this.metrics.count('hits', 'validated')
       spoilIfOlder(answer, answer.inTransaction, undefined)
+      took(answer.parts, refusalOf(filling) === undefined ? answer.token : null)
       return this.copy(held.value) as T
     }
-    const filling: Filling<T> = { adapter, request, load, how, flight, ticket, answer, primary }
     const name = this.store && nameText(request.called, request.tenant, request.names)
     if (this.store === undefined || name === undefined || refusalOf(filling) !== undefined) {
       return (await this.compute(filling)).value
@@ -406,6 +417,7 @@ export class Cache {
     if (look.found !== undefined) {
       this.metrics.count('hits', 'tier')
       spoilIfOlder(answer, answer.inTransaction, undefined)
+      took(answer.parts, answer.token)
       const entry = this.entryOf(look.found.value, answer, how, look.found.ttl)
       this.core.store(request.entry, entry, ticket)
       return this.copy(entry.value) as T
@@ -433,6 +445,7 @@ export class Cache {
       value = await runLoader(loading, load)
     } catch (error) {
       const stale = this.stale(request, how.staleIfError, 'stale_if_error')
+      took([], null)
       if (stale === undefined) throw error
       spoil()
       // Those who wait have not said that they take it.
@@ -442,6 +455,8 @@ export class Cache {
     let refusal = refusalOf(filling) ?? (await this.hasWritten(filling))
     spoilIfOlder(answer, answer.inTransaction || adapter.inTransaction() === true, refusal)
     if (loading.spoilt) refusal ??= 'made_from_older'
+    took(answer.parts, refusal === undefined ? answer.token : null)
+    if (refusal !== undefined && flight !== undefined) flight.token = null
     if (refusal !== undefined) {
       this.refused(request, refusal)
       // It may lack what those who wait had heard.

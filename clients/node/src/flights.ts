@@ -20,6 +20,8 @@ export class Flight {
   ticket: Ticket | null = null
   /** null: not known, or no proof */
   parts: readonly Part[] | null = null
+  /** the same */
+  token: string | null = null
   succeeded = false
   shareable = true
   value: unknown

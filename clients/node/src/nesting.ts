@@ -19,6 +19,8 @@ import type { Part } from './core.js'
 export interface Loading {
   readonly parts: readonly Part[]
   spoilt: boolean
+  /** A result was given, which is current by this token; null if that is not known. */
+  took?(parts: readonly Part[], token: string | null): void
 }
 
 /** The loaders that run in this context, the innermost last; of every cache. */
@@ -41,6 +43,11 @@ export function asNew(parts: readonly Part[]): boolean {
       parts.every((part) => part.domain !== least.domain || reaches(part, least)),
     ),
   )
+}
+
+/** A result is given to the loaders of this context: see Loading. */
+export function took(parts: readonly Part[], token: string | null): void {
+  for (const loading of loadings.getStore() ?? []) loading.took?.(parts, token)
 }
 
 /** What this context gives to its loaders may be older than their versions. */

@@ -20,7 +20,7 @@ const ANEW = '{"relay": "anew"}'
 const AWAY = '{"relay": "away"}'
 
 /** What keys and channels begin with, unless the URL says ?name=... */
-const NAME = 'cache_notify'
+export const NAME = 'cache_notify'
 
 /**
  * In ms: for what was published before an answer to come in as well; and between questions
