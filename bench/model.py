@@ -7,11 +7,13 @@ import typing
 @dataclasses.dataclass(frozen=True)
 class Length:
     """How much is measured: `rounds` runs of each variant, each of so many
-    seconds, or of so many transactions per client."""
+    seconds, or of so many transactions per client; of sizes up to `largest`, where
+    what grows is measured."""
 
     rounds: int
     seconds: int = 0
     transactions: int = 0
+    largest: int = 0
 
     def pgbench_options(self):
         if self.transactions:
@@ -19,6 +21,8 @@ class Length:
         return ["-T", str(self.seconds)]
 
     def __str__(self):
+        if self.largest:
+            return f"{self.rounds} rounds, up to {self.largest:,} of each"
         each = f"{self.transactions} executions" if self.transactions else f"{self.seconds} s"
         return f"{self.rounds} rounds of {each}"
 

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 
 from apps import WAYS
+from growth import GROWING, by_size
 from server import BenchError
 
 # How variants are called and drawn, in this order.
@@ -291,8 +292,36 @@ def cost_of_nodes(scenarios, path):
     return script + "unset multiplot\n"
 
 
+COLOURS = ("#0060c0", "#c03030", "#207020", "#e09000", "#800080", "#70b0f0", "#806040",
+           "#404040", "#999999", "#e09090")
+
+
+def growth(scenarios, path):
+    """A panel for each thing that grows: milliseconds by how many there are."""
+    scenario = scenarios.get("growth")
+    if not scenario or not scenario["variants"]:
+        return None
+    rows = (len(scenario["variants"]) + 1) // 2
+    script = start(path, "", "", "ms", width=1100, height=380 * rows, key="outside right")
+    script += (f"set multiplot layout {rows},2\nset logscale xy\nset format x '%.0f'\n"
+               "set format y '%g'\n")
+    for variant in scenario["variants"]:
+        plots = []
+        for colour, (what, values) in zip(COLOURS, by_size(variant).items()):
+            block = f"{variant['name']}{len(plots)}"
+            script += data(block, sorted(values.items()))
+            plots.append(f'${block} using 1:2 with linespoints pt 7 ps 0.6 lw 2 lc "{colour}"'
+                         f' title "{what}"')
+        script += f'set title "{GROWING[variant["name"]]}"\nplot ' + ", ".join(plots) + "\n"
+    return script + "unset multiplot\n"
+
+
 PLOTS = {
+<<<<<<< HEAD
     "nodes.svg": cost_of_nodes,
+=======
+    "growth.svg": growth,
+>>>>>>> 610bb91 (Benchmark growth, and what 128 clients wait for)
     "application.svg": application,
     "hit-rate.svg": hit_rates,
     "throughput-clients.svg": throughput_clients,

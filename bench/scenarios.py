@@ -5,6 +5,7 @@ import dataclasses
 from apps import APP
 from beside import held_snapshot, one_more_listener
 from fleet import NODES_SCENARIO
+from growth import GROWTH
 from hits import HIT_RATE
 from instructions import COUNTED
 from measure import (
@@ -36,6 +37,7 @@ from variants import (
     tcn,
     watched,
 )
+from waits import with_waits
 
 QUICK = Length(rounds=3, seconds=1)
 FULL = Length(rounds=5, seconds=2)
@@ -425,6 +427,8 @@ SCENARIOS = [
     hot("hot32_latency", 32, latency_ms=2, target=0.97, quick=QUICK_MORE, full=FULL_MORE),
     hot("hot128_latency", 128, [WORKER], latency_ms=2, target=0.95, full=FULL_MORE,
         on_request=True),
+    with_waits(hot("hot128_latency", 128, [OFF, WORKER], latency_ms=2, on_request=True),
+               "hot128_waits"),
     single_rows(
         "cascade10",
         8,
@@ -482,6 +486,7 @@ SCENARIOS = [
     HIT_RATE,
     APP,
     NODES_SCENARIO,
+    GROWTH,
     HELD_SNAPSHOT,
     SYNC_STANDBY,
     *COUNTED,

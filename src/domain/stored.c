@@ -44,10 +44,13 @@ Oid
 configuration_view(void)
 {
 	Oid			oid = extension_relation(EXTENSION_SCHEMA, CONFIGURATION_VIEW);
-	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(oid));
+	HeapTuple	tuple;
 	Form_pg_class form;
 	bool		valid;
 
+	if (!OidIsValid(oid))
+		return InvalidOid;		/* most often; to look for 0 takes a scan */
+	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(oid));
 	if (!HeapTupleIsValid(tuple))
 		return InvalidOid;
 	form = (Form_pg_class) GETSTRUCT(tuple);
@@ -135,11 +138,12 @@ List *
 stored_entries(const char *kind)
 {
 	Oid			view = configuration_view();
-	Oid			function = extension_function(EXTENSION_SCHEMA, kind);
+	Oid			function = OidIsValid(view) ?
+		extension_function(EXTENSION_SCHEMA, kind) : InvalidOid;
 	int			lock_timeout = LockTimeout;
 	List	   *entries = NIL;
 
-	if (!OidIsValid(view) || !OidIsValid(function))
+	if (!OidIsValid(function))
 		return NIL;
 	LockTimeout = 0;
 	PG_TRY();
