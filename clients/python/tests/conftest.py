@@ -1,9 +1,11 @@
 """A database of its own for each test, on the server that PGHOST and the like lead to
 (tools/with-server starts one)."""
 
+import contextlib
 import itertools
 import os
 import subprocess
+import tempfile
 import threading
 import time
 
@@ -135,3 +137,43 @@ class RedisServer:
 
     def all_keys(self):
         return self.client.keys("*")
+
+
+@pytest.fixture(scope="module")
+def redis_of_module():
+    from relaying import RedisServer  # which needs this module
+
+    with tempfile.TemporaryDirectory() as folder:
+        server = RedisServer(folder)
+        yield server
+        server.kill()
+
+
+@pytest.fixture
+def store(redis_of_module):
+    if not redis_of_module.answers():
+        redis_of_module.start()
+    redis_of_module.client.flushall()
+    return redis_of_module
+
+
+@pytest.fixture
+def relays(dsn, store):
+    """Starts relays, and ends what is left of them."""
+    from relaying import Relay
+
+    started = []
+
+    def start(*flags, url=None, listen=None):
+        started.append(Relay(listen or dsn, url or store.url, *flags))
+        return started[-1]
+
+    yield start
+    for relay in started:
+        with contextlib.suppress(ProcessLookupError):
+            relay.kill()
+
+
+@pytest.fixture
+def relay(relays):
+    return relays()

@@ -12,7 +12,17 @@ from pathlib import Path
 import redis
 from conftest import until
 
+import cache_notify
+
+HEARTBEAT = 0.2
+LEASE = 3.0
+
 PROGRAM = [sys.executable, "-m", "cache_notify._cli"]
+
+
+def node_of(url, **options):
+    options = {"heartbeat": HEARTBEAT, "lease": LEASE, **options}
+    return cache_notify.Cache(url, **options)
 
 
 class RedisServer:

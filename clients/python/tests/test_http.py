@@ -18,11 +18,11 @@ import psycopg
 import pytest
 import uvicorn
 from conftest import until
+from relaying import node_of
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.routing import Route
-from test_relay import node_of, redis_of_module, relays, store  # noqa: F401
 
 from cache_notify._core import Part
 from cache_notify._payload import Change
@@ -136,7 +136,7 @@ class Shop:
 
 
 @pytest.fixture
-def shop(dsn, store, relays):  # noqa: F811
+def shop(dsn, store, relays):
     relays()
     node = node_of(store.url, lease=NODE_LEASE)
     assert node.wait_until_listening(20), node.failure
@@ -315,7 +315,7 @@ def front(shop, tmp_path):
 
 
 @pytest.fixture
-def purging(front, relays, store):  # noqa: F811
+def purging(front, relays, store):
     """The relay that leads from now on, and purges."""
     relay = relays("--purge", front.url, "--purge-again", str(AGAIN))
     os.kill(leader(store), 15)
@@ -323,7 +323,7 @@ def purging(front, relays, store):  # noqa: F811
     return relay
 
 
-def leader(store):  # noqa: F811
+def leader(store):
     told = store.client.get("cache_notify:leader")
     return int(told.rpartition(b":")[2]) if told else None
 
@@ -385,7 +385,7 @@ def test_a_response_from_before_a_change_stored_after_its_purge(shop, front, pur
     assert shop.requests - before == 2
 
 
-def test_nothing_older_than_stated_whatever_dies(shop, front, purging, relays, store, dsn, db):  # noqa: F811
+def test_nothing_older_than_stated_whatever_dies(shop, front, purging, relays, store, dsn, db):
     """Under writes and reads: relays killed, both of them, Redis killed, Varnish restarted."""
     stop = threading.Event()
     committed = [(time.monotonic(), 10)]    # when it was certainly there
@@ -491,7 +491,7 @@ class StandIn(http.server.ThreadingHTTPServer):
 
 @pytest.mark.parametrize("url", ["fastly://SU1Z0isxPaozGVKXdv0eY",
                                  "cloudflare://023e105f4ecef8ad9ca31a8372d0c353"])
-def test_vendors_are_called_and_called_again(url, relays, store, other, monkeypatch):  # noqa: F811
+def test_vendors_are_called_and_called_again(url, relays, store, other, monkeypatch):
     monkeypatch.setenv("CACHE_NOTIFY_FASTLY_TOKEN", "secret")
     monkeypatch.setenv("CACHE_NOTIFY_CLOUDFLARE_TOKEN", "secret")
     vendor = StandIn()
@@ -520,7 +520,7 @@ def test_vendors_are_called_and_called_again(url, relays, store, other, monkeypa
 @pytest.mark.parametrize("urls, complaint", [("squid://x", "not an HTTP cache"),
                                              ("varnish://", "not an HTTP cache"),
                                              ("fastly://x", "CACHE_NOTIFY_FASTLY_TOKEN")])
-def test_what_cannot_be_purged_is_refused_at_once(relays, urls, complaint):  # noqa: F811
+def test_what_cannot_be_purged_is_refused_at_once(relays, urls, complaint):
     relay = relays("--purge", urls)
     assert relay.process.wait(20) == 2
     assert until(lambda: relay.has_said(complaint))

@@ -13,53 +13,9 @@ import urllib.request
 import psycopg
 import pytest
 from conftest import Counted, until
-from relaying import RedisServer, Relay, Wire
+from relaying import HEARTBEAT, LEASE, Wire, node_of
 
 import cache_notify
-
-HEARTBEAT = 0.2
-LEASE = 3.0
-
-
-@pytest.fixture(scope="module")
-def redis_of_module():
-    with tempfile.TemporaryDirectory() as folder:
-        server = RedisServer(folder)
-        yield server
-        server.kill()
-
-
-@pytest.fixture
-def store(redis_of_module):
-    if not redis_of_module.answers():
-        redis_of_module.start()
-    redis_of_module.client.flushall()
-    return redis_of_module
-
-
-@pytest.fixture
-def relays(dsn, store):
-    """Starts relays, and ends what is left of them."""
-    started = []
-
-    def start(*flags, url=None, listen=None):
-        started.append(Relay(listen or dsn, url or store.url, *flags))
-        return started[-1]
-
-    yield start
-    for relay in started:
-        with contextlib.suppress(ProcessLookupError):
-            relay.kill()
-
-
-@pytest.fixture
-def relay(relays):
-    return relays()
-
-
-def node_of(url, **options):
-    options = {"heartbeat": HEARTBEAT, "lease": LEASE, **options}
-    return cache_notify.Cache(url, **options)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import threading
 import psycopg
 import pytest
 from conftest import Counted, until
-from test_relay import node_of, redis_of_module, relay, relays, store  # noqa: F401
+from relaying import node_of
 
 from cache_notify import _sharing
 from cache_notify._core import Core, Entry, Part
@@ -17,7 +17,7 @@ from cache_notify._metrics import Metrics
 from cache_notify._payload import Change
 
 
-def connections(store):  # noqa: F811
+def connections(store):
     """Of nodes: each has one that is told, and one that asks."""
     return [line for line in store.client.client_list() if line["sub"] != "0"]
 
@@ -31,7 +31,7 @@ def read(cache, db, load, tenant="acme"):
     return amount
 
 
-def test_many_caches_are_one_connection_and_each_is_told(relay, store, dsn, db, other):  # noqa: F811
+def test_many_caches_are_one_connection_and_each_is_told(relay, store, dsn, db, other):
     nodes = [node_of(store.url) for _ in range(20)]
     try:
         assert all(node.wait_until_listening(20) for node in nodes)
@@ -55,7 +55,7 @@ def test_many_caches_are_one_connection_and_each_is_told(relay, store, dsn, db, 
     assert not _sharing._listeners
 
 
-def test_closing_one_leaves_the_others(relay, store, db, other):  # noqa: F811
+def test_closing_one_leaves_the_others(relay, store, db, other):
     first, second = node_of(store.url), node_of(store.url)
     try:
         assert first.wait_until_listening(20)
@@ -79,7 +79,7 @@ def test_closing_one_leaves_the_others(relay, store, db, other):  # noqa: F811
         second.close()
 
 
-def test_other_ways_to_listen_are_other_listeners(relay, store):  # noqa: F811
+def test_other_ways_to_listen_are_other_listeners(relay, store):
     nodes = [node_of(store.url), node_of(store.url, lease=4.0), node_of(store.url + "?name=other")]
     try:
         assert until(lambda: len(connections(store)) == 3)
@@ -89,7 +89,7 @@ def test_other_ways_to_listen_are_other_listeners(relay, store):  # noqa: F811
             node.close()
 
 
-def test_a_reset_reaches_all(relay, store, db):  # noqa: F811
+def test_a_reset_reaches_all(relay, store, db):
     nodes = [node_of(store.url) for _ in range(3)]
     try:
         assert all(node.wait_until_listening(20) for node in nodes)
@@ -103,7 +103,7 @@ def test_a_reset_reaches_all(relay, store, db):  # noqa: F811
             node.close()
 
 
-def test_a_fill_lacks_what_another_cache_noted(relay, store, db, other):  # noqa: F811
+def test_a_fill_lacks_what_another_cache_noted(relay, store, db, other):
     """The first cache of the listener notes it, the fill is one of the second."""
     first, second = node_of(store.url), node_of(store.url)
     try:
@@ -125,7 +125,7 @@ def test_a_fill_lacks_what_another_cache_noted(relay, store, db, other):  # noqa
         second.close()
 
 
-def test_a_fork_listens_by_itself(relay, store, db, dsn, other):  # noqa: F811
+def test_a_fork_listens_by_itself(relay, store, db, dsn, other):
     nodes = [node_of(store.url) for _ in range(2)]
     try:
         assert all(node.wait_until_listening(20) for node in nodes)
@@ -197,7 +197,7 @@ def test_nothing_is_lost_between_a_store_and_what_is_heard():
     assert not audience.heard._holding
 
 
-def test_listening_in_a_process_with_thousands_of_files(relay, store):  # noqa: F811
+def test_listening_in_a_process_with_thousands_of_files(relay, store):
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     soft = min(hard, 4096)
     if soft < 2000:
