@@ -317,11 +317,8 @@ def growth(scenarios, path):
 
 
 PLOTS = {
-<<<<<<< HEAD
     "nodes.svg": cost_of_nodes,
-=======
     "growth.svg": growth,
->>>>>>> 610bb91 (Benchmark growth, and what 128 clients wait for)
     "application.svg": application,
     "hit-rate.svg": hit_rates,
     "throughput-clients.svg": throughput_clients,
