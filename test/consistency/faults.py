@@ -27,7 +27,7 @@ class Faults:
             if name not in ("silence", "listener", "writer", "worker"):
                 for pid in list(self.stopped):
                     self.go_on(pid)     # or the server cannot stop
-            if {**FAULTS, **RELAY_FAULTS}[name](self):
+            if {**FAULTS, **RELAY_FAULTS, **NETWORK_FAULTS}[name](self):
                 self.count[name] += 1
 
     def backend(self, condition):
@@ -156,6 +156,14 @@ class Faults:
         self.relays.forget()
         return True
 
+    def network_relays(self):
+        self.relays.cut("relays", self.random.uniform(0.2, 3))
+        return True
+
+    def network_readers(self):
+        self.relays.cut("readers", self.random.uniform(0.2, 3))
+        return True
+
     def frames(self):
         self.relays.lose_frames()
         return True
@@ -184,3 +192,6 @@ RELAY_FAULTS = {"relay": Faults.relay, "relays": Faults.relays_both,
                 "relay_paused": Faults.relay_paused, "redis": Faults.redis,
                 "redis_emptied": Faults.redis_emptied, "redis_forgets": Faults.redis_forgets,
                 "frames": Faults.frames}
+
+NETWORK_FAULTS = {"network_relays": Faults.network_relays,
+                  "network_readers": Faults.network_readers}

@@ -8,16 +8,21 @@ import time
 
 import redis
 
+from network import REDIS
+
 PACKAGE = os.path.abspath(os.path.join(os.path.dirname(__file__), "../../clients/python/src"))
 
 
 class Relays:
-    def __init__(self, directory, conninfo):
+    def __init__(self, directory, conninfo, network=None):
         self.conninfo = conninfo
         self.directory = directory
         self.socket = os.path.join(directory, "redis.socket")
-        self.url = f"unix://{self.socket}"
-        self.client = redis.Redis.from_url(self.url)
+        self.network = network
+        self.url = self.relays_url = f"unix://{self.socket}"
+        if network:
+            self.url, self.relays_url = (f"redis://{REDIS[wire]}" for wire in ("readers", "relays"))
+        self.client = redis.Redis.from_url(f"unix://{self.socket}")
         self.log = open(os.path.join(directory, "relays.log"), "ab")
         self.redis = None
         self.start_redis()
@@ -26,17 +31,21 @@ class Relays:
 
     def start_redis(self):
         self.redis = subprocess.Popen(
-            ["redis-server", "--port", "0", "--unixsocket", self.socket, "--save", "",
+            [*self._within("redis"), "redis-server", "--port", "6379" if self.network else "0",
+             "--bind", "0.0.0.0", "--protected-mode", "no", "--unixsocket", self.socket, "--save", "",
              "--dir", self.directory], stdout=subprocess.DEVNULL)
         self._wait(self._redis_answers)
 
     def start_relay(self):
         environment = dict(os.environ, PYTHONPATH=PACKAGE, CACHE_NOTIFY_LISTEN=self.conninfo,
-                           CACHE_NOTIFY_REDIS=self.url, PYTHONDONTWRITEBYTECODE="1")
+                           CACHE_NOTIFY_REDIS=self.relays_url, PYTHONDONTWRITEBYTECODE="1")
         # Not from a folder where the library lies, which Python would take for the package.
         return subprocess.Popen(
-            [sys.executable, "-m", "cache_notify._cli", "relay", "--heartbeat", "0.1",
+            [*self._within("relays"), sys.executable, "-m", "cache_notify._cli", "relay", "--heartbeat", "0.1",
              "--lease", "1"], env=environment, stderr=self.log, cwd=self.directory)
+
+    def _within(self, place):
+        return self.network.within(getattr(self.network, place)) if self.network else []
 
     @staticmethod
     def _wait(condition, seconds=60):
@@ -110,6 +119,12 @@ class Relays:
         self.start_redis()
         os.unlink(memory)
 
+    def cut(self, wire, seconds):
+        """No packets between Redis and the relays, or the readers."""
+        self.network.cut(wire)
+        time.sleep(seconds)
+        self.network.mend(wire)
+
     def lose_frames(self):
         """Who listens to the relay is cut off, and listens again."""
         self.client.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
@@ -119,3 +134,5 @@ class Relays:
             process.kill()
             process.wait()
         self.log.close()
+        if self.network:
+            self.network.stop()
