@@ -145,7 +145,7 @@ def throughput_latency(scenarios, path):
     if len(chosen) < 2:
         return None
     return (
-        start(path, "The same, 32 clients", "latency of a commit in ms, beside the disk's own",
+        start(path, "Throughput, 32 clients", "latency of a commit in ms, beside the disk's own",
               "transactions per second")
         + "set logscale y\n"
         + lines({ms: medians(s) for ms, s in chosen.items()})
@@ -157,7 +157,7 @@ def listener_latency(scenarios, path):
     scenario = scenarios.get("latency")
     if not scenario:
         return None
-    script = start(path, "", "ms", "% heard", width=860, height=360, key="top left")
+    script = start(path, "", "ms", "% heard", width=860, height=360, key="below")
     script += ("set multiplot layout 1,2\nset logscale x\nset yrange [0:100]\n"
                "set format x '%g'\n")
     for prefix, title in (("p", "32 clients: after COMMIT has returned"),
@@ -198,7 +198,7 @@ def row_cost(scenarios, path):
 def against_peers(scenarios, path):
     chosen = measured(scenarios, {
         "1 client": "peers_single", "8 clients": "peers_hot8", "32 clients": "peers_hot32",
-        "32, 2 ms commits": "peers_hot32_latency",
+        "32 clients,\\n2 ms commits": "peers_hot32_latency",
     })
     if not chosen:
         return None

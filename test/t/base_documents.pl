@@ -7,7 +7,11 @@
 # begins with "=# " has what psql prints after each statement; the row counts, and what a
 # function that returns nothing returns, may be left out. "…" stands for anything.
 #
-# Failure shows as a statement that fails, or that shows something else.
+# Blocks in other languages are run elsewhere (%elsewhere), are drawings, or have such a
+# reason: one that has neither is an error.
+#
+# Failure shows as a statement that fails, or that shows something else, or a block that
+# nothing runs.
 
 use strict;
 use warnings;
@@ -108,6 +112,38 @@ sub shows
 	return;
 }
 
+# Blocks that nothing runs: neither here, nor elsewhere, nor with a reason why not.
+sub loose_blocks
+{
+	my ($file, %elsewhere) = @_;
+	my ($open, $reason, @loose);
+	my $number = 0;
+
+	foreach my $line (split /\n/, slurp_file($file))
+	{
+		$number++;
+		if (defined $open)
+		{
+			if ($open eq '' && $line !~ /^=# /) { push @loose, "$file:$number: $line" unless $reason; }
+			$open = $line eq '```' ? undef : 'seen';
+			$reason = 0 unless defined $open;
+		}
+		elsif ($line =~ /^<!-- not run: .+ -->$/) { $reason = 1; }
+		elsif ($line =~ /^```(\w*)$/)
+		{
+			$open = $1 eq '' ? '' : 'seen';
+			push @loose, "$file:$number: $1" unless $reason || $1 eq '' || $1 eq 'sql' || $elsewhere{$1};
+		}
+	}
+	return @loose;
+}
+
+my %elsewhere = (
+	mermaid => 'a drawing',
+	python => 'clients/python/tests/test_documents.py',
+	ts => 'clients/node/tests/documents.test.mjs',
+	js => 'clients/node/tests/documents.test.mjs');
+
 my %of_its_own = ('doc/migrating.md' => 'run against each client by make test-interop');
 
 foreach my $file ('README.md', glob('doc/*.md'), glob('clients/*/README.md'), 'examples/README.md', 'monitoring/README.md')
@@ -127,6 +163,9 @@ foreach my $file ('README.md', glob('doc/*.md'), glob('clients/*/README.md'), 'e
 	}
 	is($wrong, '', "$file: " . @pieces . ' statements and blocks');
 }
+
+is(join("\n", map { loose_blocks($_, %elsewhere) } 'README.md', grep({ $_ ne 'doc/reference.md' } glob('doc/*.md')), glob('*/README.md'), glob('clients/*/README.md')),
+	'', 'every block is run, or says why not');
 
 # ------------------------------------------------------------- the reference
 
