@@ -33,6 +33,9 @@ function statusOf(client: Anything): { status: string | null } {
     client.connection.on('readyForQuery', (message: { status: string }) => {
       newly.status = message.status
     })
+    // A connection that breaks while nobody asks anything over it would end the process. It
+    // is an error of the next question.
+    if (has(client, 'on')) client.on('error', () => undefined)
     statuses.set(client, newly)
     told = newly
   }
