@@ -41,6 +41,7 @@ import time
 import psycopg
 
 from reader import Reader, Reading
+from tunnel import Tunnel
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 READERS = os.path.join(HERE, "readers")
@@ -53,6 +54,9 @@ CLIENTS = {
     "java": ["java", "-XX:+UseSerialGC", "-Xmx256m", "-jar",
              os.path.join(EXAMPLES, "java/build/reader.jar")],
 }
+
+# Those that know no sockets in directories.
+OVER_TCP = {"java"}
 
 BATCH = 40          # reads that are asked for at once
 PATIENCE = 120      # seconds for an answer: beyond these, somebody hangs
@@ -83,7 +87,8 @@ class ForeignReader(Reader):
         numbers = {query.identity: number for number, query in enumerate(self.queries)}
         for query in self.queries:
             query.number = numbers[query.identity]
-        listen = {"host": cluster.primary_host, "user": "reader", "database": "postgres"}
+        self.tunnels = {}
+        listen = self.server(cluster.primary_host)
         self.process = subprocess.Popen(CLIENTS[self.client], stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE, text=True, bufsize=1)
         threading.Thread(target=self.hear, daemon=True).start()
@@ -105,6 +110,15 @@ class ForeignReader(Reader):
         if query.inner:
             told["inner"] = numbers[query.inner.identity]
         return told
+
+    def server(self, host):
+        """How to connect to it."""
+        how = {"host": host, "user": "reader", "database": "postgres"}
+        if self.client in OVER_TCP:
+            if host not in self.tunnels:
+                self.tunnels[host] = Tunnel(host)
+            how.update(host="127.0.0.1", port=self.tunnels[host].port)
+        return how
 
     # ------------------------------------------------------------------ talking
 
@@ -180,7 +194,7 @@ class Connection:
         self.reader = reader
         self.slot = slot
         self.closed = False
-        self.ask(connect={"host": host, "user": "reader", "database": "postgres"})
+        self.ask(connect=reader.server(host))
 
     def ask(self, **question):
         try:

@@ -14,7 +14,8 @@ class Observer:
     def __init__(self, cluster):
         # (tenant, domain) -> its version, and the shared version known by then
         self.known = {}
-        self.primary = f"host={cluster.primary_host} user=postgres dbname=postgres"
+        self.primary = (f"host={cluster.primary_host} user=postgres dbname=postgres"
+                        " application_name=observer")
         observer = self
 
         class ObservedCore(Core):
