@@ -9,7 +9,6 @@ sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../../clients/python
 from cache_notify import Cache  # noqa: E402
 from cache_notify._core import Core  # noqa: E402
 from cache_notify._flight import Flights  # noqa: E402
-from cache_notify._listener import Listener  # noqa: E402, F401
 from cache_notify._redis_listener import RedisListener  # noqa: E402
 
 

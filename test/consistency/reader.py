@@ -24,7 +24,8 @@ from collections import Counter
 import psycopg
 from psycopg.pq import TransactionStatus
 
-from protocols import PROTOCOLS, Listener
+from protocols import PROTOCOLS  # finds the package for what follows
+from cache_notify._listener import Listener
 from truth import Cell, Key, ROWS, SETTINGS, SLOTS, TENANTS
 
 THREADS = 3
