@@ -213,6 +213,7 @@ BEGIN
 	FOR dependency IN
 		SELECT d.source, d.certainty, d.reason FROM _cache_notify.dependencies_of_view(view, path) d
 		WHERE d.certainty IN ('unwatched', 'opaque', 'volatile')
+		ORDER BY d.source COLLATE "C", d.reason COLLATE "C"
 	LOOP
 		RAISE WARNING USING
 			MESSAGE = format('some changes of view %s are not seen, because of %s: %s',
