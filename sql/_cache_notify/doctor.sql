@@ -44,7 +44,8 @@ BEGIN ATOMIC
 				SELECT FROM _cache_notify.watched_name n
 				JOIN pg_class c ON c.relname = n.relation_name AND c.oid = ($1).relation
 				JOIN pg_namespace s ON s.oid = c.relnamespace AND s.nspname = n.schema_name
-				WHERE n.domain = ($1).domain AND n.arguments IS NOT NULL) THEN 'true' END)) AS v (n, name, value)
+				WHERE n.domain = ($1).domain AND n.arguments IS NOT NULL) THEN 'true' END),
+			(16, 'cascades', quote_literal(nullif(($1).cascades, '{}')))) AS v (n, name, value)
 		-- JSON's null leaves an argument out.
 		WHERE CASE WHEN $2 ? name THEN $2 ->> name ELSE value END IS NOT NULL) AS o (n, argument);
 END;
@@ -61,6 +62,7 @@ CREATE VIEW _cache_notify.advice AS
 		('the statement trigger is disabled', 'enable', false),
 		('only changes by replication count', 'enable', false),
 		('the triggers'' arguments differ', 'set up', false),
+		('the rule into domain', 'set up', true),
 		('its keys are of a bucket layout', 'set up without buckets', false),
 		('tenant column', 'set up without tenant', false),
 		('a column that counts does not exist', 'set up without columns', false),

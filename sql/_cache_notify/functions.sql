@@ -57,6 +57,7 @@ CREATE TYPE _cache_notify.watch_options AS (
 	keys text[],
 	bucket_layout bigint,
 	whole_counter bigint,
+	cascades text[],
 	inherited boolean,
 	sources text[],
 	all_tenants boolean,

@@ -31,7 +31,7 @@ CREATE VIEW _cache_notify.watched_relation AS
 			CASE c.relkind WHEN 'm' THEN 'refresh' WHEN 'v' THEN 'cascade'
 				ELSE coalesce(o.granularity, 'row') END AS granularity,
 			o.tenant_column, o.tenant_setting, o.channel, o.payload, o.payload_suffix,
-			o.columns, o.fields, o.keys, _cache_notify.bucket_count(o.bucket_layout) AS buckets, o.bucket_layout, o.whole_counter,
+			o.columns, o.fields, o.keys, _cache_notify.bucket_count(o.bucket_layout) AS buckets, o.bucket_layout, o.whole_counter, o.cascades,
 			o.problem AS arguments_problem
 		FROM watch w
 		JOIN pg_catalog.pg_class c ON c.oid = w.tgrelid
@@ -48,6 +48,9 @@ CREATE VIEW _cache_notify.watched_relation AS
 			THEN 'only changes by replication count'
 			WHEN granularity = 'row' AND row_arguments <> arguments THEN 'the triggers'' arguments differ'
 			WHEN arguments_problem IS NOT NULL THEN arguments_problem
+			WHEN NOT inherited AND _cache_notify.missing_rule(domain, cascades) IS NOT NULL
+			THEN format('the rule into domain "%s", which its set-up asks for, is missing: call cache_notify.repair(), or cache_notify.setup_table_invalidation() again',
+				_cache_notify.missing_rule(domain, cascades))
 			WHEN bucket_layout >> 5 < _cache_notify.layout_floor(domain)
 			THEN 'its keys are of a bucket layout that the domain has left: call cache_notify.setup_table_invalidation() again'
 			WHEN NOT _cache_notify.route_is_told(tgrelid, domain)
@@ -111,7 +114,8 @@ CREATE VIEW _cache_notify.watched_relation AS
 		enabled, problem, fields, payload_suffix, keys, buckets, coarser,
 		tenant_setting IS NOT NULL
 			OR _cache_notify.naming_type_of(tgrelid, tenant_column) IS NOT NULL AS per_tenant,
-		whole_counter IS NOT NULL AS whole_counter
+		whole_counter IS NOT NULL AS whole_counter,
+		cascades
 	FROM checked;
 COMMENT ON VIEW _cache_notify.watched_relation IS
 'What v_invalidation_status is made of, with every partition and child table.';
@@ -202,7 +206,7 @@ CREATE FUNCTION _cache_notify.invalidation_status(
 		OUT table_name regclass, OUT domain text, OUT tenant_column text, OUT tenant_setting text,
 		OUT granularity text, OUT columns text[], OUT channel text, OUT payload text,
 		OUT enabled boolean, OUT problem text, OUT fields text[], OUT fire_on_replica boolean,
-		OUT payload_suffix text, OUT keys text[], OUT buckets int, OUT lane text, OUT whole_counter boolean)
+		OUT payload_suffix text, OUT keys text[], OUT buckets int, OUT lane text, OUT whole_counter boolean, OUT cascades text[])
 	RETURNS SETOF record
 	LANGUAGE sql STABLE
 	SET jit = off
@@ -217,22 +221,22 @@ BEGIN ATOMIC
 			CASE relkind WHEN 'v' THEN _cache_notify.problem_of_view(relation, current_setting('search_path')) END,
 			coarser),
 		nullif(fields, '{}'), fire_on_replica, payload_suffix,
-		nullif(keys, '{}'), buckets, lane.lane, whole_counter
+		nullif(keys, '{}'), buckets, lane.lane, whole_counter, nullif(cascades, '{}')
 	FROM _cache_notify.watched_relation
 	CROSS JOIN cache_notify.lane_in_effect() AS lane
 	-- A partition or child is shown only if it is watched by itself, or has a problem.
 	WHERE NOT inherited OR problem IS NOT NULL
 	UNION ALL
 	SELECT relation::pg_catalog.regclass, domain, NULL, NULL, NULL, NULL, NULL, NULL, false, problem,
-		NULL, false, NULL, NULL, NULL, NULL, false
+		NULL, false, NULL, NULL, NULL, NULL, false, NULL
 	FROM _cache_notify.name_problem
 	UNION ALL
 	SELECT NULL, domain, NULL, NULL, NULL, NULL, NULL, NULL, false, problem,
-		NULL, false, NULL, NULL, NULL, NULL, false
+		NULL, false, NULL, NULL, NULL, NULL, false, NULL
 	FROM _cache_notify.rule_problem
 	UNION ALL
 	SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, true, problem,
-		NULL, false, NULL, NULL, NULL, NULL, false
+		NULL, false, NULL, NULL, NULL, NULL, false, NULL
 	FROM _cache_notify.delivery_problem() AS d (problem) WHERE problem IS NOT NULL;
 END;
 COMMENT ON FUNCTION _cache_notify.invalidation_status() IS

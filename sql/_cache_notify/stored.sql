@@ -88,6 +88,56 @@ REVOKE EXECUTE ON FUNCTION _cache_notify.store(text, text, text[]) FROM PUBLIC;
 
 -- ------------------------------------------------------------------ cascade rules
 
+CREATE FUNCTION _cache_notify.missing_rule(source text, targets text[]) RETURNS text
+	LANGUAGE sql STABLE
+	SET search_path = pg_catalog, pg_temp
+	SET jit = off
+	RETURN (SELECT min(u.target COLLATE "C") FROM unnest(targets) AS u (target)
+			WHERE NOT EXISTS (SELECT FROM _cache_notify.stored_rule r
+				WHERE r.source_domain = source AND r.target_domain = u.target));
+COMMENT ON FUNCTION _cache_notify.missing_rule(text, text[]) IS
+'The first of these domains that there is no rule into; NULL: there is one into each.';
+
+CREATE FUNCTION _cache_notify.write_missing_rules(source text, targets text[]) RETURNS void
+	LANGUAGE plpgsql VOLATILE
+	SET search_path = pg_catalog, pg_temp
+	SET jit = off
+AS $$
+DECLARE
+	target text := _cache_notify.missing_rule(source, targets);
+BEGIN
+	WHILE target IS NOT NULL LOOP
+		PERFORM cache_notify.set_cascade_rule(source, target);
+		targets := array_remove(targets, target);
+		target := _cache_notify.missing_rule(source, targets);
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION _cache_notify.write_missing_rules(text, text[]) IS
+'Writes a rule into each of these domains, if there is none, with the rights of the current user.';
+
+-- Nobody gets rules by what he writes into a trigger that he could not have written himself.
+CREATE FUNCTION _cache_notify.write_rules_of(relation regclass, source text, targets text[]) RETURNS void
+	LANGUAGE plpgsql VOLATILE
+	SET search_path = pg_catalog, pg_temp
+	SET jit = off
+AS $$
+DECLARE
+	before text := current_setting('role');
+BEGIN
+	PERFORM set_config('role', pg_get_userbyid(c.relowner), true) FROM pg_class c WHERE c.oid = relation;
+	PERFORM _cache_notify.write_missing_rules(source, targets);
+	PERFORM set_config('role', before, true);
+EXCEPTION WHEN OTHERS THEN
+	RAISE WARNING USING
+		MESSAGE = format('rule from domain "%s" into "%s" is not written: %s', source, _cache_notify.missing_rule(source, targets), SQLERRM),
+		HINT = 'If it is to be, write it into cache_notify.cascade_rules.';
+END
+$$;
+COMMENT ON FUNCTION _cache_notify.write_rules_of(regclass, text, text[]) IS
+'Writes the rules that the set-up of a relation asks for, as its owner.';
+REVOKE EXECUTE ON FUNCTION _cache_notify.write_rules_of(regclass, text, text[]) FROM PUBLIC;
+
 CREATE FUNCTION _cache_notify.refill_rules() RETURNS void
 	LANGUAGE plpgsql VOLATILE
 	SET search_path = pg_catalog, pg_temp

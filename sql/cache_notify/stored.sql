@@ -7,6 +7,7 @@ CREATE FUNCTION cache_notify.repair() RETURNS void
 AS $$
 DECLARE
 	watched regclass;
+	lacking record;
 BEGIN
 	-- First, while this transaction has no ID that it would wait for.
 	PERFORM _cache_notify.start_whole_counters();
@@ -18,6 +19,12 @@ BEGIN
 	LOOP
 		PERFORM cache_notify.inherit_triggers(watched);
 	END LOOP;
+	FOR lacking IN
+		SELECT w.relation, w.domain, w.cascades FROM _cache_notify.watched_relation w
+		WHERE NOT w.inherited AND _cache_notify.missing_rule(w.domain, w.cascades) IS NOT NULL
+	LOOP
+		PERFORM _cache_notify.write_rules_of(lacking.relation, lacking.domain, lacking.cascades);
+	END LOOP;
 	IF EXISTS (SELECT FROM _cache_notify.schema_listener) THEN
 		PERFORM _cache_notify.create_schema_event_triggers();
 	END IF;
@@ -25,5 +32,5 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION cache_notify.repair() IS
-'Puts right what a crash, pg_upgrade or the restoring of parts of a dump can leave: fills the table cascade_rules from the configuration, hides state from logical decoding, gives partitions and child tables their triggers, and schema listeners their event triggers; and adds up the counters of domains with the option whole_counter, if the worker has not. Calling it again does no harm. v_invalidation_status says what else is wrong. For superusers.';
+'Puts right what a crash, pg_upgrade or the restoring of parts of a dump can leave: fills the table cascade_rules from the configuration, writes rules that the option cascades of a table asks for, as its owner, hides state from logical decoding, gives partitions and child tables their triggers, and schema listeners their event triggers; and adds up the counters of domains with the option whole_counter, if the worker has not. Calling it again does no harm. v_invalidation_status says what else is wrong. For superusers.';
 REVOKE EXECUTE ON FUNCTION cache_notify.repair() FROM PUBLIC;

@@ -31,7 +31,8 @@ CREATE FUNCTION cache_notify.setup_table_invalidation(
 	keys text[] DEFAULT NULL,
 	buckets int DEFAULT NULL,
 	whole_counter boolean DEFAULT false,
-	follow_name boolean DEFAULT false)
+	follow_name boolean DEFAULT false,
+	cascades text[] DEFAULT NULL)
 	RETURNS text
 	LANGUAGE plpgsql VOLATILE
 	SET search_path = pg_catalog, pg_temp
@@ -74,12 +75,14 @@ BEGIN
 		|| _cache_notify.option('payload', payload)
 		|| _cache_notify.option('payload_suffix', payload_suffix)
 		|| _cache_notify.option('columns', VARIADIC columns)
-		|| _cache_notify.option('fields', VARIADIC fields);
+		|| _cache_notify.option('fields', VARIADIC fields)
+		|| _cache_notify.option('cascades', VARIADIC cascades);
 	PERFORM _cache_notify.check_options(table_name, _cache_notify.watch_options(arguments, table_name));
 	IF relkind = 'm' THEN
 		PERFORM _cache_notify.watch_materialized_view(table_name, domain_name, arguments);
 		PERFORM _cache_notify.note_name(table_name, domain_name, CASE WHEN follow_name THEN arguments END);
 		PERFORM _cache_notify.check_route(table_name, domain_name);
+		PERFORM _cache_notify.write_missing_rules(domain_name, cascades);
 		RETURN domain_name;
 	END IF;
 	arguments := arguments || _cache_notify.key_arguments(
@@ -113,6 +116,7 @@ BEGIN
 		arguments || CASE WHEN fire_on_replica THEN '{fire_on_replica=true}'::text[] ELSE '{}' END END);
 	PERFORM _cache_notify.configuration_changed();
 	PERFORM _cache_notify.check_route(table_name, domain_name);
+	PERFORM _cache_notify.write_missing_rules(domain_name, cascades);
 	RETURN domain_name;
 END
 $$;
@@ -132,6 +136,7 @@ keys: the columns that make a row''s key; NULL: none. If one has such a type, ch
 buckets: the keys fall into so many, a power of two from 16 to 1048576; keys of one bucket move together. NULL: as many as the domain has, or 1024. There are as many counters at most, for each tenant. Changing it moves the domain''s shared version.
 whole_counter: count every change of the domain, whichever tenant''s, once more in a counter of its own, so that the version of the whole domain is read as fast with a million tenants as with one. Transactions that change the domain, through whatever table or rule, write one counter more. It begins to help when transactions that run now have ended; with more than 1,000 tenants once the worker, or repair(), has added them up.
 follow_name: watch in the same way whatever takes over the name of the table (a swap by rename, the table dropped and created anew), in the same transaction. A column that it does not have makes invalidation coarser. Without it the domain has no tokens from then on, until somebody sets up the other table.
+cascades: the domains that its changes are carried on into. Rules that are not there are written, as set_cascade_rule() does, with the same rights; those that are there stay as they are. The triggers, or the label, say which rules there are to be, so that every dump of the table does: while one is missing, v_invalidation_status says so, and its target has no tokens; repair(), or this call, writes it. Leaving one out later deletes no rule.
 fire_on_replica: count what logical replication applies, too, and other sessions with session_replication_role = replica.
 Calling it again for the same table and domain replaces what was there, and moves the domain''s shared version if that differs, also on a channel that it leaves; another domain is added. A domain that has versions already moves its shared one when a table begins to feed it. Partitions and child tables that come later are watched by themselves. Needs the right to create triggers on the table, and its ownership for granularity ''statement'' in place of ''row'', for fire_on_replica and for a materialized view. Locks until the end of the transaction: SHARE ROW EXCLUSIVE (writers wait, readers do not) on the table and then its partitions or child tables, before anything else; ACCESS EXCLUSIVE if triggers have to go, for granularity ''statement'' in place of ''row'' or where a partition is watched for the domain by itself; SHARE UPDATE EXCLUSIVE on a materialized view. Error if the table cannot be watched, a column does not exist, options contradict each other, or another table feeds the domain with another number of buckets.';
 

@@ -29,7 +29,8 @@ typedef struct DomainEntry
 	List	   *names;			/* WatchedName *, that they were set up by */
 	int			nrow_triggers;	/* of these */
 	int			nrow_wanted;	/* how many there should be */
-	bool		incomplete;		/* one of its triggers does not fire */
+	bool		incomplete;		/* one of its triggers does not fire, or a
+								 * rule into it is missing */
 	bool		has_listener;	/* of the schema */
 	TransactionId whole_since;	/* the newest that asked for whole_no */
 	bool		wholes_differ;	/* so whole_no is 0 */

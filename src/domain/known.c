@@ -13,7 +13,7 @@
  * A watch of which something is missing (a disabled trigger, a row trigger
  * that was dropped) lets changes through, so it makes its domain unknown.  So
  * does a relation that has taken over the name of a watched one
- * (watched_name.c).
+ * (watched_name.c), or a table whose set-up asks for a rule that is not there.
  *
  * What feeds a domain is read with the watches, from the catalogs as they are
  * now, and kept current by the same invalidations.  The question is asked for

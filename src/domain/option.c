@@ -58,6 +58,9 @@ static const char *granularity_value(int n);
 /* Those of a layout, so that the next one can be computed without overflow. */
 #define MAX_LAYOUT_DIGITS 18
 
+/* As many rules as somebody may write who may not write cascade_rules. */
+#define MAX_CASCADES	32
+
 #define member(name) offsetof(WatchOptions, name)
 #define COLUMN_NAME \
 		.min_len = 1, \
@@ -141,6 +144,14 @@ Option		option_table[] = {
 		.name = "whole_counter",.argument = "whole_counter",
 		.type = OPTION_NUMBER,.offset = member(whole_counter),
 		.min_len = 1,.max_len = MAX_LAYOUT_DIGITS,.check = number_is_good
+	},
+	{
+		.name = "cascades",.argument = "cascade",.noun = "domain",
+		.type = OPTION_LIST,.offset = member(cascades),
+		.min_len = 1,.max_len = NAMEDATALEN - 1,.max_values = MAX_CASCADES,
+		.too_long = ERRCODE_NAME_TOO_LONG,
+		.hint = "A domain has 1 to 63 bytes.",
+		.check = domain_name_is_good,.in_labels = true
 	},
 	{
 		.name = "inherited",.argument = "inherited",

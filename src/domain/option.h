@@ -30,6 +30,8 @@ typedef struct WatchOptions
 	bool		keys_lost;		/* some were given that cannot be used */
 	int64		bucket_layout;	/* 0 without keys, see key.c */
 	int64		whole_counter;	/* its number; 0: none, see whole_counter.c */
+	List	   *cascades;		/* char *, domains that there are to be rules
+								 * into */
 	bool		inherited;		/* made because a parent is watched */
 	List	   *sources;		/* char *, domains that a view depends on */
 	bool		all_tenants;	/* their changes are shared ones of the view */

@@ -133,6 +133,40 @@ take_whole_counter(Domain *domain, const Watch *watch)
 	domain->whole_no = inside(domain)->wholes_differ ? 0 : number;
 }
 
+static bool
+has_rule(const Domain *source, const Domain *target)
+{
+	ListCell   *lc;
+
+	foreach(lc, inside(source)->rules)
+	{
+		if (((CascadeTarget *) lfirst(lc))->domain == target)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * The set-up of a table says into which domains there are rules.  They are in
+ * the configuration, which a dump of parts, or one that somebody restores who
+ * may not write there, leaves out.  A domain that lacks one is not known.
+ */
+static void
+require_rules(const Domain *domain, const Watch *watch)
+{
+	ListCell   *lc;
+
+	if (watch->inherited)
+		return;
+	foreach(lc, watch->options->cascades)
+	{
+		Domain	   *target = domain_lookup(lfirst(lc));
+
+		if (!has_rule(domain, target))
+			inside(target)->incomplete = true;
+	}
+}
+
 /*
  * Bring watch_all(), Domain.watched and Domain.bucket_layout up to date, and say
  * which generation they are of.  May read the catalogs, and wait for a lock on
@@ -167,6 +201,7 @@ watch_load(void)
 		add_to_domain(watch);
 		take_bucket_layout(domain, watch);
 		take_whole_counter(domain, watch);
+		require_rules(domain, watch);
 	}
 	MemoryContextSwitchTo(old);
 	foreach(lc, watches_by_trigger(true))

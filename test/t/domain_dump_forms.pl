@@ -197,6 +197,40 @@ restore($node, 'plain', 'part');
 cmp_ok($node->safe_psql('part', "SELECT cache_notify.version('item')"), '>', $before, 'data only: counts as changes');
 is($node->safe_psql('part', $configuration), $expected, 'data only: the configuration stays');
 
+# The rules that a table's set-up asks for are said by the table.  Where they are not in the
+# dump, the status says so, nothing proves their target current, and one call writes them.
+$node->safe_psql('shop', <<'END');
+SET ROLE owner;
+CREATE TABLE s.leaf (id int, tenant_id text);
+CREATE TABLE s.tree (id int, tenant_id text);
+SELECT cache_notify.setup_table_invalidation('s.tree');
+SELECT cache_notify.setup_table_invalidation('s.leaf', cascades => '{tree}');
+END
+for my $form ([], ['--exclude-schema=*cache_notify'], [ '-t', 's.leaf', '-t', 's.tree' ], ['by the owner'])
+{
+	my $lost = @$form > 0;
+	my $who = "@$form" eq 'by the owner' ? 'owner' : 'postgres';
+
+	dump_with('-s', grep { $_ ne 'by the owner' } @$form);
+	$node->safe_psql('postgres', 'ALTER DATABASE part OWNER TO owner');
+	$node->safe_psql('part', 'CREATE EXTENSION cache_notify') if $lost;
+	$node->safe_psql('part', 'CREATE SCHEMA s AUTHORIZATION owner') if "@$form" =~ /^-t/;
+	run_command([ 'psql', '-Xq', '-h', $node->host, '-p', $node->port, '-d', 'part', '-U', $who, '-f', $file ]);
+	my $problem = "SELECT count(*) FROM cache_notify.v_invalidation_status WHERE domain = 'leaf' AND problem ~ '^the rule into domain \"tree\"'";
+	my $proof = "SELECT cache_notify.token('a', 'tree') IS NOT NULL";
+	if ($lost)
+	{
+		is($node->safe_psql('part', $problem), 1, "schema only @$form: the lost rule is seen");
+		is($node->safe_psql('part', $proof), 'f', "schema only @$form: nothing proves current what it fed");
+		$node->safe_psql('part', 'SELECT cache_notify.repair()');
+	}
+	is($node->safe_psql('part', $problem), 0, "schema only @$form: the rule is there");
+	is($node->safe_psql('part', $proof), 't', "schema only @$form: its target can be proven current");
+	my $version = $node->safe_psql('part', "SELECT cache_notify.version('tree')");
+	$node->safe_psql('part', "SET ROLE owner; INSERT INTO s.leaf VALUES (1, 'a')");
+	cmp_ok($node->safe_psql('part', "SELECT cache_notify.version('tree')"), '>', $version, "schema only @$form: and moves");
+}
+
 done_testing();
 
 sub rmtree_or_unlink
