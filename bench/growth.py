@@ -66,6 +66,7 @@ OF_ROOT = "$$SELECT count(*) FROM part$$"
 
 def partitions(server, database, before, size, length):
     server.sql(f"""
+SET synchronous_commit = off;
 SELECT format('CREATE TABLE branch_%s PARTITION OF part FOR VALUES IN (%s)'
     ' PARTITION BY LIST (id)', b, b)
 FROM generate_series({-(-before // BRANCH)}, {(size - 1) // BRANCH}) AS b
@@ -101,7 +102,8 @@ def tables(server, database, before, size, length):
 
     create = "CREATE TABLE watched_%1$s (id int PRIMARY KEY, tenant_id text, n int)"
     watch = "SELECT cache_notify.setup_table_invalidation('watched_%1$s')"
-    server.sql(each(create) + each("INSERT INTO watched_%1$s VALUES (1, 'a', 1)"), database)
+    server.sql("SET synchronous_commit = off;\n" + each(create)
+               + each("INSERT INTO watched_%1$s VALUES (1, 'a', 1)"), database)
     # Beside each other, as a migration would: the last ones are those that count.
     taken = timed_each(server, database, before, size, watch)
     server.sql("VACUUM ANALYZE pg_class, pg_depend, pg_trigger;", database)
@@ -155,10 +157,16 @@ def rules(server, database, before, size, length):
 
 # ---- tenants
 
+CHUNK = 50000
+
+
 def tenants(server, database, before, size, length):
-    server.sql(f"INSERT INTO item SELECT i, 'tenant-' || i, 0"
-               f" FROM generate_series({before + 2}, {size + 1}) AS i;"
-               " VACUUM ANALYZE item, _cache_notify.version_counter;", database)
+    # Fewer in a transaction than max_keys, or they would not be told apart.
+    server.sql("SET synchronous_commit = off;\n" + "".join(
+        f"INSERT INTO item SELECT i, 'tenant-' || i, 0"
+        f" FROM generate_series({first}, {min(first + CHUNK - 1, size + 1)}) AS i;\n"
+        for first in range(before + 2, size + 2, CHUNK))
+        + "VACUUM ANALYZE item, _cache_notify.version_counter;", database)
     # A tenant of its own each time: what a long session remembers is no help.
     ids = [size - n * max(1, size // CALLS) % size + 1 for n in range(CALLS)]
     found = {
