@@ -207,6 +207,9 @@ says('rules not shown', sub {
 				ENABLE ALWAYS TRIGGER rules_are_truncated, ENABLE TRIGGER rules_changed});
 	}, 'warning', 'table cache_notify.cascade_rules', 'does not show the 1 rules');
 $node->safe_psql('postgres', 'DELETE FROM cache_notify.cascade_rules');
+says('a rule that a set-up asks for', q{CREATE TABLE asks (id int); SELECT cache_notify.setup_table_invalidation('asks', cascades => '{board}');
+		DELETE FROM cache_notify.cascade_rules WHERE source_domain = 'asks'}, 'error', 'public.asks .*', 'rule into domain "board".* is missing');
+$node->safe_psql('postgres', q{SELECT cache_notify.remove_table_invalidation('asks'); DELETE FROM cache_notify.cascade_rules; DROP TABLE asks});
 says('schema listener', q{SELECT cache_notify.setup_schema_invalidation('postgrest', payload_suffix => E'\n');}
 	  . q{ALTER EVENT TRIGGER cache_notify_schema_ddl_command_end DISABLE}, 'error', 'channel pgrst', 'disabled');
 is($node->safe_psql('postgres', 'SELECT channel, preset, payload, payload_suffix FROM cache_notify.v_schema_invalidation'),

@@ -35,6 +35,7 @@ test('what the README shows', () =>
     const told = []
     const names = {
       ...package_, Cache, RedisTier, pool,
+      app: { set() {}, use: (middleware) => assert.equal(typeof middleware, 'function') },
       loadTotal: async (db) => (await db.query('SELECT sum(amount)::int AS sum FROM price')).rows[0].sum,
       listening: async () => assert.ok(await opened[0].waitUntilListening()),
       saying: async (call) => {
