@@ -134,7 +134,8 @@ pgbench_finish($load, 'in every snapshot both are the same', 6 * $transactions);
 cmp_ok($with_base, '>', 0, "$with_base of $rounds rounds came to a base under load");
 is($session->query('SELECT differ()'), '', 'and at the end');
 
-# A standby and a crash are as good as a primary.
+# A standby and a crash are as good as a primary. The last round may have left a base behind.
+set_up('false');
 set_up('true');
 my $count = $session->query('SELECT bases()');
 $session->query("INSERT INTO bill VALUES (0, 'a')");
