@@ -113,52 +113,57 @@ class Varnish(Target):
         return headers.get("Cache-Notify-Stamp")
 
 
-class Fastly(Target):
+class Vendor(Target):
+    """One with an interface that takes and gives JSON, and a token in the environment."""
+
+    def __init__(self, url: str, api: str, variable: str) -> None:
+        super().__init__(url, api)
+        if not os.environ.get(variable):
+            raise ConfigurationError(f"${variable} must have the token for the vendor's interface")
+        self._token = os.environ[variable]
+
+    def post(self, path: str, headers: dict[str, str], content: object,
+             succeeded: Callable[[bytes], bool] = lambda answer: True) -> None:
+        """PurgeError unless it is answered with 200, and with what is taken for success."""
+        status, _, answer = self.call("POST", path, {**headers, "Content-Type": "application/json"},
+                                      json.dumps(content))
+        if status != 200 or not succeeded(answer):
+            raise PurgeError(f"answered with {status}: {answer[:200].decode(errors='replace')}")
+
+
+class Fastly(Vendor):
     batch = 256
 
     def __init__(self, url: str) -> None:
-        super().__init__(url, "https://api.fastly.com")
-        self._token = _secret("CACHE_NOTIFY_FASTLY_TOKEN")
+        super().__init__(url, "https://api.fastly.com", "CACHE_NOTIFY_FASTLY_TOKEN")
 
     def purge(self, tags: list[str]) -> None:
-        status, _, body = self.call(
-            "POST", f"/service/{self.place}/purge",
-            {"Fastly-Key": self._token, "Accept": "application/json",
-             "Content-Type": "application/json"},
-            json.dumps({"surrogate_keys": tags}))
-        if status != 200:
-            raise PurgeError(f"answered with {status}: {body[:200].decode(errors='replace')}")
+        self.post(f"/service/{self.place}/purge",
+                  {"Fastly-Key": self._token, "Accept": "application/json"},
+                  {"surrogate_keys": tags})
 
 
-class Cloudflare(Target):
+class Cloudflare(Vendor):
     batch = 30
     pause = 0.2
 
     def __init__(self, url: str) -> None:
-        super().__init__(url, "https://api.cloudflare.com")
-        self._token = _secret("CACHE_NOTIFY_CLOUDFLARE_TOKEN")
+        super().__init__(url, "https://api.cloudflare.com", "CACHE_NOTIFY_CLOUDFLARE_TOKEN")
 
     def purge(self, tags: list[str]) -> None:
-        status, _, body = self.call(
-            "POST", f"/client/v4/zones/{self.place}/purge_cache",
-            {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"},
-            json.dumps({"tags": tags}))
+        self.post(f"/client/v4/zones/{self.place}/purge_cache",
+                  {"Authorization": f"Bearer {self._token}"}, {"tags": tags}, self._succeeded)
+
+    @staticmethod
+    def _succeeded(answer: bytes) -> bool:
         try:
-            success = status == 200 and json.loads(body)["success"] is True
+            return json.loads(answer)["success"] is True
         except (ValueError, KeyError, TypeError):
-            success = False
-        if not success:
-            raise PurgeError(f"answered with {status}: {body[:200].decode(errors='replace')}")
+            return False
 
 
 TARGETS: dict[str, Callable[[str], Target]] = {
     "varnish": Varnish, "fastly": Fastly, "cloudflare": Cloudflare}
-
-
-def _secret(variable: str) -> str:
-    if not os.environ.get(variable):
-        raise ConfigurationError(f"${variable} must have the token for the vendor's interface")
-    return os.environ[variable]
 
 
 def target_of(url: str) -> Target:
