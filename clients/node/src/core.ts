@@ -83,9 +83,9 @@ export interface Limits {
 }
 
 /** Letter case in keys is ignored: coarser for some, wrong for none. */
-const fold = (key: Key): Key => (key === null ? null : key.toLowerCase())
+export const fold = (key: Key): Key => (key === null ? null : key.toLowerCase())
 
-const isInternal = (part: Part): boolean => part.domain.startsWith(INTERNAL)
+export const isInternal = (part: Pick<Part, 'domain'>): boolean => part.domain.startsWith(INTERNAL)
 
 function toldOf(reason: string, part: Part | undefined): string {
   if (part === undefined) return reason.replaceAll('_', ' ')

@@ -5,18 +5,15 @@
  */
 import { createHash } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
-import { INTERNAL } from './core.js'
+import { fold, isInternal } from './core.js'
+import type { Part } from './core.js'
 
 /** Bytes of tags that a response may have: servers and proxies limit headers. */
 const MOST = 4_000
 const LENGTH = 12
 
 /** What a response reads. */
-export interface Read {
-  readonly tenant: string | null
-  readonly domain: string
-  readonly key: string | null
-}
+export type Read = Pick<Part, 'tenant' | 'domain' | 'key'>
 
 const known = new LRUCache<string, string>({ max: 50_000 })
 
@@ -30,11 +27,12 @@ function tag(...parts: (string | null)[]): string {
   return found
 }
 
-function kinds(name: string, kind: string, { tenant, domain, key }: Read): string[] {
+function kinds(name: string, kind: string, { tenant, domain, key: spelt }: Read): string[] {
+  const key = fold(spelt)
   if (key === null) return [tag(name, kind, tenant, domain, null)]
   return [
     tag(name, `${kind}/*`, tenant, domain, null),
-    tag(name, `${kind}/key`, tenant, domain, key.toLowerCase()),
+    tag(name, `${kind}/key`, tenant, domain, key),
   ]
 }
 
@@ -43,7 +41,7 @@ function tagsOfEach(name: string, reads: readonly Read[]): string[] {
   for (const read of reads) {
     const shared = { ...read, tenant: null }
     let found: string[]
-    if (read.domain.startsWith(INTERNAL)) {
+    if (isInternal(read)) {
       found = [tag(name, 'definition', null, read.domain, null), tag(name, 'definitions', null, '', null)]
     } else if (read.tenant === null) {
       found = kinds(name, 'whole', read)
