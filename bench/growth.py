@@ -2,12 +2,10 @@
 and databases. The scenario `growth`, and what is published of it."""
 
 import contextlib
-import re
 import statistics
-import subprocess
 
-from beside import CHANNEL
-from measure import percentile
+from beside import CHANNEL, client
+from measure import percentile, probed, psql_times
 from model import Length, Run, Scenario, Variant
 from report import markdown
 from server import BenchError
@@ -16,12 +14,10 @@ CALLS = 100         # of what takes less than a millisecond
 
 
 def timed(server, database, statements, before=""):
-    """Milliseconds that each of these takes in one session, as psql sees it."""
-    text = before + "\\timing on\n" + "".join(f"{s};\n" for s in statements)
-    output = server.sql(text, database)
-    taken = [float(t) for t in re.findall(r"^Time: ([0-9.]+) ms", output, re.MULTILINE)]
+    """Milliseconds that each of these takes in one session."""
+    taken = psql_times(server, database, "".join(f"{s};\n" for s in statements), before)
     if len(taken) != len(statements):
-        raise BenchError(f"{len(statements)} statements, {len(taken)} times:\n{output}")
+        raise BenchError(f"{len(statements)} statements, {len(taken)} times: {statements[0]}")
     return taken
 
 
@@ -189,19 +185,14 @@ def databases(server, database, before, size, length):
     writes, heard = [], []
     with contextlib.ExitStack() as stack:
         probes = [
-            stack.enter_context(subprocess.Popen(
-                [server.client, "probe", name, CHANNEL, str(length.seconds), "200000",
-                 "UPDATE item SET n = n + 1", "item"],
-                env=server.environment, text=True, stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE))
+            stack.enter_context(client(server, "probe", name, CHANNEL, length.seconds, 200000,
+                                       "UPDATE item SET n = n + 1", "item"))
             for name in names
         ]
         for probe in probes:
-            for line in probe.communicate()[0].splitlines():
-                if re.fullmatch(r"-?\d+ -?\d+", line):
-                    write, late = map(int, line.split())
-                    writes.append(write / 1000)
-                    heard.append(late / 1000)
+            for write, late in probed(probe):
+                writes.append(write)
+                heard.append(late)
     if size == max(s for s in DATABASES if s <= length.largest):
         server.sql("".join(f"DROP DATABASE {name} WITH (FORCE);\n" for name in names))
     if not heard:

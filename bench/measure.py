@@ -35,13 +35,19 @@ def statement_time(server, database, scenario, length, seed):
     return Run(statistics.median(times), transactions(output))
 
 
+def psql_times(server, database, text, before=""):
+    """Milliseconds that each statement of the text took in one session, as psql sees it.
+    before: what is not timed."""
+    output = server.sql(before + "\\timing on\n" + text, database)
+    return [float(t) for t in re.findall(r"^Time: ([0-9.]+) ms", output, re.MULTILINE)]
+
+
 def reading_time(sql, times=20):
     """Throughput, and then how long a query takes, in milliseconds: the median."""
 
     def measure(server, database, scenario, length, seed):
         measured = throughput(server, database, scenario, length, seed)
-        output = server.sql("\\timing on\n" + sql * times, database)
-        taken = [float(t) for t in re.findall(r"^Time: ([0-9.]+) ms", output, re.MULTILINE)]
+        taken = psql_times(server, database, sql * times)
         return dataclasses.replace(measured, more={"read_ms": statistics.median(taken)})
 
     return measure
@@ -95,6 +101,14 @@ def instructions_of_session(server, database, scenario, times, patience_s=60):
     raise BenchError(f"callgrind does not report on process {pid}:\n{server.log_tail()}")
 
 
+def probed(probe):
+    """What a probe says: how long its statement took, and how much later it was heard of,
+    in milliseconds."""
+    for line in probe.stdout:
+        write, late = line.split()
+        yield int(write) / 1000, int(late) / 1000
+
+
 def time_to_listener(statement, mark, pause_us):
     """A way to measure the time from commit to listener, in milliseconds: a writer
     of its own executes `statement` beside the load, and waits for the notification
@@ -107,13 +121,13 @@ def time_to_listener(statement, mark, pause_us):
         with load(server, database, scenario, length, seed) as running:
             with client(server, "probe", database, CHANNEL, length.seconds - 0.5,
                         pause_us, statement, mark) as probe:
-                pairs = [line.split() for line in probe.stdout]
+                pairs = list(probed(probe))
             output = running.finish() if running else None
         if not pairs:
             raise BenchError(f"no notification was heard in {scenario.name}")
-        writes = sorted(int(write) / 1000 for write, _ in pairs)
-        heard = sorted(int(late) / 1000 for _, late in pairs)
-        both = sorted((int(write) + int(late)) / 1000 for write, late in pairs)
+        writes = sorted(write for write, _ in pairs)
+        heard = sorted(late for _, late in pairs)
+        both = sorted(write + late for write, late in pairs)
         more = {f"p{p}": percentile(heard, p) for p in PERCENTILES}
         more |= {f"write_p{p}": percentile(writes, p) for p in PERCENTILES}
         more |= {f"total_p{p}": percentile(both, p) for p in PERCENTILES}
