@@ -150,9 +150,11 @@ class Fleet:
                         "--dir", directory], stdout=subprocess.DEVNULL)
             listen = f"unix://{socket}"
             environment = dict(os.environ, PYTHONPATH=PACKAGE, CACHE_NOTIFY_REDIS=listen)
+            # Not in the checkout, where Python would take the extension's cache_notify.so
+            # for the package.
             for _ in range(2):
                 self.start([sys.executable, "-m", "cache_notify._cli", "relay",
-                            "--log-level", "ERROR"], env=environment)
+                            "--log-level", "ERROR"], env=environment, cwd=directory)
         self.shared = Shared()
         self.processes = []
         for process in range(min(PROCESSES, nodes)):
@@ -168,6 +170,9 @@ class Fleet:
     def wait(self):
         end = time.monotonic() + PATIENCE_S
         while sum(self.shared.ready) < self.nodes:
+            for child in self.children:
+                if child.poll() is not None:
+                    sys.exit(f"{' '.join(child.args)} has ended by itself")
             if time.monotonic() > end:
                 sys.exit(f"only {sum(self.shared.ready)} of {self.nodes} nodes listen")
             time.sleep(0.1)
