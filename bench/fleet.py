@@ -9,6 +9,8 @@ import time
 
 from measure import throughput
 from model import Length, Ratio, Run, Scenario, Variant
+from report import markdown
+from rounds import shown
 from server import BenchError
 from variants import UPDATE_ONE, items
 
@@ -114,3 +116,31 @@ NODES_SCENARIO = Scenario(
     full=Length(rounds=2, seconds=8),
     on_request=True,
 )
+
+
+# How the nodes listen, as the table calls it.
+WAYS = {"direct": "PostgreSQL, a connection per node",
+        "relay": "two relays and Redis, a connection per process",
+        "own": "the same, a connection per node"}
+
+
+def nodes_table(scenario):
+    """Of each number of nodes and each way a row."""
+    rows = []
+    variants = {v["name"]: v for v in scenario["variants"]}
+    base = variants["direct1"]["median"]
+    for how, label in WAYS.items():
+        for count in NODES:
+            if v := variants.get(f"{how}{count}"):
+                more = {name: value["median"] for name, value in v["more"].items()}
+                rows.append([
+                    label, f"{count:,}", shown(v["median"]), f"{v['median'] / base:.2f}",
+                    shown(more["p50"]), shown(more["p99"]), shown(more["connections"]),
+                    shown(more["hot_loads"]) if "hot_loads" in more else "",
+                    *(f"{1000 * more[f'{what}_s_per_1000_writes']:,.1f}"
+                      if f"{what}_s_per_1000_writes" in more else ""
+                      for what in ("nodes", "redis", "relay"))])
+    return markdown(
+        ["listen to", "nodes", "tps", "to one listener", "p50, ms", "p99, ms",
+         "connections to PostgreSQL", "loads of a hot result", "nodes, ms per 1,000 writes",
+         "Redis", "relay"], rows, right=range(1, 11))

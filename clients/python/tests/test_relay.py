@@ -16,6 +16,9 @@ from conftest import Counted, until
 from relaying import HEARTBEAT, LEASE, Wire, node_of
 
 import cache_notify
+from cache_notify._payload import Change
+from cache_notify._publisher import Publisher
+from cache_notify._relay_metrics import RelayMetrics
 
 
 @pytest.fixture
@@ -257,6 +260,32 @@ def test_redis_goes_back_in_time(watched, store):
     for _ in range(3):
         watched.change()
         assert watched.comes()
+
+
+def test_frames_wait_longer_while_each_has_several_payloads(store):
+    """Each of them wakes every process; one that comes alone should not wait for others."""
+    publisher = Publisher(store.url, "pauses", RelayMetrics(), lease=60, keep=10, interval=100)
+    assert publisher.lead(lambda seconds: False)
+    publisher.take_up("shop")
+
+    def pause_after(payloads):
+        """In intervals. Flushed without waiting for it."""
+        for version in range(payloads):
+            publisher.hear(Change("acme", "price", version))
+        publisher.flush()
+        publisher.hear(Change("acme", "price", payloads))
+        pause = publisher.flush_due() - time.monotonic()
+        publisher.flush()       # alone, which halves it
+        return round(pause / 100)
+
+    assert [pause_after(1), pause_after(9)] == [1, 2]
+    for payloads in (3, 3, 3, 3):
+        for version in range(payloads):
+            publisher.hear(Change("acme", "price", version))
+        publisher.flush()
+    assert pause_after(2) == 5
+    assert [pause_after(1) for _ in range(3)] == [1, 1, 1]
+    publisher.resign()
 
 
 def test_frames_that_did_not_come_are_read_from_the_stream(watched, store):

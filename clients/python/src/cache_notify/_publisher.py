@@ -43,6 +43,10 @@ STAND_BY = 0.25
 # Payloads in one frame. A frame in the stream is read back whole.
 MAX_FRAME = 500
 
+# While each frame has several payloads, it is waited for them longer: up to so many times
+# the interval. Each frame wakes every process that listens.
+MAX_STRETCH = 5
+
 # KEYS: state, leader, changes. ARGV: id, lease in ms, epoch, n, and what each needs.
 # Whoever leads and is not the caller: nothing is done. Nobody: the caller goes on.
 _GUARD = """
@@ -98,7 +102,7 @@ class Publisher:
         self._keys = Keys.of(name)
         self._lease = lease
         self._keep = keep
-        self._interval = interval
+        self._interval = self._pause = interval
         self._client: Any = None
         self._epoch = b""
         self._n = 0
@@ -246,13 +250,15 @@ class Publisher:
 
     def flush_due(self) -> float:
         """When what waits should be published; inf if nothing waits."""
-        return self._flushed_at + self._interval if self._waiting else float("inf")
+        return self._flushed_at + self._pause if self._waiting else float("inf")
 
     def flush(self) -> None:
         """Publishes what waits."""
         if not self._waiting:
             return
-        payloads, self._waiting = b"\n".join(self._waiting), []
+        payloads, count, self._waiting = b"\n".join(self._waiting), len(self._waiting), []
+        self._pause = (min(self._pause * 2, self._interval * MAX_STRETCH) if count > 1
+                       else max(self._pause / 2, self._interval))
         changes, self._changes = self._changes, []
         nodes = self._run(_PUBLISH, self._keep, payloads)
         self._n += 1

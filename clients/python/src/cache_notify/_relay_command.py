@@ -33,7 +33,8 @@ def add_to(commands: Any) -> None:
     flag(parser, "--lease", "CACHE_NOTIFY_RELAY_LEASE", default=3.0, type=float,
          help="seconds after which another relay takes over from one that is not heard")
     flag(parser, "--interval", "CACHE_NOTIFY_INTERVAL", default=0.01, type=float,
-         help="seconds between frames: what comes sooner goes into one")
+         help="seconds between frames: what comes sooner goes into one; five times as long while "
+         "much comes")
     flag(parser, "--keep", "CACHE_NOTIFY_KEEP", default=10_000, type=int,
          help="frames that are kept for nodes that were away")
     flag(parser, "--purge", "CACHE_NOTIFY_PURGE", default="",
