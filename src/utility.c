@@ -300,7 +300,6 @@ executor_finish(QueryDesc *query)
 	}
 	PG_FINALLY();
 	{
-		running_statement_end(query);
 		change_set_end_statement(outer);
 	}
 	PG_END_TRY();

@@ -75,7 +75,8 @@ BEGIN
 	END IF;
 	SELECT w.tgrelid INTO other FROM _cache_notify.watching_trigger w
 	WHERE w.domain = domain_name AND w.tgrelid <> table_name AND NOT w.inherited AND w.tgparentid = 0
-	AND (w.options).bucket_layout IS NOT NULL AND _cache_notify.same_owner(w.tgrelid, table_name) LIMIT 1;
+	AND (w.options).bucket_layout >> 5 >= _cache_notify.layout_floor(domain_name)
+	AND _cache_notify.same_owner(w.tgrelid, table_name) LIMIT 1;
 	IF FOUND THEN
 		RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
 			MESSAGE = format('domain "%s" has %s buckets', domain_name, present.buckets),

@@ -46,18 +46,6 @@ BEGIN
 		JOIN pg_class c ON c.oid = m.relid
 		WHERE c.relpersistence <> 't' ORDER BY m.i
 	LOOP
-		FOR trig IN
-			SELECT w.tgname FROM _cache_notify.watching_trigger w
-			WHERE w.tgrelid = child.relid AND w.inherited AND w.tgparentid = 0
-			AND NOT EXISTS (
-				SELECT FROM pg_inherits i
-				JOIN _cache_notify.watching_trigger p ON p.tgrelid = i.inhparent
-				WHERE i.inhrelid = child.relid AND NOT i.inhdetachpending
-				AND p.domain = w.domain AND p.function = w.function)
-		LOOP
-			EXECUTE format('DROP TRIGGER %I ON %s', trig.tgname, child.relid);
-		END LOOP;
-
 		-- A partition that is watched by itself, too, lost its own row trigger to the
 		-- server's clone, which may ask for less, or be gone.
 		FOR trig IN

@@ -11,9 +11,9 @@
  * not matter: a statement seldom asks about what it changes.
  *
  * Each statement of the executor that has result relations is in a list, which
- * nobody reads unless somebody asks.  It leaves the list when its triggers have
- * fired, or, if it fails, with the memory of its executor state, which is where
- * the entry is.  COPY and TRUNCATE have no executor state; as it hardly
+ * nobody reads unless somebody asks.  It leaves the list with the memory of its
+ * executor state, which is where the entry is: when it fails, or right after its
+ * triggers have fired.  COPY and TRUNCATE have no executor state; as it hardly
  * happens that one asks during them, they are taken to change everything.
  *
  * A query that the server runs for a foreign key leaves its triggers to the
@@ -103,19 +103,6 @@ running_statement_begin(QueryDesc *query)
 	running = statement;
 	MemoryContextRegisterResetCallback(query->estate->es_query_cxt,
 									   &statement->callback);
-}
-
-/* Its triggers have fired. */
-void
-running_statement_end(QueryDesc *query)
-{
-	for (RunningStatement *statement = running; statement != NULL;
-		 statement = statement->outer)
-		if (statement->estate == query->estate)
-		{
-			leave_list(statement);
-			break;
-		}
 }
 
 /* A command that changes rows, but has no executor state, begins and ends. */

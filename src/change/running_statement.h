@@ -25,7 +25,6 @@ typedef struct RunningStatement
 /* running_statement.c */
 extern void running_statement_init(void);
 extern void running_statement_begin(struct QueryDesc *query);
-extern void running_statement_end(struct QueryDesc *query);
 extern void running_command_begin(RunningStatement *statement);
 extern void running_command_end(RunningStatement *statement);
 extern bool running_statement_changes(const char *domain);

@@ -1,7 +1,7 @@
 -- Serves G4, G8 and G9: where there is a list of values, each of them, not the first.
 -- A failure shows as a value that is taken for another one.
 BEGIN;
-SELECT plan(40);
+SELECT plan(48);
 
 CREATE TABLE t (id int, a int, b int, c int, tenant_id text);
 
@@ -10,6 +10,10 @@ SELECT throws_like(format('SELECT cache_notify.setup_table_invalidation(''t'', %
 FROM unnest('{a%2Fb,a%2fb,a%25b,%25,b%2F}'::text[]) AS u (d);
 SELECT lives_ok(format('SELECT cache_notify.setup_table_invalidation(''t'', %L)', d), 'domain ' || d)
 FROM unnest('{a%b,a%26,100%}'::text[]) AS u (d);
+SELECT throws_like(format('SELECT cache_notify.setup_table_invalidation(''t'', %L)', d), '%has a slash%', 'domain ' || d)
+FROM unnest('{a/b,/a,a/,/}'::text[]) AS u (d);
+SELECT throws_like(format('SELECT cache_notify.setup_table_invalidation(''t'', %L)', d), '%is reserved%', 'domain ' || d)
+FROM unnest('{cache_notify/,cache_notify/key/1029/7/t,cache_notify/definition/1,cache_notify/by_hand/t}'::text[]) AS u (d);
 SELECT throws_like(format('SELECT cache_notify.setup_table_invalidation(''t'', payload_suffix => %L)', s), '%is not ASCII%', 'suffix ' || s)
 FROM unnest('{é,x東}'::text[]) AS u (s);
 

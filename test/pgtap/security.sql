@@ -394,6 +394,29 @@ SELECT pg_temp.denied(statement, 'the owner of the database does not ' || statem
 		'SELECT * FROM cache_notify.domain_version',
 		'UPDATE _cache_notify.version_counter SET n = 0']) AS statement;
 
+RESET ROLE;
+-- Views carry rules from what he need not own: not as many as he likes.
+CREATE FUNCTION pg_temp.views_of(prefix text, n int) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+	FOR i IN 1..n LOOP
+		EXECUTE format('CREATE VIEW shop.%s%s AS SELECT 1 AS n', prefix, i);
+		EXECUTE format('SECURITY LABEL FOR cache_notify ON VIEW shop.%s%s IS ''{domain=%1$s%2$s,source=item}''', prefix, i);
+	END LOOP;
+END
+$$;
+SET ROLE cn_owner;
+SELECT pg_temp.views_of('his', 40);
+RESET ROLE;
+CREATE FUNCTION pg_temp.carried() RETURNS bigint LANGUAGE sql AS $$
+	SELECT count(*) FROM cache_notify.cascade_closure('item') AS c WHERE c::text ~ 'his|super' $$;
+SELECT is(pg_temp.carried(), 32::bigint, 'views carry 32 rules of an owner from a domain');
+SELECT pg_temp.views_of('supers', 40);
+SELECT is(pg_temp.carried(), 72::bigint, 'and a superuser''s as many as there are');
+DO $$ BEGIN
+	FOR i IN 1..40 LOOP EXECUTE format('DROP VIEW shop.his%s, shop.supers%1$s', i); END LOOP;
+END $$;
+
+SET ROLE cn_dbowner;
 -- Where there is no extension, he cannot create it, nor lay a trap for who does.
 RESET ROLE;
 SET client_min_messages = warning;

@@ -51,6 +51,16 @@ SELECT * FROM d('SELECT * FROM contract');
 SELECT * FROM d('SELECT * FROM vv');
 SELECT * FROM d('SELECT * FROM plain');
 SELECT * FROM d('SELECT 1');
+-- A child with a problem that its parent has not.
+CREATE TABLE clan (a int);
+CREATE UNLOGGED TABLE clan_unlogged () INHERITS (clan);
+SELECT cache_notify.setup_table_invalidation('clan');
+SELECT * FROM d('SELECT * FROM clan');
+SELECT cache_notify.token_for('SELECT * FROM clan') IS NULL AS no_token;
+DROP TABLE clan_unlogged;
+SELECT * FROM d('SELECT * FROM clan');
+SELECT cache_notify.token_for('SELECT * FROM clan') IS NULL AS no_token;
+DROP TABLE clan;
 SELECT q, domain, source, certainty, reason FROM unnest(ARRAY[
 	'TABLE customer',
 	'VALUES (1)',

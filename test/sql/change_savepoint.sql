@@ -194,6 +194,20 @@ SELECT cache_notify.version('item_target', t) - cache_notify.version('item', t) 
 	FROM unnest('{a,b,c}'::text[]) AS t;
 SELECT cache_notify.version('item_heard', 'a');
 
+-- A trigger by hand that is deferred, and fires once more when what it did is taken back.
+CREATE TABLE late (n int);
+CREATE CONSTRAINT TRIGGER r AFTER INSERT ON late DEFERRABLE INITIALLY DEFERRED
+	FOR EACH ROW EXECUTE FUNCTION cache_notify.row_change('domain=late');
+BEGIN;
+INSERT INTO late VALUES (1);
+SAVEPOINT s;
+SET CONSTRAINTS ALL IMMEDIATE;
+ROLLBACK TO s;
+SET CONSTRAINTS ALL IMMEDIATE;
+COMMIT;
+SELECT _cache_notify.counted('late');
+DROP TABLE late;
+
 DROP TABLE item;
 DROP FUNCTION walk, fail;
 DELETE FROM cache_notify.cascade_rules;

@@ -162,4 +162,10 @@ TRUNCATE item;
 COMMIT;
 :moved
 
+-- A commit leaves the session's settings as they were.
+SET lock_timeout = '7s';
+INSERT INTO item (id, tenant_id) VALUES (1007, 'odd');
+SHOW lock_timeout;
+RESET lock_timeout;
+
 DROP TABLE item;

@@ -119,6 +119,33 @@ DO $$ BEGIN
 END $$;
 SELECT count(DISTINCT domain) AS buckets FROM _cache_notify.version_counter WHERE domain ~ '^cache_notify/key/.*/spread$';
 
+-- One row without a key reaches every key of its tenant, first, last or between; and
+-- rows of two tenants, in turns, are keys of two.
+CREATE TABLE partly (id int, tenant_id text, twice int GENERATED ALWAYS AS (2 * id) STORED);
+SELECT cache_notify.setup_table_invalidation('partly', keys => '{id}');
+SELECT cache_notify.setup_table_invalidation('partly', 'doubled', keys => '{twice}');
+INSERT INTO partly VALUES (1, 'a'), (2, 'a');
+SELECT versions('partly', 'partly/1', 'partly/2', 'partly/9', 'doubled/2', 'doubled/1');
+INSERT INTO partly VALUES (1, 'a'), (NULL, 'a');
+SELECT versions('partly', 'partly/1', 'partly/2', 'partly/9');
+INSERT INTO partly VALUES (NULL, 'a'), (1, 'a');
+SELECT versions('partly', 'partly/1', 'partly/2', 'partly/9');
+BEGIN;
+INSERT INTO partly VALUES (1, 'a'), (NULL, 'a'), (1, 'a'), (2, 'a');
+SELECT versions('partly', 'partly/1', 'partly/2', 'partly/9');
+COMMIT;
+SELECT versions('partly', 'partly/1', 'partly/2', 'partly/9');
+INSERT INTO partly VALUES (1, 'b'), (2, 'a'), (2, 'b'), (1, 'a');
+SELECT versions('partly', 'partly/1', 'partly/2', 'partly/9');
+SELECT n, cache_notify.version(n, 'b') - cache_notify.version_origin() AS b
+FROM unnest('{partly,partly/1,partly/2,partly/9}'::text[]) AS u (n);
+
+-- Many keys of many tenants in one statement.
+CREATE TABLE grid (id int, tenant_id text);
+SELECT cache_notify.setup_table_invalidation('grid', keys => '{id}');
+INSERT INTO grid SELECT k, 't' || t FROM generate_series(1, 100) AS k, generate_series(1, 50) AS t;
+SELECT count(*) FILTER (WHERE cache_notify.version('grid/' || id, tenant_id) = cache_notify.version_origin() + 1) AS told, count(*) FROM grid;
+
 -- Names of domains that have no keys: their version.
 CREATE TABLE plain (id int);
 SELECT cache_notify.setup_table_invalidation('plain');

@@ -46,6 +46,19 @@ COMMIT;
 SELECT pg_temp.told('hand'), pg_temp.told('other');
 SELECT cache_notify.invalidate('hand', 'a');
 SELECT pg_temp.told('hand'), pg_temp.told('hand/1');
+-- One that was taken back does not make what else moves the domain one by hand.
+INSERT INTO cache_notify.cascade_rules VALUES ('item', 'taken back');
+BEGIN;
+SAVEPOINT s;
+SELECT cache_notify.invalidate('taken back');
+ROLLBACK TO s;
+INSERT INTO item VALUES (7, 'a', 1);
+SELECT count(cache_notify.invalidate('hand'));
+COMMIT;
+SELECT pg_temp.told('taken back');
+DELETE FROM cache_notify.cascade_rules;
+DELETE FROM item;
+SELECT pg_temp.told('taken back');
 -- What is watched is not marked as fed by hand, or it would outlive its table.
 SELECT cache_notify.invalidate('item');
 BEGIN;
@@ -58,8 +71,10 @@ INSERT INTO cache_notify.cascade_rules VALUES
 	('item', 'page', 'invalidate'), ('page', 'site', 'invalidate'), ('site', 'heard', 'notify');
 SELECT pg_temp.told('page'), pg_temp.told('site'), pg_temp.told('heard');
 -- One from a domain that nothing feeds would be silent for ever.
+SELECT cache_notify.token(NULL, 'page') AS page, cache_notify.token('a', 'site') AS site \gset
 INSERT INTO cache_notify.cascade_rules VALUES ('itme', 'page');
 SELECT pg_temp.told('page'), pg_temp.told('site'), pg_temp.told('item');
+SELECT cache_notify.is_current(:'page') AS page, cache_notify.is_current(:'site') AS site, cardinality(cache_notify.stale(ARRAY[:'page', :'site'])) AS stale;
 SELECT cache_notify.invalidate('itme');
 SELECT pg_temp.told('page'), pg_temp.told('site');
 DELETE FROM cache_notify.cascade_rules;
@@ -88,6 +103,25 @@ ALTER TABLE part DISABLE TRIGGER ALL;
 SELECT pg_temp.told('both');
 ALTER TABLE part ENABLE TRIGGER ALL;
 SELECT pg_temp.told('both');
+
+-- Who can keep us from hearing of DDL can take triggers away unheard, which the status
+-- says. When they are there again, tokens of before are stale.
+CREATE TABLE quiet (id int);
+SELECT cache_notify.setup_table_invalidation('quiet');
+INSERT INTO quiet VALUES (1);
+SELECT cache_notify.token(NULL, 'quiet') AS token \gset
+ALTER EVENT TRIGGER cache_notify_command_start DISABLE;
+ALTER EVENT TRIGGER cache_notify_command_end DISABLE;
+ALTER EVENT TRIGGER cache_notify_drop DISABLE;
+DROP TRIGGER cache_notify_row_quiet ON quiet;
+DROP TRIGGER cache_notify_statement_quiet ON quiet;
+INSERT INTO quiet VALUES (2);
+ALTER EVENT TRIGGER cache_notify_command_start ENABLE ALWAYS;
+ALTER EVENT TRIGGER cache_notify_command_end ENABLE ALWAYS;
+ALTER EVENT TRIGGER cache_notify_drop ENABLE ALWAYS;
+SELECT cache_notify.setup_table_invalidation('quiet');
+SELECT pg_temp.told('quiet'), cache_notify.is_current(:'token');
+DROP TABLE quiet;
 
 -- Changes of the schema, a materialized view, a view.
 SELECT pg_temp.told('schema');

@@ -214,6 +214,9 @@ for my $round (1 .. 5)
 	my $lost_position = ask($primary, 'SELECT current_position()');
 	$primary->stop('immediate');
 	my $from_standby = token($standby);
+	# A session that stays, and knows the history that ends.
+	my $open = $standby->background_psql('postgres');
+	$open->query_safe("SELECT cache_notify.token('t', 'a')");
 
 	# The rest of the tree continues from the standby.
 	$standby->promote;
@@ -232,6 +235,9 @@ for my $round (1 .. 5)
 	cmp_ok(version($primary), '>', $highest,
 		"round $round: version goes forward with the promotion");
 	see($primary, $state, "round $round, promoted");
+	is($open->query_safe("SELECT cache_notify.token('t', 'a')"), token($primary),
+		"round $round: a session that was open is in the new history as well");
+	$open->quit;
 
 	# As many changes as were lost, and then some.
 	for (1 .. 4)
@@ -256,12 +262,17 @@ for my $round (1 .. 5)
 # anybody having written there.
 my $follower = new_standby($primary);
 $primary->wait_for_catchup($follower);
+my $cascaded = new_standby($follower);
 $token = token($primary);
+# Of its own standby, too, whose sessions stay.
+my $open = $cascaded->background_psql('postgres');
+$cascaded->poll_query_until('postgres', "SELECT cache_notify.is_current('$token')");
+is($open->query_safe("SELECT cache_notify.token('t', 'a')"), $token, 'a session of a cascaded standby');
 $primary->stop;
 $follower->promote;
 my $upstream = $follower;
-my $cascaded = new_standby($upstream);
 $upstream->wait_for_catchup($cascaded);
+is($open->query_safe("SELECT cache_notify.is_current('$token')"), 'f', 'is in the new history when its upstream is promoted');
 is(is_current($cascaded, $token), 'f', 'a new timeline is a new history on a standby');
 my $before = version($cascaded);
 my $on_promoted = version($upstream);
@@ -269,5 +280,7 @@ cmp_ok($on_promoted, '>=', $before, 'a standby is never ahead of the promoted');
 $upstream->wait_for_catchup($cascaded);
 is(version($cascaded), $on_promoted, 'and follows it');
 is(token($cascaded), token($upstream), 'with the same tokens');
+is($open->query_safe("SELECT cache_notify.token('t', 'a')"), token($upstream), 'in the session that was open as well');
+$open->quit;
 
 done_testing();

@@ -30,7 +30,7 @@ ALTER TABLE line OWNER TO victim;
 END_SQL
 
 my $ear = session($node);
-$ear->query("LISTEN $_") for 'items', 'lines', map { "c$_" } 1 .. 50;
+$ear->query("LISTEN $_") for 'items', 'lines', map { "c$_" } 1 .. 60;
 my $writer = session($node);    # that knew everything before
 $writer->query('SET ROLE victim');
 
@@ -88,7 +88,8 @@ $evil->query('DROP TABLE evil.t21');
 is(scalar(my @room = channels()), 1 + $limit, 'dropped: the next one is told');
 ok((grep { $_ eq 'c41' } @room), 'the oldest of those that were not');
 $node->safe_psql('postgres', 'ALTER TABLE evil.t OWNER TO postgres');
-is(scalar(my @more = channels()), 1 + 20 + 5 + $limit - 21, "a superuser's are all told");
+$node->safe_psql('postgres', $trigger->($_, "channel=c$_")) for 46 .. 60;
+is(scalar(my @more = channels()), 1 + 20 + 5 + 15 + $limit - 21, "a superuser's are all told");
 $node->safe_psql('postgres', 'ALTER TABLE evil.t OWNER TO evil');
 is_deeply([ channels() ], \@room, 'an owner has a limit again');
 $node->safe_psql('postgres', 'DROP OWNED BY evil CASCADE');

@@ -204,6 +204,27 @@ UPDATE field SET n = n + 1 WHERE id = 100;
 SELECT cache_notify.invalidate('field', 't');
 UPDATE field SET n = n + 1 WHERE id = 101;
 END
+# Tenants that are hashed alike, by the server's own hash, which is the one that is used.
+my ($one, $two) = split /\|/, $node->safe_psql('postgres', <<'END');
+SELECT min(name), max(name) FROM (SELECT 'n' || i AS name FROM generate_series(100000, 399999) AS i) AS names
+GROUP BY hashtext(name) HAVING count(*) > 1 ORDER BY 1 LIMIT 1
+END
+is_deeply(
+	[ sort map { $json->decode($_->{payload})->{tenant_id} } heard_after($listener,
+			"SELECT cache_notify.invalidate('alike', '$one'); SELECT cache_notify.invalidate('alike', '$two')") ],
+	[ sort $one, $two ], 'two tenants that are hashed alike are two');
+
+# One whose table tells no keys, before and after one whose table does.
+heard_after($listener, "CREATE TABLE plain (tenant_id text); SELECT cache_notify.setup_table_invalidation('plain', 'field')");
+my $keyed = 'UPDATE field SET n = n + 1 WHERE id = 100';
+my $plain = q{INSERT INTO plain VALUES ('t')};
+for my $sql ("$keyed; $plain", "$plain; $keyed", "$keyed; $plain; $keyed", "BEGIN; $keyed; $plain; COMMIT")
+{
+	my @found = grep { exists $_->{keys} } map { $json->decode($_->{payload}) } heard_after($listener, $sql);
+
+	is_deeply([ map { $_->{keys} } @found ], [undef], "all keys: $sql");
+}
+heard_after($listener, "SELECT cache_notify.remove_table_invalidation('plain', 'field')");
 for my $table ('field', 'only_xid')
 {
 	# The last one of several that coalesce, and of a later one.

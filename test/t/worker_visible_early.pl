@@ -11,7 +11,6 @@ use warnings;
 use CacheNotify;
 use Faults;
 use Test::More;
-use Time::HiRes qw(sleep);
 use WorkerLane;
 
 my $node = worker_server('main', '');
@@ -59,7 +58,9 @@ $changer->query("SET cache_notify.fault = 'visible:wait'");
 $changer->send('BEGIN; ALTER TABLE shape RENAME TO form; INSERT INTO form VALUES (2); COMMIT');
 $faults->wait_held('visible');
 $other->query('TRUNCATE other');
-sleep(0.3);
+wait_for('the worker to wait for it', sub {
+		$node->safe_psql('postgres', "SELECT wait_event FROM pg_stat_activity WHERE backend_type = 'cache_notify worker'") eq 'transactionid';
+	});
 is_deeply([ hear(qr/./) ], [], 'renamed: nothing is told with the name of before');
 $faults->release('visible');
 $changer->result;
