@@ -266,6 +266,11 @@ add_query(Dependencies *deps, Query *query)
 
 	if (!deps->unchecked)
 		compat_check_permissions(query);
+
+	/* A result that was kept takes no locks. */
+	if (query->rowMarks != NIL)
+		add_dependency(deps, KIND_VOLATILE, InvalidOid, InvalidOid, 0,
+					   "locks rows");
 	foreach(lc, query->rtable)
 		add_range_table_entry(deps, query, lfirst_node(RangeTblEntry, lc));
 }

@@ -34,6 +34,9 @@ SELECT q, said('SELECT ' || q || ' FROM post') FROM unnest(ARRAY[
 	WITH ORDINALITY AS u (q, i) ORDER BY i;
 SELECT said('SELECT * FROM jsonb_to_recordset(''[]'') AS x (a int, b text)'), said('SELECT * FROM jsonb_to_recordset(''[]'') AS x (a date)');
 
+-- Locks, which a result that was kept does not take
+SELECT said('SELECT id FROM post FOR UPDATE'), said('SELECT id FROM (SELECT id FROM post FOR KEY SHARE) AS locked');
+
 -- Literals that mean now, and those that every session reads alike
 SELECT q, said('SELECT id FROM post WHERE ' || q) FROM unnest(ARRAY[
 	'd >= ''today''', 'd >= ''2024-05-01''', 'd >= ''May 1 2024''', 'd = date ''yesterday''', 'at < ''now''::timestamptz', 'at < ''now''::text::timestamptz', 'at < (''NOW'')',

@@ -9,6 +9,8 @@ import pytest
 from conftest import until
 
 import cache_notify
+from cache_notify._adapters import adapter_of, alchemy_statement
+from cache_notify._aio_adapters import async_adapter_of
 
 SUM = "SELECT sum(amount)::int FROM price WHERE tenant_id = 'acme'"
 
@@ -61,6 +63,24 @@ def alchemy_engine(dsn):
 
 
 @contextlib.contextmanager
+def alchemy_engine_of_psycopg2(dsn):
+    sqlalchemy = pytest.importorskip("sqlalchemy")
+    engine = sqlalchemy.create_engine(url(dsn, "psycopg2"))
+    yield engine
+    engine.dispose()
+
+
+@contextlib.contextmanager
+def alchemy_scoped_session(dsn):
+    pytest.importorskip("sqlalchemy")
+    from sqlalchemy.orm import scoped_session, sessionmaker
+    with alchemy_engine(dsn) as engine:
+        db = scoped_session(sessionmaker(engine))
+        yield db
+        db.remove()
+
+
+@contextlib.contextmanager
 def alchemy_connection(dsn):
     with alchemy_engine(dsn) as engine, engine.connect() as db:
         yield db
@@ -98,14 +118,20 @@ def django_connection(dsn):
 
 
 SYNC = [psycopg_connection, psycopg_pool, psycopg2_connection, psycopg2_pool,
-        alchemy_engine, alchemy_connection, alchemy_session, django_connection]
+        alchemy_engine, alchemy_engine_of_psycopg2, alchemy_connection, alchemy_session,
+        alchemy_scoped_session, django_connection]
+
+
+def end_transaction(db):
+    """Of SQLAlchemy, which begins one for each query."""
+    if type(db).__module__.startswith("sqlalchemy") and hasattr(db, "rollback"):
+        return db.rollback()
+    return None
 
 
 def rows_of(db, statement):
-    from cache_notify._adapters import adapter_of
     rows = [tuple(row) for row in adapter_of(db).query(statement, None)]
-    if hasattr(db, "rollback") and hasattr(db, "in_transaction"):
-        db.rollback()   # SQLAlchemy begins a transaction for each query
+    end_transaction(db)
     return rows
 
 
@@ -132,8 +158,7 @@ def test_query(make, dsn, cache, other):
     with make(dsn) as db:
         def query():
             rows = [tuple(row) for row in cache.query(db, SUM, tenant="acme")]
-            if hasattr(db, "in_transaction") and hasattr(db, "rollback"):
-                db.rollback()
+            end_transaction(db)
             return rows
 
         assert query() == query() == [(30,)]
@@ -143,15 +168,74 @@ def test_query(make, dsn, cache, other):
         assert until(lambda: query() == [(31,)])
 
 
+UPDATE = "UPDATE price SET amount = 99 WHERE id = 1"
+
+
+@contextlib.contextmanager
+def own_transaction(db):
+    """A transaction of the application's, which it rolls back; of a pool, over one of its
+    connections."""
+    kind = type(db).__name__
+    if kind == "ConnectionPool":
+        with db.connection() as connection:
+            yield connection, connection.execute
+            connection.rollback()
+    elif kind == "ThreadedConnectionPool":
+        connection = db.getconn()
+        yield connection, connection.cursor().execute
+        connection.rollback()
+        db.putconn(connection)
+    elif kind == "connection":
+        db.autocommit = False
+        yield db, db.cursor().execute
+        db.rollback()
+        db.autocommit = True
+    elif kind == "Connection" and hasattr(db, "transaction"):
+        with db.transaction(force_rollback=True):
+            yield db, db.execute
+    elif kind == "Engine":
+        with db.connect() as connection:
+            yield connection, lambda statement: connection.execute(alchemy_statement(statement))
+            connection.rollback()
+    elif kind == "DatabaseWrapper":
+        from django.db import transaction
+        with transaction.atomic():
+            yield db, lambda statement: db.cursor().execute(statement)
+            transaction.set_rollback(True)
+    else:
+        yield db, lambda statement: db.execute(alchemy_statement(statement))
+        db.rollback()
+
+
+@pytest.mark.parametrize("make", SYNC, ids=lambda make: make.__name__)
+def test_own_transaction(make, dsn, cache, db):
+    """What it has written is seen in it, and by nobody else; nor is it kept."""
+    def load(db):
+        return [tuple(row) for row in adapter_of(db).query(SUM, None)]
+
+    def get(db):
+        return cache.get(db, "sum", load, reads=["price"], tenant="acme")
+
+    with make(dsn) as it:
+        assert get(db) == [(30,)]
+        with own_transaction(it) as (own, execute):
+            assert get(own) == [(30,)]
+            execute(UPDATE)
+            assert get(own) == [(119,)]
+            assert [tuple(row) for row in cache.query(own, SUM, tenant="acme")] == [(119,)]
+            assert get(db) == [(30,)]
+        for _ in range(2):
+            assert get(db) == [(30,)]
+            assert [tuple(row) for row in cache.query(db, SUM, tenant="acme")] == [(30,)]
+
+
 async def play_async(db, cache, other):
-    from cache_notify._aio_adapters import async_adapter_of
     calls = []
 
     async def load(db):
         calls.append(1)
         rows = [tuple(row) for row in await async_adapter_of(db).query(SUM, ())]
-        if hasattr(db, "rollback") and hasattr(db, "in_transaction"):
-            await db.rollback()
+        await (end_transaction(db) or asyncio.sleep(0))
         return rows
 
     async def get():
@@ -211,6 +295,31 @@ async def aio_alchemy_engine(dsn):
 
 
 @contextlib.asynccontextmanager
+async def aio_alchemy_engine_of_asyncpg(dsn):
+    pytest.importorskip("asyncpg")
+    from sqlalchemy.ext.asyncio import create_async_engine
+    engine = create_async_engine(url(dsn, "asyncpg"))
+    yield engine
+    await engine.dispose()
+
+
+@contextlib.asynccontextmanager
+async def aio_alchemy_session_of_asyncpg(dsn):
+    from sqlalchemy.ext.asyncio import AsyncSession
+    async with aio_alchemy_engine_of_asyncpg(dsn) as engine, AsyncSession(engine) as db:
+        yield db
+
+
+@contextlib.asynccontextmanager
+async def aio_alchemy_scoped_session(dsn):
+    from sqlalchemy.ext.asyncio import async_scoped_session, async_sessionmaker
+    async with aio_alchemy_engine(dsn) as engine:
+        db = async_scoped_session(async_sessionmaker(engine), asyncio.current_task)
+        yield db
+        await db.remove()
+
+
+@contextlib.asynccontextmanager
 async def aio_alchemy_session(dsn):
     from sqlalchemy.ext.asyncio import AsyncSession
     async with aio_alchemy_engine(dsn) as engine, AsyncSession(engine) as db:
@@ -224,7 +333,66 @@ async def aio_alchemy_connection(dsn):
 
 
 ASYNC = [aio_psycopg, aio_psycopg_pool, aio_asyncpg, aio_asyncpg_pool,
-         aio_alchemy_engine, aio_alchemy_connection, aio_alchemy_session]
+         aio_alchemy_engine, aio_alchemy_engine_of_asyncpg, aio_alchemy_connection,
+         aio_alchemy_session, aio_alchemy_session_of_asyncpg, aio_alchemy_scoped_session]
+
+
+@contextlib.asynccontextmanager
+async def own_async_transaction(db):
+    """As own_transaction()."""
+    kind = type(db).__name__
+    if kind == "AsyncConnectionPool":
+        async with db.connection() as connection:
+            yield connection, connection.execute
+            await connection.rollback()
+    elif kind == "Pool":
+        async with db.acquire() as connection:
+            transaction = connection.transaction()
+            await transaction.start()
+            yield connection, connection.execute
+            await transaction.rollback()
+    elif kind == "AsyncConnection" and hasattr(db, "pgconn"):
+        async with db.transaction(force_rollback=True):
+            yield db, db.execute
+    elif kind == "Connection":
+        transaction = db.transaction()
+        await transaction.start()
+        yield db, db.execute
+        await transaction.rollback()
+    elif kind == "AsyncEngine":
+        async with db.connect() as connection:
+            yield connection, lambda statement: connection.execute(alchemy_statement(statement))
+            await connection.rollback()
+    else:
+        yield db, lambda statement: db.execute(alchemy_statement(statement))
+        await db.rollback()
+
+
+@pytest.mark.parametrize("make", ASYNC, ids=lambda make: make.__name__)
+def test_own_async_transaction(make, dsn):
+    async def load(db):
+        return [tuple(row) for row in await async_adapter_of(db).query(SUM, None)]
+
+    async def run():
+        cache = cache_notify.AsyncCache(dsn, heartbeat=0.2)
+        assert await asyncio.to_thread(cache.wait_until_listening)
+
+        async def get(db):
+            return await cache.get(db, "sum", load, reads=["price"], tenant="acme")
+
+        async with make(dsn) as it, aio_psycopg(dsn) as db:
+            assert await get(db) == [(30,)]
+            async with own_async_transaction(it) as (own, execute):
+                assert await get(own) == [(30,)]
+                await execute(UPDATE)
+                assert await get(own) == [(119,)]
+                rows = await cache.query(own, SUM, tenant="acme")
+                assert [tuple(row) for row in rows] == [(119,)]
+                assert await get(db) == [(30,)]
+            for _ in range(2):
+                assert await get(db) == [(30,)]
+        await cache.aclose()
+    asyncio.run(run())
 
 
 @pytest.mark.parametrize("make", ASYNC, ids=lambda make: make.__name__)
@@ -248,8 +416,7 @@ def test_async_query(make, dsn, other):
                 other.execute("UPDATE price SET amount = %s WHERE id = 1", [amount])
                 for _ in range(2000):
                     rows = [tuple(row) for row in await cache.query(db, SUM, tenant="acme")]
-                    if hasattr(db, "in_transaction") and hasattr(db, "rollback"):
-                        await db.rollback()
+                    await (end_transaction(db) or asyncio.sleep(0))
                     if rows == [(20 + amount,)]:
                         break
                     await asyncio.sleep(0.01)

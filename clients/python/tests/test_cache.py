@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import psycopg
 import pytest
-from conftest import Counted, until
+from conftest import SCHEMA, Counted, until
 
 import cache_notify
 
@@ -373,3 +373,51 @@ def test_prometheus(cache, db):
     text = cache.metrics.prometheus()
     assert "cache_notify_client_hits_total 1\n" in text
     assert "# TYPE cache_notify_client_misses_total counter\n" in text
+
+
+def test_functions_made_within_a_function(cache, db):
+    """They have one name, and enclose what they like."""
+    def make(n):
+        @cache.cached(reads=["price"])
+        def made(db):
+            return n
+
+        return made
+
+    made = [make(n) for n in range(3)]
+    lambdas = [cache.cached(reads=["price"])(lambda db, n=n: n) for n in range(3)]
+    for _ in range(2):
+        assert [function(db) for function in made] == [0, 1, 2]
+        assert [function(db) for function in lambdas] == [0, 1, 2]
+    assert cache.metrics.snapshot()["misses"] == 6
+
+
+def test_fresh_functions(cache, db, other):
+    load = sum_of("acme")
+    get = cache.cached(reads=["price"], tenant="acme", fresh=True)(load.__call__)
+    for amount in range(20, 30):
+        other.execute("UPDATE price SET amount = %s WHERE id = 1", [amount])
+        assert get(db) == [(20 + amount,)]
+
+
+def test_another_database_than_the_one_listened_to(cache, dsn, db, caplog):
+    """Nobody would tell this cache of its changes."""
+    name = f"{db.info.dbname}_other"
+    db.execute(f"CREATE DATABASE {name}")
+    foreign = psycopg.conninfo.make_conninfo(dsn, dbname=name)
+    try:
+        with psycopg.connect(foreign, autocommit=True) as elsewhere:
+            elsewhere.execute(SCHEMA)
+            load = sum_of("acme")
+            for amount in range(20, 30):
+                elsewhere.execute("UPDATE price SET amount = %s WHERE id = 1", [amount])
+                for _ in range(2):
+                    rows = cache.get(elsewhere, "sum", load, reads=["price"], tenant="acme")
+                    assert rows == [(20 + amount,)]
+        assert cache.size == 0
+        assert cache.metrics.snapshot()["refusals{another_database}"] == 20
+        assert sum("another database" in message for message in caplog.messages) == 1
+        cache.get(db, "sum", load, reads=["price"], tenant="acme")
+        assert cache.size == 1
+    finally:
+        db.execute(f"DROP DATABASE {name} WITH (FORCE)")

@@ -256,6 +256,15 @@ def test_without_the_extension(dsn, caplog):
     cache.close()
 
 
+def test_an_extension_that_it_does_not_know(dsn, other):
+    other.execute("UPDATE pg_extension SET extversion = '2.0' WHERE extname = 'cache_notify'")
+    cache = cache_notify.Cache(dsn)
+    assert not cache.wait_until_listening(20)
+    assert isinstance(cache.failure, cache_notify.UnsupportedExtension)
+    assert "cache_notify 2.0" in str(cache.failure) and "1.x" in str(cache.failure)
+    cache.close()
+
+
 def test_rights_of_a_cache(dsn, db, other, caplog):
     """No right but to connect and to read: entries are kept, and nothing is said
     more than once."""

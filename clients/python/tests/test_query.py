@@ -1,10 +1,13 @@
 """query(): what a statement reads is found by the server, and found again."""
 
 import threading
+from decimal import Decimal
 
 import psycopg
 import pytest
 from conftest import until
+from psycopg import sql
+from test_adapters import alchemy_connection, alchemy_engine, alchemy_session, end_transaction
 
 VIEW = "CREATE OR REPLACE VIEW total AS SELECT tenant_id, sum(amount)::int + {} AS sum FROM price GROUP BY 1"
 
@@ -16,7 +19,7 @@ def views(other):
     other.execute("CREATE FUNCTION all_sum() RETURNS int LANGUAGE sql STABLE AS 'SELECT sum(sum)::int FROM total'")
 
 
-def ask(cache, db, statement, parameters=(), **options):
+def ask(cache, db, statement, parameters=None, **options):
     before = cache.metrics.snapshot().get("hits", 0)
     rows = cache.query(db, statement, parameters, **options)
     return rows, cache.metrics.snapshot().get("hits", 0) > before
@@ -69,7 +72,7 @@ def test_what_cannot_be_cached_is_run_and_said_once(cache, db, caplog, statement
 
 
 def test_parameters_tell_results_apart(cache, db):
-    for value in (1, "1", True, None, 1.5, [1], (1, 2)):
+    for value in (1, "1", True, None, 1.5, [1], (1, 2), Decimal("1.0"), Decimal("1.00"), 0.0, -0.0):
         statement = "SELECT count(*), %s::text FROM price"
         (first,), hit = ask(cache, db, statement, [value])
         assert not hit
@@ -138,3 +141,102 @@ def test_threads_that_ask_the_same(cache, dsn, views):
     for thread in threads:
         thread.join(20)
     assert values == [[(40,)]] * 8
+
+
+def test_a_percent_sign_without_parameters(cache, db, other):
+    """As the driver takes it."""
+    other.execute("INSERT INTO price VALUES (7, 'acme%', 1), (8, 'acme%%', 1)")
+    statement = "SELECT count(*) FROM price WHERE tenant_id LIKE 'acme%'"
+    assert until(lambda: ask(cache, db, statement) == ([(5,)], True))
+    # With parameters, be there none of them, % is of a placeholder, and %% is one %.
+    for run in (db.execute, lambda *how: cache.query(db, *how)):
+        with pytest.raises(psycopg.Error):
+            run(statement, ())
+    exact = "SELECT id FROM price WHERE tenant_id = 'acme%%'"
+    for _ in range(2):
+        assert cache.query(db, exact) == db.execute(exact).fetchall() == [(8,)]
+        assert cache.query(db, exact, ()) == db.execute(exact, ()).fetchall() == [(7,)]
+
+
+def test_composed_statements(cache, db, dsn):
+    for table, count in (("price", 4), ("disc", 2)):
+        statement = sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(table))
+        assert ask(cache, db, statement) == ([(count,)], False)
+        assert ask(cache, db, statement) == ([(count,)], True)
+    for statement in (b"SELECT 1", None, 1):
+        with pytest.raises(TypeError, match="statement"):
+            cache.query(db, statement)
+
+
+@pytest.mark.parametrize("make", [alchemy_engine, alchemy_connection, alchemy_session],
+                         ids=lambda make: make.__name__)
+def test_constructs_of_sqlalchemy(make, cache, dsn, other):
+    """What is bound in them tells them apart; rows are plain."""
+    sqlalchemy = pytest.importorskip("sqlalchemy")
+    from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+    class Mapping(DeclarativeBase):
+        pass
+
+    class Price(Mapping):
+        __tablename__ = "price"
+        id: Mapped[int] = mapped_column(primary_key=True)
+        amount: Mapped[int]
+
+    def made(*ids):
+        return sqlalchemy.select(Price.id, Price.amount).where(Price.id.in_(ids)).order_by(Price.id)
+
+    with make(dsn) as db:
+        def query(statement):
+            rows, hit = ask(cache, db, statement)
+            end_transaction(db)
+            return [tuple(row) for row in rows], hit
+
+        for ids in ([1], [2], [1, 2], [1]):
+            assert query(made(*ids))[0] == [(number, 10) for number in ids]
+        assert query(made(1)) == ([(1, 10)], True)
+        assert query(sqlalchemy.select(Price).where(Price.id == 3))[0] == [(3, 10)]
+        assert query(sqlalchemy.text("SELECT :n + 0 FROM price WHERE id = 1").bindparams(n=1))[0] == [(1,)]
+        assert query(sqlalchemy.text("SELECT :n + 0 FROM price WHERE id = 1").bindparams(n=2))[0] == [(2,)]
+        other.execute("UPDATE price SET amount = 11 WHERE id = 1")
+        assert until(lambda: query(made(1))[0] == [(1, 11)])
+
+
+@pytest.mark.parametrize("statement", [
+    "INSERT INTO written SELECT count(*) FROM price RETURNING 1",
+    "WITH w AS (INSERT INTO written SELECT 1 RETURNING n) SELECT n, (SELECT count(*) FROM price) FROM w",
+    "SELECT nextval('numbers'), count(*) FROM price",
+    "SELECT writes(), count(*) FROM price",
+    "UPDATE price SET amount = amount + 1 WHERE id = 1 RETURNING 1",
+])
+def test_what_writes_is_run_each_time(cache, db, other, statement):
+    """Whether as an error or not, it is never answered from memory."""
+    other.execute("CREATE TABLE written (n bigint); CREATE SEQUENCE numbers;"
+                  "CREATE FUNCTION writes() RETURNS int LANGUAGE sql AS"
+                  " 'INSERT INTO written VALUES (1) RETURNING 1'")
+    for _ in range(3):
+        try:
+            assert not ask(cache, db, statement)[1]
+        except psycopg.Error:
+            db.rollback()
+    assert cache.size == 0
+
+
+def test_locks_are_taken_each_time(cache, db, dsn):
+    for strength in ("UPDATE", "SHARE"):
+        statement = f"SELECT amount FROM price WHERE id = 1 FOR {strength}"
+        for _ in range(2):
+            assert ask(cache, db, statement) == ([(10,)], False)
+
+
+def test_a_statement_that_fails_now(cache, db, other):
+    """Its last result, for so long as the caller says."""
+    statement = "SELECT sum(10 / amount)::int FROM price"
+    options = {"stale_if_error": 60.0}
+    assert cache.query(db, statement, **options) == [(4,)]
+    other.execute("UPDATE price SET amount = 0 WHERE id = 1")
+    assert until(lambda: cache.size == 0)
+    assert cache.query(db, statement, **options) == [(4,)]
+    assert cache.metrics.snapshot()["stale_serves{stale_if_error}"] == 1
+    with pytest.raises(psycopg.errors.DivisionByZero):
+        cache.query(db, statement)

@@ -10,6 +10,8 @@ from conftest import Counted, until
 from psycopg.conninfo import make_conninfo
 from psycopg_pool import ConnectionPool
 
+import cache_notify
+
 SUM = "SELECT sum(amount)::int FROM price WHERE tenant_id = 'acme'"
 
 
@@ -68,3 +70,19 @@ def test_pool_of_standbys_is_not_kept(cache, standby):
         for _ in range(2):
             assert cache.get(pool, "sum", run, reads=["price"], tenant="acme") == [(30,)]
     assert cache.metrics.snapshot()["refusals{pool_of_standbys}"] == 2
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="PostgreSQL does not run as root")
+def test_a_standby_is_read_while_the_primary_does_not_answer(dsn, standby, caplog):
+    """Which is what standbys are for; nothing of it is kept."""
+    cache = cache_notify.Cache(dsn, primary="host=127.0.0.1 port=1 dbname=none")
+    assert cache.wait_until_listening(20)
+    with psycopg.connect(standby, autocommit=True) as db:
+        assert until(lambda: db.execute("SELECT count(*) = 4 FROM price").fetchone()[0])
+        for _ in range(5):
+            assert cache.get(db, "sum", Counted(SUM), reads=["price"], tenant="acme") == [(30,)]
+    counts = cache.metrics.snapshot()
+    assert counts["refusals{lagging_standby}"] == 5
+    assert counts["primary_failures"] == 1
+    assert cache.size == 0
+    cache.close()

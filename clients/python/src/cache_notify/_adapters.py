@@ -8,8 +8,10 @@ never begins one that was not there.
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 _PLACEHOLDER = re.compile(r"\{(\d+)\}")
@@ -43,9 +45,21 @@ class Adapter:
         """Whether a transaction is open that began before this call. No I/O."""
         return False
 
+    def row_form(self) -> Hashable:
+        """What tells rows of one form from those of another, in this process: on the path
+        of every hit of query()."""
+        return (type(self.db),)
+
     def row_shape(self) -> str:
-        """What tells rows of one form from those of another, for the same statement."""
+        """The same, as other processes say it."""
         return type(self.db).__module__.partition(".")[0]
+
+    def told(self, statement: Any) -> tuple[str, Any]:
+        """The text of the application's statement, and what besides its parameters it is
+        made with. TypeError for what is no statement."""
+        if not isinstance(statement, str):
+            raise TypeError(f"a statement must be a string, not {type(statement).__qualname__}")
+        return statement, None
 
     def run(self, question: str, parameters: Sequence[str | None] = ()) -> Any:
         """The rows of one of our questions, as tuples."""
@@ -74,6 +88,28 @@ class _DBAPI(Adapter):
             return cursor.fetchall()
 
 
+@contextmanager
+def autocommit(connection: Any) -> Iterator[None]:
+    """Around a question over a connection of psycopg or psycopg2 that nobody else uses now:
+    BEGIN and COMMIT would be two round trips more."""
+    if connection.autocommit:
+        yield
+        return
+    connection.autocommit = True
+    try:
+        yield
+    finally:
+        if not connection.closed:
+            connection.autocommit = False
+
+
+def composed(statement: Any, connection: Any) -> tuple[str, Any] | None:
+    """The text of what psycopg.sql or psycopg2.sql has put together; None for anything else."""
+    if hasattr(statement, "as_string"):
+        return str(statement.as_string(connection)), None
+    return None
+
+
 def _named(function: Any) -> str:
     return f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', function)}"
 
@@ -83,15 +119,32 @@ def psycopg_shape(connection: Any) -> str:
     return f"psycopg {_named(connection.row_factory)}"
 
 
-def psycopg_pool_shape(pool: Any) -> str:
+def psycopg_pool_form(pool: Any) -> Hashable:
     """As far as the pool says it; a configure() that sets another one for some of its
     connections is not seen."""
-    factory = pool.kwargs.get("row_factory") if isinstance(pool.kwargs, dict) else None
-    return f"psycopg {_named(factory)}" if factory else "psycopg psycopg.rows.tuple_row"
+    kwargs = pool.kwargs
+    return (kwargs.get("row_factory") if type(kwargs) is dict else None) or _tuple_row()
+
+
+@functools.cache
+def _tuple_row() -> Hashable:
+    from psycopg.rows import tuple_row
+
+    return tuple_row
+
+
+def psycopg_pool_shape(pool: Any) -> str:
+    return f"psycopg {_named(psycopg_pool_form(pool))}"
 
 
 class Psycopg(_DBAPI):
     """psycopg 3: Connection."""
+
+    def row_form(self) -> Hashable:
+        return self.db.row_factory  # type: ignore[no-any-return]
+
+    def told(self, statement: Any) -> tuple[str, Any]:
+        return composed(statement, self.db) or super().told(statement)
 
     def row_shape(self) -> str:
         return psycopg_shape(self.db)
@@ -110,11 +163,17 @@ class PsycopgPool(Adapter):
 
     shared = True
 
+    def row_form(self) -> Hashable:
+        return psycopg_pool_form(self.db)
+
+    def told(self, statement: Any) -> tuple[str, Any]:
+        return composed(statement, None) or super().told(statement)
+
     def row_shape(self) -> str:
         return psycopg_pool_shape(self.db)
 
     def run(self, question: str, parameters: Sequence[str | None] = ()) -> Any:
-        with self.db.connection() as connection:
+        with self.db.connection() as connection, autocommit(connection):
             return Psycopg(connection).run(question, parameters)
 
     def query(self, statement: str, parameters: Any) -> Any:
@@ -124,6 +183,12 @@ class PsycopgPool(Adapter):
 
 class Psycopg2(_DBAPI):
     """psycopg2: connection."""
+
+    def row_form(self) -> Hashable:
+        return Psycopg2, self.db.cursor_factory
+
+    def told(self, statement: Any) -> tuple[str, Any]:
+        return composed(statement, self.db) or super().told(statement)
 
     def row_shape(self) -> str:
         return f"psycopg2 {_named(self.db.cursor_factory)}"
@@ -152,7 +217,11 @@ class Psycopg2Pool(Adapter):
             self.db.putconn(connection)
 
     def run(self, question: str, parameters: Sequence[str | None] = ()) -> Any:
-        return self._with_connection(lambda adapter: adapter.run(question, parameters))
+        def ask(adapter: Psycopg2) -> Any:
+            with autocommit(adapter.db):
+                return adapter.run(question, parameters)
+
+        return self._with_connection(ask)
 
     def query(self, statement: str, parameters: Any) -> Any:
         return self._with_connection(lambda adapter: adapter.query(statement, parameters))
@@ -172,6 +241,20 @@ def alchemy_question(question: str, parameters: Sequence[str | None]) -> tuple[A
     return text(named), {f"p{i}": value for i, value in enumerate(parameters)}
 
 
+def alchemy_told(statement: Any) -> tuple[str, Any]:
+    """A construct is told from others by its text and by the values bound in it."""
+    if isinstance(statement, str):
+        return statement, None
+    if not hasattr(statement, "compile"):
+        raise TypeError(f"no statement of SQLAlchemy's: {type(statement).__qualname__}")
+    from sqlalchemy.dialects import postgresql
+
+    compiled = statement.compile(
+        dialect=postgresql.dialect(paramstyle="named"),  # type: ignore[no-untyped-call]
+        compile_kwargs={"render_postcompile": True})
+    return str(compiled), dict(compiled.params)
+
+
 def alchemy_statement(statement: Any) -> Any:
     from sqlalchemy import text
 
@@ -179,9 +262,12 @@ def alchemy_statement(statement: Any) -> Any:
 
 
 class Alchemy(Adapter):
-    """SQLAlchemy: Connection, Session, scoped_session."""
+    """SQLAlchemy: Connection, Session."""
 
     placeholders = "named"
+
+    def told(self, statement: Any) -> tuple[str, Any]:
+        return alchemy_told(statement)
 
     def in_transaction(self) -> bool:
         return bool(self.db.in_transaction())
@@ -191,8 +277,7 @@ class Alchemy(Adapter):
         if not self.db.in_transaction() and hasattr(self.db, "get_bind"):
             # A session: its transaction would stay open, and its rollback would
             # expire the application's objects. It holds no connection now.
-            with self.db.get_bind().engine.connect() as connection:
-                return [tuple(row) for row in connection.execute(text, named)]
+            return AlchemyEngine(self.db.get_bind().engine).run(question, parameters)
         began = not self.db.in_transaction()
         rows = [tuple(row) for row in self.db.execute(text, named)]
         if began:
@@ -200,7 +285,16 @@ class Alchemy(Adapter):
         return rows
 
     def query(self, statement: str, parameters: Any) -> Any:
-        return self.db.execute(alchemy_statement(statement), parameters or {}).fetchall()
+        # A session's own execute() makes mapped objects, which are that session's.
+        db = self.db.connection() if hasattr(self.db, "get_bind") else self.db
+        return db.execute(alchemy_statement(statement), parameters or {}).fetchall()
+
+
+class AlchemyRegistry(Alchemy):
+    """SQLAlchemy: scoped_session, the session of whoever uses it now."""
+
+    def __init__(self, db: Any) -> None:
+        super().__init__(db())
 
 
 class AlchemyEngine(Adapter):
@@ -209,8 +303,12 @@ class AlchemyEngine(Adapter):
     shared = True
     placeholders = "named"
 
+    def told(self, statement: Any) -> tuple[str, Any]:
+        return alchemy_told(statement)
+
     def run(self, question: str, parameters: Sequence[str | None] = ()) -> Any:
-        with self.db.connect() as connection:
+        # Without BEGIN and ROLLBACK, which would be two round trips more.
+        with self.db.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             return Alchemy(connection).run(question, parameters)
 
     def query(self, statement: str, parameters: Any) -> Any:
@@ -228,7 +326,7 @@ _SYNC: dict[tuple[str, str], type[Adapter]] = {
     ("sqlalchemy", "Engine"): AlchemyEngine,
     ("sqlalchemy", "Connection"): Alchemy,
     ("sqlalchemy", "Session"): Alchemy,
-    ("sqlalchemy", "scoped_session"): Alchemy,
+    ("sqlalchemy", "scoped_session"): AlchemyRegistry,
 }
 
 

@@ -23,7 +23,7 @@ from ._ask import Answer
 from ._base import Base
 from ._names import WHOLE_DOMAIN, tenant_text
 from ._nesting import loadings, may_take, took
-from ._request import Options, Request, requests_of
+from ._request import Options, Request, label_of, requests_of
 from ._tier import AsyncStore, RedisTier, Store
 
 T = TypeVar("T")
@@ -76,20 +76,20 @@ class AsyncCache(Base):
         return await _steps.run_async(_steps.get(self, self._adapter_of(db), request, load, options))
 
     def cached(self, reads: Sequence[str], tenant: Any = WHOLE_DOMAIN, *,
-               ttl: float | None = None, name: str | None = None,
+               ttl: float | None = None, fresh: bool = False, name: str | None = None,
                stale_while_revalidate: float = 0.0,
                stale_if_error: float = 0.0) -> Callable[[F], F]:
         """As Cache.cached(), for coroutine functions."""
-        options = Options(ttl, False, stale_while_revalidate, stale_if_error)
+        options = Options(ttl, fresh, stale_while_revalidate, stale_if_error)
 
         def decorate(function: F) -> F:
-            label = name or f"{function.__module__}.{function.__qualname__}"
+            label: Hashable = label_of(function) if name is None else name
             request_of = requests_of(function, label, reads, tenant)
 
             @functools.wraps(function)
             async def call(db: Any, *args: Any, **kwargs: Any) -> Any:
                 request = request_of(*args, **kwargs)
-                if self._may_serve(db):
+                if not fresh and self._may_serve(db):
                     entry = self.core.find(request.entry)
                     if entry is not None and may_take(entry):
                         return self._copied(entry.value)
@@ -99,16 +99,21 @@ class AsyncCache(Base):
 
         return decorate
 
-    async def query(self, db: Any, statement: str, parameters: Any = (), *,
-                    tenant: Any = WHOLE_DOMAIN, ttl: float | None = None,
-                    fresh: bool = False) -> Any:
+    async def query(self, db: Any, statement: Any, parameters: Any = None, *,
+                    tenant: Any = WHOLE_DOMAIN, ttl: float | None = None, fresh: bool = False,
+                    stale_while_revalidate: float = 0.0, stale_if_error: float = 0.0) -> Any:
         """As Cache.query()."""
         if self._is_off():
             took((), None)
             return await self._adapter_of(db).query(statement, parameters)
-        options = Options(ttl, fresh, 0.0, 0.0)
+        adapter = self._adapter_of(db)
+        if not fresh:
+            entry = _statements.held(self, adapter, statement, parameters, tenant)
+            if entry is not None:
+                return entry.value if self._copy is None else self._copy(entry.value)
+        options = Options(ttl, fresh, stale_while_revalidate, stale_if_error)
         return await _steps.run_async(_statements.query(
-            self, self._adapter_of(db), statement, parameters, tenant, options))
+            self, adapter, statement, parameters, tenant, options))
 
     @asynccontextmanager
     async def writing(self, db: Any, changes: Iterable[str] | None = None,

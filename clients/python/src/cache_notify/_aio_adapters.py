@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 from ._adapters import (
     Adapter,
     alchemy_question,
     alchemy_statement,
+    alchemy_told,
+    composed,
     find,
     numbered,
     percent,
+    psycopg_pool_form,
     psycopg_pool_shape,
     psycopg_shape,
     remember,
@@ -20,6 +23,12 @@ from ._adapters import (
 
 class AsyncPsycopg(Adapter):
     """psycopg 3: AsyncConnection."""
+
+    def row_form(self) -> Hashable:
+        return self.db.row_factory  # type: ignore[no-any-return]
+
+    def told(self, statement: Any) -> tuple[str, Any]:
+        return composed(statement, self.db) or super().told(statement)
 
     def row_shape(self) -> str:
         return psycopg_shape(self.db)
@@ -46,12 +55,26 @@ class AsyncPsycopgPool(Adapter):
 
     shared = True
 
+    def row_form(self) -> Hashable:
+        return psycopg_pool_form(self.db)
+
+    def told(self, statement: Any) -> tuple[str, Any]:
+        return composed(statement, None) or super().told(statement)
+
     def row_shape(self) -> str:
         return psycopg_pool_shape(self.db)
 
     async def run(self, question: str, parameters: Sequence[str | None] = ()) -> Any:
         async with self.db.connection() as connection:
-            return await AsyncPsycopg(connection).run(question, parameters)
+            if connection.autocommit:
+                return await AsyncPsycopg(connection).run(question, parameters)
+            # BEGIN and COMMIT would be two round trips more.
+            await connection.set_autocommit(True)
+            try:
+                return await AsyncPsycopg(connection).run(question, parameters)
+            finally:
+                if not connection.closed:
+                    await connection.set_autocommit(False)
 
     async def query(self, statement: str, parameters: Any) -> Any:
         async with self.db.connection() as connection:
@@ -70,7 +93,7 @@ class Asyncpg(Adapter):
         return [tuple(row) for row in await self.db.fetch(numbered(question), *parameters)]
 
     async def query(self, statement: str, parameters: Any) -> Any:
-        return await self.db.fetch(statement, *parameters)
+        return await self.db.fetch(statement, *(parameters or ()))
 
 
 class AsyncpgPool(Asyncpg):
@@ -83,22 +106,24 @@ class AsyncpgPool(Asyncpg):
 
 
 class AsyncAlchemy(Adapter):
-    """SQLAlchemy: AsyncConnection, AsyncSession, async_scoped_session."""
+    """SQLAlchemy: AsyncConnection, AsyncSession."""
 
     placeholders = "named"
+
+    def told(self, statement: Any) -> tuple[str, Any]:
+        return alchemy_told(statement)
 
     def in_transaction(self) -> bool:
         return bool(self.db.in_transaction())
 
     async def run(self, question: str, parameters: Sequence[str | None] = ()) -> Any:
         text, named = alchemy_question(question, parameters)
-        if not self.db.in_transaction() and hasattr(self.db, "sync_session"):
+        if not self.db.in_transaction() and hasattr(self.db, "get_bind"):
             # Its own connection would begin a transaction that stays open.
-            bind = self.db.get_bind()
             from sqlalchemy.ext.asyncio import AsyncEngine
 
-            async with AsyncEngine(bind.engine).connect() as connection:
-                return [tuple(row) for row in await connection.execute(text, named)]
+            engine = AsyncEngine(self.db.get_bind().engine)
+            return await AsyncAlchemyEngine(engine).run(question, parameters)
         began = not self.db.in_transaction()
         rows = [tuple(row) for row in await self.db.execute(text, named)]
         if began:
@@ -106,8 +131,17 @@ class AsyncAlchemy(Adapter):
         return rows
 
     async def query(self, statement: str, parameters: Any) -> Any:
-        result = await self.db.execute(alchemy_statement(statement), parameters or {})
+        # A session's own execute() makes mapped objects, which are that session's.
+        db = await self.db.connection() if hasattr(self.db, "get_bind") else self.db
+        result = await db.execute(alchemy_statement(statement), parameters or {})
         return result.fetchall()
+
+
+class AsyncAlchemyRegistry(AsyncAlchemy):
+    """SQLAlchemy: async_scoped_session, the session of whoever uses it now."""
+
+    def __init__(self, db: Any) -> None:
+        super().__init__(db())
 
 
 class AsyncAlchemyEngine(Adapter):
@@ -116,8 +150,13 @@ class AsyncAlchemyEngine(Adapter):
     shared = True
     placeholders = "named"
 
+    def told(self, statement: Any) -> tuple[str, Any]:
+        return alchemy_told(statement)
+
     async def run(self, question: str, parameters: Sequence[str | None] = ()) -> Any:
         async with self.db.connect() as connection:
+            # Without BEGIN and ROLLBACK, which would be two round trips more.
+            connection = await connection.execution_options(isolation_level="AUTOCOMMIT")
             return await AsyncAlchemy(connection).run(question, parameters)
 
     async def query(self, statement: str, parameters: Any) -> Any:
@@ -134,7 +173,7 @@ _ASYNC: dict[tuple[str, str], type[Adapter]] = {
     ("sqlalchemy", "AsyncEngine"): AsyncAlchemyEngine,
     ("sqlalchemy", "AsyncConnection"): AsyncAlchemy,
     ("sqlalchemy", "AsyncSession"): AsyncAlchemy,
-    ("sqlalchemy", "async_scoped_session"): AsyncAlchemy,
+    ("sqlalchemy", "async_scoped_session"): AsyncAlchemyRegistry,
 }
 
 _found: dict[type, type[Adapter]] = {}

@@ -8,14 +8,17 @@ import threading
 import weakref
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager
+from time import monotonic
 from typing import Any
 
 import psycopg
+from psycopg.conninfo import conninfo_to_dict
 
 from ._adapters import Psycopg
 from ._ask import ASK, Answer, answer_of, array
 from ._core import Core, Entry
 from ._flight import Flights
+from ._heard import Ticket
 from ._listener import Listener
 from ._metrics import Metrics
 from ._names import domain_of, names, tenant_text
@@ -31,6 +34,12 @@ log = logging.getLogger("cache_notify")
 # Objects that were seen to read from a standby are remembered up to so many.
 MAX_STANDBYS = 10_000
 
+# Seconds: until the primary must answer what it is asked about standbys, and how long it is
+# left alone if it does not, at first and at most.
+PRIMARY_TIMEOUT = 2
+FIRST_REST = 1.0
+LAST_REST = 30.0
+
 
 _caches: weakref.WeakSet[Base] = weakref.WeakSet()
 
@@ -42,6 +51,14 @@ def _after_fork() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
+
+
+def primary_parameters(conninfo: str) -> dict[str, Any]:
+    parameters: dict[str, Any] = dict(conninfo_to_dict(conninfo))
+    parameters.setdefault("connect_timeout", PRIMARY_TIMEOUT)
+    parameters.setdefault("tcp_user_timeout", PRIMARY_TIMEOUT * 1000)
+    parameters.setdefault("application_name", "cache_notify primary")
+    return parameters
 
 
 class Base:
@@ -74,7 +91,7 @@ class Base:
         self._serving = True  # neither closed nor disabled, and not just forked
         self._standbys: dict[int, None] = {}
         self._said: set[tuple[Hashable, str]] = set()
-        self._statements: dict[str, Statement] = {}
+        self._statements: dict[tuple[str, bool], Statement] = {}  # text, without parameters
         self._statements_generation = 0
         self.metrics = Metrics(self)
         self._store = None if tier is None else self._open(tier)
@@ -87,6 +104,7 @@ class Base:
         self._listener: Listener | SharedListener | None = None
         self._primary: psycopg.Connection | None = None  # asked about standbys only
         self._primary_lock = threading.Lock()
+        self._primary_rests_until, self._primary_rest = 0.0, FIRST_REST
         self.core = self._Core(*self._limits, self.metrics)
         self.flights = self._Flights(self.core)
 
@@ -124,6 +142,11 @@ class Base:
     def listening(self) -> bool:
         """Whether deliveries come in, so that results are served from memory."""
         return self.core.listening
+
+    @property
+    def size(self) -> int:
+        """How many entries there are."""
+        return len(self.core)
 
     @property
     def failure(self) -> Exception | None:
@@ -172,21 +195,34 @@ class Base:
 
     def _ask_primary(self, request: Request) -> Any:
         """What the primary says of a request (in asyncio: an awaitable of it). None if
-        nobody knows where it is."""
-        if self._primary_conninfo is None:
+        nobody knows where it is, or it does not answer: the standby can be read all the
+        same, and nothing of it is kept."""
+        if self._primary_conninfo is None or monotonic() < self._primary_rests_until:
             return None
         question, parameters = ASK, [request.tenant, array(request.names)]
         with self._primary_lock:
-            for _ in range(2):
-                if self._primary is None or self._primary.closed:
-                    self._primary = psycopg.connect(
-                        self._primary_conninfo, autocommit=True,
-                        application_name="cache_notify primary")
+            for attempt in range(2):
                 try:
-                    return answer_of(Psycopg(self._primary).run(question, parameters))
-                except psycopg.OperationalError:
-                    self._primary.close()  # and once more, over a new one
-        raise ConnectionError("the primary does not answer")
+                    if self._primary is None or self._primary.closed:
+                        self._primary = psycopg.connect(
+                            **primary_parameters(self._primary_conninfo), autocommit=True)
+                    answer = answer_of(Psycopg(self._primary).run(question, parameters))
+                except psycopg.OperationalError as error:
+                    if self._primary is not None:
+                        self._primary.close()  # and once more, over a new one
+                        self._primary = None
+                    if attempt:
+                        self._primary_fails(error)
+                else:
+                    self._primary_rest = FIRST_REST
+                    return answer
+        return None
+
+    def _primary_fails(self, error: Exception) -> None:
+        self.metrics.count("primary_failures")
+        self._primary_rests_until = monotonic() + self._primary_rest
+        self._primary_rest = min(2 * self._primary_rest, LAST_REST)
+        log.warning("results of standbys are not kept: the primary does not answer: %s", error)
 
     def _copied(self, value: Any) -> Any:
         return value if self._copy is None else self._copy(value)
@@ -253,12 +289,22 @@ class Base:
             return None
         return self._store.tier.place(name, answer.token)
 
+    def _keep(self, request: Request, entry: Entry, ticket: Ticket) -> None:
+        if not self.core.store(request.entry, entry, ticket) and self.core.is_foreign(entry):
+            self._say_once((), "another_database", (
+                "not kept: what was read is of another database than this cache listens to (or "
+                "of one that is failing over): make a cache for each database"))
+
+    def _say_once(self, what: Hashable, reason: str, message: str, *args: Any) -> None:
+        if (what, reason) not in self._said and len(self._said) < 1000:
+            self._said.add((what, reason))
+            log.warning(message, *args)
+
     def _refused(self, request: Request, reason: str) -> None:
         self.metrics.count("refusals", reason)
-        if reason == "unknown_domain" and (request.names, reason) not in self._said:
-            if len(self._said) < 1000:
-                self._said.add((request.names, reason))
-            log.warning(
+        if reason == "unknown_domain":
+            self._say_once(
+                request.names, reason,
                 "not cached: nothing feeds one of the domains %s; look at "
                 "cache_notify.v_invalidation_status, or watch its table",
                 ", ".join(request.names))

@@ -15,7 +15,7 @@ from ._adapters import adapter_of, shared_kinds
 from ._base import Base
 from ._names import WHOLE_DOMAIN, tenant_text
 from ._nesting import loadings, may_take, took
-from ._request import Options, Request, requests_of
+from ._request import Options, Request, label_of, requests_of
 from ._tier import RedisTier, Store, SyncStore
 
 T = TypeVar("T")
@@ -90,26 +90,28 @@ class Cache(Base):
         return _steps.run(_steps.get(self, self._adapter_of(db), request, load, options))
 
     def cached(self, reads: Sequence[str], tenant: Any = WHOLE_DOMAIN, *,
-               ttl: float | None = None, name: str | None = None,
+               ttl: float | None = None, fresh: bool = False, name: str | None = None,
                stale_while_revalidate: float = 0.0,
                stale_if_error: float = 0.0) -> Callable[[F], F]:
         """A decorator for functions that take the database as their first argument.
 
         reads and tenant may name the function's arguments: ['product/{id}'],
-        '{tenant}'. The function's name and its other arguments, which must be
-        hashable, tell results apart. The rest is as for get()."""
-        options = Options(ttl, False, stale_while_revalidate, stale_if_error)
+        '{tenant}'. The function and its other arguments, which must be hashable, tell
+        results apart. name: by which other processes know the function, if they share
+        results; left out, its module and name. A function made within another one has no
+        such name: without one it shares nothing. The rest is as for get()."""
+        options = Options(ttl, fresh, stale_while_revalidate, stale_if_error)
 
         def decorate(function: F) -> F:
             if inspect.iscoroutinefunction(function):
                 raise TypeError("AsyncCache is for coroutines")
-            label = name or f"{function.__module__}.{function.__qualname__}"
+            label: Hashable = label_of(function) if name is None else name
             request_of = requests_of(function, label, reads, tenant)
 
             @functools.wraps(function)
             def call(db: Any, *args: Any, **kwargs: Any) -> Any:
                 request = request_of(*args, **kwargs)
-                if self._may_serve(db):
+                if not fresh and self._may_serve(db):
                     entry = self.core.find(request.entry)
                     if entry is not None and may_take(entry):
                         return self._copied(entry.value)
@@ -119,20 +121,30 @@ class Cache(Base):
 
         return decorate
 
-    def query(self, db: Any, statement: str, parameters: Any = (), *,
-              tenant: Any = WHOLE_DOMAIN, ttl: float | None = None,
-              fresh: bool = False) -> Any:
+    def query(self, db: Any, statement: Any, parameters: Any = None, *,
+              tenant: Any = WHOLE_DOMAIN, ttl: float | None = None, fresh: bool = False,
+              stale_while_revalidate: float = 0.0, stale_if_error: float = 0.0) -> Any:
         """The rows of a SELECT, as the driver gives them; the server finds out what it
         reads, once for each statement and again when a definition has moved.
 
+        statement: a string with the driver's own placeholders; of psycopg and psycopg2 also
+        what their module sql composes, of SQLAlchemy a construct, whose rows are plain ones.
+        parameters: as the driver takes them; left out, the statement has none, and % is %.
+
         What cannot be cached (now(), tables that are not watched, what depends on
-        the session) is run every time, and the log says why, once."""
+        the session) is run every time, and the log says why, once. The rest is as for
+        get()."""
         if self._is_off():
             took((), None)
             return self._adapter_of(db).query(statement, parameters)
-        options = Options(ttl, fresh, 0.0, 0.0)
+        adapter = self._adapter_of(db)
+        if not fresh:
+            entry = _statements.held(self, adapter, statement, parameters, tenant)
+            if entry is not None:
+                return entry.value if self._copy is None else self._copy(entry.value)
+        options = Options(ttl, fresh, stale_while_revalidate, stale_if_error)
         return _steps.run(_statements.query(
-            self, self._adapter_of(db), statement, parameters, tenant, options))
+            self, adapter, statement, parameters, tenant, options))
 
     @contextmanager
     def writing(self, db: Any, changes: Iterable[str] | None = None,

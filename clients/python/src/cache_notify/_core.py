@@ -116,6 +116,7 @@ class Core:
         self._watching: dict[str, dict[str | None, dict[str | None, set[Hashable]]]] = {}
         self.heard = Heard()
         self._lease_ends = 0.0  # 0: deliveries do not come in
+        self._history: str | None = None  # whose deliveries come in, if that is known
         self.hits = 0
 
     # ------------------------------------------------------------- the lease
@@ -130,6 +131,14 @@ class Core:
     @property
     def listening(self) -> bool:
         return self.clock() < self._lease_ends
+
+    def learn_history(self, history: str | None) -> None:
+        """Of which history (see history_of()) deliveries come in. Results of another one,
+        such as those of another database, are not kept: nobody would tell of changes."""
+        self._history = history
+
+    def is_foreign(self, entry: Entry) -> bool:
+        return self._history is not None and history_of(entry.token) != self._history
 
     # --------------------------------------------------------------- reading
 
@@ -185,6 +194,8 @@ class Core:
         with self.lock, self.heard.lock:
             if not self.listening:
                 return self._refuse("not_listening")
+            if self.is_foreign(entry):
+                return self._refuse("another_database")
             if self.outdated(ticket, entry.parts):
                 return self._refuse("outdated")
             self._drop(name, "replaced")
@@ -337,6 +348,12 @@ class Core:
                 self.heard.hold_no_more(part.tenant, part.domain, self)
             if not tenants:
                 del self._watching[part.domain]
+
+
+def history_of(text: str) -> str:
+    """What a token or a position says of the history of the database that it is from: its
+    fingerprint, but for four bits."""
+    return text[2:12]
 
 
 def _changed(keys: tuple[str, ...] | None) -> list[str | None]:

@@ -23,7 +23,7 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import PGnotify
 
-from ._core import INTERNAL, Core
+from ._core import INTERNAL, Core, history_of
 from ._errors import ConfigurationError, UnsupportedExtension
 from ._payload import Change, is_version, parse_payload
 
@@ -249,6 +249,7 @@ class Listener:
                 self._core.hear(Change(tenant, domain, version))
         self._settled = self._position if self._overdue else row[0]
         self._position = row[0]
+        self._core.learn_history(history_of(row[0]))
         if not self._closed:
             self._core.extend_lease(asked_at + self._lease)
 

@@ -197,6 +197,9 @@ class Publisher:
     def end_lease(self) -> None:
         self.metrics.lease_ends = 0.0
 
+    def learn_history(self, history: str | None) -> None:
+        """Nodes see it in the position."""
+
     def heard_version(self, tenant: str | None, domain: str) -> int | None:
         return self._heard.get((tenant, domain))
 

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import _redis
-from ._core import Core
+from ._core import Core, history_of
 from ._errors import UnsupportedExtension
 from ._listener import Listener
 from ._relayed import ANEW, AWAY, PROTOCOL, Keys, State, ask_state
@@ -128,6 +128,7 @@ class RedisListener(Listener):
             self._questions.pop()
         self._questions.append((asked_at, state.started))
         if proved is not None:
+            self._core.learn_history(history_of(state.position) or None)
             self._proved(proved)
 
     def _proved(self, asked_at: float) -> None:

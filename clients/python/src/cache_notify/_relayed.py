@@ -71,15 +71,17 @@ class State:
     n: int
     started: int
     beat: int
+    position: str
 
 
 def ask_state(client: Any, keys: Keys) -> State | None:
     """None if no relay has ever been here, or what it said is lost."""
-    protocol, epoch, *numbers = client.hmget(
-        keys.state, "protocol", "epoch", "n", "started", "beat")
+    protocol, epoch, position, *numbers = client.hmget(
+        keys.state, "protocol", "epoch", "position", "n", "started", "beat")
     if protocol is None or epoch is None or None in numbers:
         return None
-    return State(protocol, epoch, *(int(number) for number in numbers))
+    n, started, beat = map(int, numbers)
+    return State(protocol, epoch, n, started, beat, (position or b"").decode())
 
 
 # Any definition may have moved.

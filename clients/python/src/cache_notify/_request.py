@@ -44,7 +44,19 @@ class Request(NamedTuple):
         return name_text((self.called, self.tenant, self.names))
 
 
-def requests_of(function: Callable[..., Any], label: str, reads: Sequence[str],
+class _Own:
+    """The label of a function that no name tells from others."""
+
+
+def label_of(function: Callable[..., Any]) -> Hashable:
+    """What tells a function from others. Those that are made within a function have its
+    name, however many are made, and with whatever they enclose; so have lambdas."""
+    if "<" in function.__qualname__:
+        return _Own()
+    return f"{function.__module__}.{function.__qualname__}"
+
+
+def requests_of(function: Callable[..., Any], label: Hashable, reads: Sequence[str],
                 tenant: Any) -> Callable[..., Request]:
     """How a call of a cached function becomes a request: by its arguments, of which the
     first is the database. They are remembered, as hits should cost little."""

@@ -39,6 +39,7 @@ class Audience:
         self.cores: tuple[Core, ...] = ()  # replaced, never changed
         self._redefined: tuple[Callable[[], None], ...] = ()
         self._lease_ends = 0.0
+        self._history: str | None = None
         self._lock = threading.Lock()
 
     def add(self, core: Core, redefined: Callable[[], None]) -> None:
@@ -48,6 +49,7 @@ class Audience:
             core.heard = self.heard
             self.cores += (core,)
             self._redefined += (redefined,)
+            core.learn_history(self._history)
             core.extend_lease(self._lease_ends)
 
     def remove(self, core: Core) -> bool:
@@ -82,6 +84,12 @@ class Audience:
             self._lease_ends = 0.0
             for core in self.cores:
                 core.end_lease()
+
+    def learn_history(self, history: str | None) -> None:
+        with self._lock:
+            self._history = history
+            for core in self.cores:
+                core.learn_history(history)
 
     def heard_version(self, tenant: str | None, domain: str) -> float | None:
         return self.heard.version(tenant, domain)

@@ -152,7 +152,7 @@ def _fill_shared(cache: Base, adapter: Adapter, request: Request, load: Load,
         _spoil_if_older(answer, None)
         took(answer.parts, answer.token)
         entry = cache._entry(look.found.value, answer, options, look.found.ttl)
-        cache.core.store(request.entry, entry, ticket)
+        cache._keep(request, entry, ticket)
         return cache._copied(look.found.value)
     kept: list[Entry] = []
     try:
@@ -205,7 +205,7 @@ def _compute(cache: Base, adapter: Adapter, request: Request, load: Load, option
     entry = cache._entry(value, answer, options)
     if kept is not None:
         kept(entry)
-    cache.core.store(request.entry, entry, ticket)
+    cache._keep(request, entry, ticket)
     return cache._copied(value)
 
 

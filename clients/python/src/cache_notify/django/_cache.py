@@ -13,6 +13,7 @@ from psycopg.conninfo import make_conninfo
 
 from .._cache import Cache
 from .._names import WHOLE_DOMAIN
+from .._request import label_of
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -79,7 +80,8 @@ def cached(reads: Sequence[str], tenant: Any = WHOLE_DOMAIN, *, using: str = "de
             raise TypeError("Django's connections are synchronous: wrap a function")
         parameters = [*inspect.signature(function).parameters.values()]
         of_cache: dict[int, tuple[Cache, Any]] = {}
-        label = options.pop("name", None) or f"{function.__module__}.{function.__qualname__}"
+        label = label_of(function)
+        how = {"name": label if isinstance(label, str) else None, **options}
 
         def with_db(db: Any, *args: Any, **kwargs: Any) -> Any:
             return function(*args, **kwargs)
@@ -93,7 +95,7 @@ def cached(reads: Sequence[str], tenant: Any = WHOLE_DOMAIN, *, using: str = "de
             cache = _cache_of(using, connection)
             held = of_cache.get(id(cache))
             if held is None or held[0] is not cache:
-                wrapped = cache.cached(reads, tenant, name=label, **options)(with_db)
+                wrapped = cache.cached(reads, tenant, **how)(with_db)
                 held = of_cache[id(cache)] = cache, wrapped
             return held[1](connection, *args, **kwargs)
 
