@@ -68,7 +68,7 @@ internal   = $(1:%=_cache_notify/%)
 public     = $(1:%=cache_notify/%)
 both       = $(foreach part,$(1),_cache_notify/$(part) cache_notify/$(part))
 SQL_PARTS  = prologue $(call both,tables functions) $(call public,epoch token) \
-	$(call internal,setup) $(call both,stored key refresh watch) $(call public,cascade) \
+	$(call internal,setup) $(call both,stored) $(call internal,rule_note) $(call both,key refresh watch) $(call public,cascade) \
 	$(call both,views status stats dependency schema doctor privileges) $(call internal,events)
 SQL_FILES  = $(SQL_PARTS:%=sql/%.sql)
 SQL_BUILT  = $(CORE)--$(EXTVERSION).sql

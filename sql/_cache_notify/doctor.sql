@@ -63,6 +63,7 @@ CREATE VIEW _cache_notify.advice AS
 		('only changes by replication count', 'enable', false),
 		('the triggers'' arguments differ', 'set up', false),
 		('the rule into domain', 'set up', true),
+		('a rule from domain', 'lost rule', true),
 		('its keys are of a bucket layout', 'set up without buckets', false),
 		('tenant column', 'set up without tenant', false),
 		('a column that counts does not exist', 'set up without columns', false),
@@ -121,6 +122,9 @@ BEGIN ATOMIC
 		WHEN 'view' THEN format('SELECT cache_notify.setup_view_invalidation(%s);', concat_ws(', ', quote_literal($3), quote_literal($4),
 			'channel => ' || quote_literal(($2).channel), 'payload => ' || quote_literal(($2).payload)))
 		WHEN 'view, when all is watched' THEN format('Watch what is not, or have the view do without it; cease to cache it: SELECT cache_notify.remove_view_invalidation(%L);', $3)
+		WHEN 'lost rule' THEN (
+			SELECT format('SELECT cache_notify.set_cascade_rule(%L, %L, %L, %L, %L); or, if it need not be: SELECT cache_notify.remove_cascade_rule(%1$L, %2$L);',
+				n.source_domain, n.target_domain, n.rule_type, n.keys, n.tenants) FROM _cache_notify.noted_rule(($2).lost_rule) n)
 		WHEN 'fewer channels' THEN format('Let fewer channels and formats hear of the domain; do without this one: SELECT cache_notify.remove_table_invalidation(%L, %L);', $3, $4)
 		WHEN 'look into' THEN format('Mend what the error says, so that SELECT * FROM %s works; or: SELECT cache_notify.remove_view_invalidation(%1$L);', $3)
 		WHEN 'set up anew' THEN format('SELECT cache_notify.setup_table_invalidation(%L, %L); or, if it need not be watched: SELECT cache_notify.remove_table_invalidation(%1$L, %2$L);', $3, $4)

@@ -58,6 +58,7 @@ CREATE TYPE _cache_notify.watch_options AS (
 	bucket_layout bigint,
 	whole_counter bigint,
 	cascades text[],
+	rules text[],
 	inherited boolean,
 	sources text[],
 	all_tenants boolean,

@@ -10,7 +10,7 @@ REVOKE EXECUTE ON FUNCTION _cache_notify.rules_changed() FROM PUBLIC;
 -- What is watched is in the catalogs for everybody to read.
 GRANT SELECT ON _cache_notify.stored_entry, _cache_notify.stored_rule,
 	_cache_notify.schema_listener, _cache_notify.watched_name, _cache_notify.name_problem,
-	_cache_notify.rule_problem, _cache_notify.watching_trigger, _cache_notify.watching_label,
+	_cache_notify.rule_problem, _cache_notify.watching_trigger, _cache_notify.watching_label, _cache_notify.noting_watch,
 	_cache_notify.watched_relation, _cache_notify.schema_event_trigger, _cache_notify.advice,
 	_cache_notify.watch_finding, _cache_notify.setting_finding, _cache_notify.rights_finding TO PUBLIC;
 

@@ -25,7 +25,11 @@ COMMENT ON FUNCTION _cache_notify.trigger_name(text, text) IS
 CREATE VIEW _cache_notify.watching_trigger AS
 	SELECT t.oid AS trigger_oid, t.tgrelid, t.tgname, t.tgenabled, t.tgparentid,
 		p.proname::text AS function,
-		a.arguments, o AS options, o.domain_name AS domain, o.inherited
+		-- Notes of rules are no part of how it is watched.
+		CASE WHEN o.rules = '{}' THEN a.arguments
+			ELSE ARRAY(SELECT u.a FROM unnest(a.arguments) WITH ORDINALITY AS u (a, i) WHERE NOT starts_with(u.a, 'rule=') ORDER BY u.i)
+			END AS arguments,
+		o AS options, o.domain_name AS domain, o.inherited
 	FROM pg_catalog.pg_trigger t
 	JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid
 	CROSS JOIN LATERAL (SELECT cache_notify.trigger_arguments(t.tgargs)) AS a (arguments)

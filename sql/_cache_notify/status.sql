@@ -10,12 +10,13 @@ CREATE VIEW _cache_notify.watched_relation AS
 				min(arguments) FILTER (WHERE function = 'row_change')), 'inherited=true') AS row_arguments,
 			min(tgenabled::text) FILTER (WHERE function = 'statement_change') AS statement_enabled,
 			min(tgenabled::text) FILTER (WHERE function = 'row_change') AS row_enabled,
-			bool_and(inherited OR tgparentid <> 0) AS inherited
+			bool_and(inherited OR tgparentid <> 0) AS inherited,
+			min((options).rules) FILTER (WHERE function = 'statement_change' AND NOT inherited) AS rules
 		FROM _cache_notify.watching_trigger
 		GROUP BY tgrelid, domain
 		UNION ALL
 		-- children that have nothing of what their parents have
-		SELECT i.inhrelid, p.domain, p.arguments, NULL, NULL, NULL, true
+		SELECT i.inhrelid, p.domain, p.arguments, NULL, NULL, NULL, true, NULL
 		FROM _cache_notify.watching_trigger p
 		JOIN pg_catalog.pg_inherits i ON i.inhparent = p.tgrelid AND NOT i.inhdetachpending
 		JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid AND c.relpersistence <> 't'
@@ -23,7 +24,7 @@ CREATE VIEW _cache_notify.watched_relation AS
 			SELECT FROM _cache_notify.watching_trigger w
 			WHERE w.tgrelid = i.inhrelid AND w.domain = p.domain)
 		UNION ALL
-		SELECT relation, domain, arguments, NULL, 'O', NULL, false
+		SELECT relation, domain, arguments, NULL, 'O', NULL, false, (options).rules
 		FROM _cache_notify.watching_label
 	), configured AS (
 		SELECT w.*,
@@ -32,10 +33,12 @@ CREATE VIEW _cache_notify.watched_relation AS
 				ELSE coalesce(o.granularity, 'row') END AS granularity,
 			o.tenant_column, o.tenant_setting, o.channel, o.payload, o.payload_suffix,
 			o.columns, o.fields, o.keys, _cache_notify.bucket_count(o.bucket_layout) AS buckets, o.bucket_layout, o.whole_counter, o.cascades,
-			o.problem AS arguments_problem
+			o.problem AS arguments_problem, lost.rules AS lost_rules,
+			(SELECT u.note FROM unnest(lost.rules) AS u (note) WHERE split_part(u.note, '/', 4) = w.domain LIMIT 1) AS lost_into_it
 		FROM watch w
 		JOIN pg_catalog.pg_class c ON c.oid = w.tgrelid
 		CROSS JOIN LATERAL _cache_notify.watch_options(coalesce(w.arguments, w.row_arguments), w.tgrelid) AS o
+		CROSS JOIN LATERAL _cache_notify.lost_rules(w.rules) AS lost (rules)
 	), checked AS (
 		SELECT *, CASE
 			WHEN row_enabled IS NULL AND statement_enabled IS NULL
@@ -48,9 +51,7 @@ CREATE VIEW _cache_notify.watched_relation AS
 			THEN 'only changes by replication count'
 			WHEN granularity = 'row' AND row_arguments <> arguments THEN 'the triggers'' arguments differ'
 			WHEN arguments_problem IS NOT NULL THEN arguments_problem
-			WHEN NOT inherited AND _cache_notify.missing_rule(domain, cascades) IS NOT NULL
-			THEN format('the rule into domain "%s", which its set-up asks for, is missing: call cache_notify.repair(), or cache_notify.setup_table_invalidation() again',
-				_cache_notify.missing_rule(domain, cascades))
+			WHEN lost_into_it IS NOT NULL THEN _cache_notify.lost_rule_problem(lost_into_it)
 			WHEN bucket_layout >> 5 < _cache_notify.layout_floor(domain)
 			THEN 'its keys are of a bucket layout that the domain has left: call cache_notify.setup_table_invalidation() again'
 			WHEN NOT _cache_notify.route_is_told(tgrelid, domain)
@@ -95,8 +96,13 @@ CREATE VIEW _cache_notify.watched_relation AS
 			WHEN relkind = 'f' THEN 'changes that the remote server makes by itself are not seen'
 			WHEN relpersistence = 'u' THEN 'unlogged: that a crash emptied it is not seen'
 			END AS problem,
-			-- What makes it coarser than asked for is no reason not to trust it.
+			-- What makes it coarser than asked for is no reason not to trust it, nor what
+			-- concerns another domain, which has no tokens for that.
 			CASE
+			WHEN NOT inherited AND _cache_notify.missing_rule(domain, cascades) IS NOT NULL
+			THEN format('the rule into domain "%s", which its set-up asks for, is missing: call cache_notify.repair(), or cache_notify.setup_table_invalidation() again',
+				_cache_notify.missing_rule(domain, cascades))
+			WHEN lost_rules <> '{}' THEN _cache_notify.lost_rule_problem(lost_rules[1])
 			WHEN tenant_column IS NOT NULL AND _cache_notify.naming_type_of(tgrelid, tenant_column) IS NULL
 			THEN format('equal values of tenant column %I may have different texts: every change concerns all tenants', tenant_column)
 			WHEN EXISTS (SELECT FROM unnest(keys) AS u (c) WHERE _cache_notify.naming_type_of(tgrelid, c) IS NULL)
@@ -115,7 +121,7 @@ CREATE VIEW _cache_notify.watched_relation AS
 		tenant_setting IS NOT NULL
 			OR _cache_notify.naming_type_of(tgrelid, tenant_column) IS NOT NULL AS per_tenant,
 		whole_counter IS NOT NULL AS whole_counter,
-		cascades
+		cascades, coalesce(lost_into_it, lost_rules[1]) AS lost_rule
 	FROM checked;
 COMMENT ON VIEW _cache_notify.watched_relation IS
 'What v_invalidation_status is made of, with every partition and child table.';

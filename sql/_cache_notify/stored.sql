@@ -195,26 +195,31 @@ AS $$
 BEGIN
 	IF (old_source, old_target) IS DISTINCT FROM (source, target) AND old_source IS NOT NULL THEN
 		PERFORM _cache_notify.store('cascade_rule', old_source || E'\n' || old_target, NULL);
+		PERFORM _cache_notify.note_rule(old_source, old_target, true);
 	END IF;
 	IF source IS NOT NULL THEN
 		PERFORM _cache_notify.store('cascade_rule', source || E'\n' || target, ARRAY[
 			'source=' || source, 'target=' || target, 'rule_type=' || rule_type, 'keys=' || keys, 'tenants=' || tenants]);
+		PERFORM _cache_notify.note_rule(source, target, false);
 	END IF;
 END
 $$;
 COMMENT ON FUNCTION _cache_notify.write_rule(text, text, text, text, text, text, text, text, text, text) IS
-'Writes a row of cascade_rules into the configuration: what it was (NULL: it is new), and what it is (NULL: it is deleted).';
+'Writes a row of cascade_rules into the configuration, and has watched relations say so: what it was (NULL: it is new), and what it is (NULL: it is deleted).';
 
 CREATE FUNCTION _cache_notify.remove_rules() RETURNS void
-	LANGUAGE sql VOLATILE
+	LANGUAGE plpgsql VOLATILE
 	SET search_path = pg_catalog, pg_temp
 	SET jit = off
-BEGIN ATOMIC
-	SELECT _cache_notify.store('cascade_rule', r.source_domain || E'\n' || r.target_domain, NULL)
+AS $$
+BEGIN
+	PERFORM _cache_notify.store('cascade_rule', r.source_domain || E'\n' || r.target_domain, NULL)
 	FROM _cache_notify.stored_rule r;
-END;
+	PERFORM _cache_notify.note_rules_of(w.relation, w.domain, '{}') FROM _cache_notify.noting_watch w WHERE w.rules <> '{}';
+END
+$$;
 COMMENT ON FUNCTION _cache_notify.remove_rules() IS
-'Takes all rules out of the configuration.';
+'Takes all rules, and the notes of them, out of the configuration.';
 REVOKE EXECUTE ON FUNCTION _cache_notify.begin_writing_rules(boolean),
 	_cache_notify.write_rule(text, text, text, text, text, text, text, text, text, text), _cache_notify.remove_rules() FROM PUBLIC;
 

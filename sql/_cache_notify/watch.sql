@@ -212,6 +212,7 @@ BEGIN
 			PERFORM cache_notify.inherit_triggers(taken.relation);
 		END IF;
 		PERFORM _cache_notify.note_name(taken.relation, taken.domain, taken.arguments);
+		PERFORM _cache_notify.note_rules_of(taken.relation, taken.domain, '{}');
 	END LOOP;
 	PERFORM _cache_notify.configuration_changed();
 END

@@ -81,7 +81,7 @@ CREATE FUNCTION cache_notify.remove_cascade_rule(source_domain text, target_doma
 	AS 'MODULE_PATHNAME', 'cache_notify_remove_cascade_rule'
 	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
 COMMENT ON FUNCTION cache_notify.remove_cascade_rule(text, text) IS
-'Deletes a row of cascade_rules; whether there was one. The same rights as for set_cascade_rule().';
+'Deletes a row of cascade_rules, or says that a rule which is lost, as v_invalidation_status shows, need not be; whether there was one. The same rights as for set_cascade_rule().';
 
 CREATE FUNCTION cache_notify.cascade_graph() RETURNS text
 	LANGUAGE sql STABLE

@@ -42,7 +42,7 @@ DECLARE
 	arguments text[];
 	kinds text[] := CASE granularity WHEN 'row' THEN '{row,statement}' ELSE '{statement}' END;
 	kind text;
-	doomed record;
+	doomed record; noted text[];
 	relkind "char" := (SELECT c.relkind FROM pg_class c WHERE c.oid = table_name);
 BEGIN
 	PERFORM _cache_notify.check_watchable(table_name);
@@ -78,10 +78,12 @@ BEGIN
 		|| _cache_notify.option('fields', VARIADIC fields)
 		|| _cache_notify.option('cascades', VARIADIC cascades);
 	PERFORM _cache_notify.check_options(table_name, _cache_notify.watch_options(arguments, table_name));
+	noted := ARRAY(SELECT unnest(w.rules) FROM _cache_notify.noting_watch w WHERE w.relation = table_name AND w.domain = domain_name);
 	IF relkind = 'm' THEN
 		PERFORM _cache_notify.watch_materialized_view(table_name, domain_name, arguments);
 		PERFORM _cache_notify.note_name(table_name, domain_name, CASE WHEN follow_name THEN arguments END);
 		PERFORM _cache_notify.check_route(table_name, domain_name);
+		PERFORM _cache_notify.note_rules_of(table_name, domain_name, noted);
 		PERFORM _cache_notify.write_missing_rules(domain_name, cascades);
 		RETURN domain_name;
 	END IF;
@@ -116,6 +118,7 @@ BEGIN
 		arguments || CASE WHEN fire_on_replica THEN '{fire_on_replica=true}'::text[] ELSE '{}' END END);
 	PERFORM _cache_notify.configuration_changed();
 	PERFORM _cache_notify.check_route(table_name, domain_name);
+	PERFORM _cache_notify.note_rules_of(table_name, domain_name, noted);
 	PERFORM _cache_notify.write_missing_rules(domain_name, cascades);
 	RETURN domain_name;
 END

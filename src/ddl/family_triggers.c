@@ -92,7 +92,7 @@ inherited_arguments(const Watch *watch)
 	List	   *arguments = NIL;
 
 	for (int i = 0; i < watch->nargs; i++)
-		if (strcmp(watch->args[i], INHERITED) != 0)
+		if (strcmp(watch->args[i], INHERITED) != 0 && !is_rule_note(watch->args[i]))
 			arguments = lappend(arguments, makeString(watch->args[i]));
 	return lappend(arguments, makeString(INHERITED));
 }

@@ -16,16 +16,20 @@
  */
 #include "ddl/schema_event.h"
 
+#include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/rel.h"
 
 PG_FUNCTION_INFO_V1(cache_notify_rule_written);
 PG_FUNCTION_INFO_V1(cache_notify_set_cascade_rule);
 PG_FUNCTION_INFO_V1(cache_notify_remove_cascade_rule);
+PG_FUNCTION_INFO_V1(cache_notify_note_rules_of);
 
 /* Columns of cache_notify.cascade_rules, all of type text. */
 #define Natts_rule	5
@@ -165,8 +169,64 @@ Datum
 cache_notify_remove_cascade_rule(PG_FUNCTION_ARGS)
 {
 	PG_RETURN_BOOL(write_for_user(fcinfo->flinfo->fn_oid,
-								  "DELETE FROM " EXTENSION_SCHEMA ".cascade_rules AS r"
-								  " WHERE r.source_domain OPERATOR(pg_catalog.=) $1"
-								  " AND r.target_domain OPERATOR(pg_catalog.=) $2",
+								  "SELECT FROM " INTERNAL_SCHEMA ".remove_rule($1, $2) AS r (removed)"
+								  " WHERE removed",
 								  false, fcinfo) > 0);
+}
+
+/* May the current user say what a relation is watched with? */
+static bool
+may_set_up(Oid relid)
+{
+	char		relkind = get_rel_relkind(relid);
+
+	return relkind == RELKIND_VIEW || relkind == RELKIND_MATVIEW ?
+		compat_owns_relation(relid) :
+		pg_class_aclcheck(relid, GetUserId(), ACL_TRIGGER) == ACLCHECK_OK;
+}
+
+/* What rules_to_note() says, char *: as the owner of a function, who may read the rules. */
+static List *
+rules_to_note(Oid function, Datum domain, Datum former)
+{
+	Oid			types[] = {TEXTOID, TEXTARRAYOID};
+	Datum		values[] = {domain, former};
+	MemoryContext caller = CurrentMemoryContext;
+	List	   *notes = NIL;
+	Oid			user;
+	int			sec_context;
+
+	GetUserIdAndSecContext(&user, &sec_context);
+	SetUserIdAndSecContext(owner_of_function(function),
+						   sec_context | SECURITY_LOCAL_USERID_CHANGE);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	if (SPI_execute_with_args("SELECT n FROM pg_catalog.unnest(" INTERNAL_SCHEMA ".rules_to_note($1, $2)) AS u (n)",
+							  2, types, values, NULL, false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "rules_to_note() failed");
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		char	   *note = SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1);
+		MemoryContext old = MemoryContextSwitchTo(caller);
+
+		notes = lappend(notes, pstrdup(note));
+		MemoryContextSwitchTo(old);
+	}
+	SPI_finish();
+	SetUserIdAndSecContext(user, sec_context);
+	return notes;
+}
+
+/* note_rules_of(relation regclass, domain text, former text[]) returns boolean, strict */
+Datum
+cache_notify_note_rules_of(PG_FUNCTION_ARGS)
+{
+	Oid			relid = PG_GETARG_OID(0);
+	Datum		domain = PG_GETARG_DATUM(1);
+
+	if (!may_set_up(relid))
+		PG_RETURN_BOOL(false);
+	PG_RETURN_BOOL(rule_notes_write(relid, TextDatumGetCString(domain),
+									rules_to_note(fcinfo->flinfo->fn_oid, domain,
+												  PG_GETARG_DATUM(2))));
 }

@@ -15,6 +15,7 @@
  *	  watch_before.c	what this transaction has removed or replaced of that
  *	  watch_load.c		what all relations are watched with
  *	  layout_floor.c	bucket layouts that a domain has left
+ *	  rule_note.c		the rules that what is watched says there are
  *	  known.c			which domains something feeds
  *	  whole_counter.c	the counter of a domain as a whole
  *	  watched_name.c	by which names relations were set up
@@ -32,7 +33,7 @@
  * watch.h and option.h are parts of the door.
  *
  * What may not happen here: anything that writes, but for watches_rename_column(),
- * definition_renamed() and forget_name().
+ * definition_renamed(), rule_notes_write() and forget_name().
  *
  *-------------------------------------------------------------------------
  */

@@ -65,6 +65,10 @@ extern List *watches_by_label(void);
 extern Watch *watch_of_trigger_tuple(HeapTuple tuple, TupleDesc desc);
 extern Watch *watch_of_own_trigger(HeapTuple tuple, TupleDesc desc, bool is_row,
 								   const Watch *other);
+extern void watch_write_arguments(Watch *watch);
+
+/* rule_note_write.c */
+extern TransactionId watch_since(const Watch *watch);
 
 /* watched_name.c */
 extern void watched_name_load(void);

@@ -149,7 +149,8 @@ join_arguments(StringInfo buf, const Watch *watch, bool inherited)
 {
 	initStringInfo(buf);
 	for (int i = 0; i < watch->nargs; i++)
-		if (!inherited || strcmp(watch->args[i], INHERITED) != 0)
+		if (!inherited || (strcmp(watch->args[i], INHERITED) != 0 &&
+						   !is_rule_note(watch->args[i])))
 			appendBinaryStringInfo(buf, watch->args[i], strlen(watch->args[i]) + 1);
 	if (inherited)
 		appendBinaryStringInfo(buf, INHERITED, sizeof(INHERITED));

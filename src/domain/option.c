@@ -47,6 +47,7 @@ static bool setting_name_is_good(const char *name, OptionFault *fault);
 static bool suffix_is_good(const char *suffix, OptionFault *fault);
 static bool bucket_layout_is_good(const char *value, OptionFault *fault);
 static bool number_is_good(const char *value, OptionFault *fault);
+static bool note_is_good(const char *value, OptionFault *fault);
 static const char *granularity_value(int n);
 
 /* The greatest number of buckets, as a power of two. */
@@ -60,6 +61,9 @@ static const char *granularity_value(int n);
 
 /* As many rules as somebody may write who may not write cascade_rules. */
 #define MAX_CASCADES	32
+
+/* rules_to_note() in SQL knows it as well. */
+#define MAX_NOTES		256
 
 #define member(name) offsetof(WatchOptions, name)
 #define COLUMN_NAME \
@@ -152,6 +156,13 @@ Option		option_table[] = {
 		.too_long = ERRCODE_NAME_TOO_LONG,
 		.hint = "A domain has 1 to 63 bytes.",
 		.check = domain_name_is_good,.in_labels = true
+	},
+	{
+		.name = "rules",.argument = "rule",
+		.type = OPTION_LIST,.offset = member(rules),
+		.max_len = 3 * NAMEDATALEN,.max_values = MAX_NOTES,
+		.too_long = ERRCODE_NAME_TOO_LONG,
+		.check = note_is_good,.in_labels = true
 	},
 	{
 		.name = "inherited",.argument = "inherited",
@@ -293,6 +304,19 @@ number_is_good(const char *value, OptionFault *fault)
 	return refuse(fault, ERRCODE_INVALID_PARAMETER_VALUE,
 				  psprintf("\"%s\" is no number of a counter", value),
 				  "setup_table_invalidation() writes it.");
+}
+
+/* See rule_note.c. */
+static bool
+note_is_good(const char *value, OptionFault *fault)
+{
+	NotedRule	rule;
+
+	if (rule_note_read(value, &rule))
+		return true;
+	return refuse(fault, ERRCODE_INVALID_PARAMETER_VALUE,
+				  psprintf("\"%s\" is no note of a rule", value),
+				  "Writing a cascade rule writes it.");
 }
 
 static const char *

@@ -32,6 +32,7 @@ typedef struct WatchOptions
 	int64		whole_counter;	/* its number; 0: none, see whole_counter.c */
 	List	   *cascades;		/* char *, domains that there are to be rules
 								 * into */
+	List	   *rules;			/* char *, notes of rules, see rule_note.c */
 	bool		inherited;		/* made because a parent is watched */
 	List	   *sources;		/* char *, domains that a view depends on */
 	bool		all_tenants;	/* their changes are shared ones of the view */
@@ -49,6 +50,14 @@ typedef const char *(*OptionValue) (int n);
  * source of a rule.
  */
 #define DEFINITION_PREFIX	INTERNAL_PREFIX "definition/"
+
+/* What a note says, see rule_note.c. */
+typedef struct NotedRule
+{
+	char		source[NAMEDATALEN];
+	char		target[NAMEDATALEN];
+	bool		bump;			/* false: rule_type 'notify' */
+} NotedRule;
 
 /* What a value is refused with. */
 typedef struct OptionFault
@@ -69,6 +78,11 @@ typedef struct OptionFault
 extern bool is_definition_domain(const char *name);
 extern bool domain_name_is_good(const char *name, OptionFault *fault);
 extern void option_set_values(const char *option, OptionValue values);
+
+/* rule_note.c */
+extern bool is_rule_note(const char *argument);
+extern char *rule_note_argument(const char *note);
+extern bool rule_note_read(const char *note, NotedRule *rule);
 
 /* option_read.c */
 extern WatchOptions *watch_options(char **args, int nargs);

@@ -73,6 +73,9 @@ extern void watches_rename_column(Oid relid, const char *old, const char *new);
 extern bool same_domain(const Watch *a, const Watch *b);
 extern bool same_watch(const Watch *a, const Watch *b);
 
+/* rule_note_write.c */
+extern bool rule_notes_write(Oid relid, const char *domain, List *notes);
+
 /* watch_scan.c */
 extern List *watches_by_trigger(bool of_rows);
 

@@ -69,7 +69,7 @@ add_to_domain(const Watch *watch)
 	MemoryContext old;
 
 	domain = domain_lookup(watch->domain);
-	domain_set_up_by(domain, watch->xmin);
+	domain_set_up_by(domain, watch_since(watch));
 	if (watch->enabled == TRIGGER_DISABLED ||
 		watch->enabled == TRIGGER_FIRES_ON_REPLICA)
 		inside(domain)->incomplete = true;
@@ -146,24 +146,33 @@ has_rule(const Domain *source, const Domain *target)
 	return false;
 }
 
+static void
+require_rule(const Domain *source, Domain *target)
+{
+	if (!has_rule(source, target))
+		inside(target)->incomplete = true;
+}
+
 /*
- * The set-up of a table says into which domains there are rules.  They are in
- * the configuration, which a dump of parts, or one that somebody restores who
- * may not write there, leaves out.  A domain that lacks one is not known.
+ * The set-up of a table says into which domains there are to be rules, and notes
+ * say which there have been.  They are in the configuration, which a dump of parts,
+ * or one that somebody restores who may not write there, leaves out.  A domain that
+ * lacks one is not known.
  */
 static void
 require_rules(const Domain *domain, const Watch *watch)
 {
 	ListCell   *lc;
+	NotedRule	rule;
 
 	if (watch->inherited)
 		return;
 	foreach(lc, watch->options->cascades)
+		require_rule(domain, domain_lookup(lfirst(lc)));
+	foreach(lc, watch->options->rules)
 	{
-		Domain	   *target = domain_lookup(lfirst(lc));
-
-		if (!has_rule(domain, target))
-			inside(target)->incomplete = true;
+		if (rule_note_read(lfirst(lc), &rule) && rule.bump)
+			require_rule(domain_lookup(rule.source), domain_lookup(rule.target));
 	}
 }
 

@@ -310,17 +310,28 @@ same_domain(const Watch *a, const Watch *b)
 		strcmp(a->domain, b->domain) == 0;
 }
 
+/* The first argument from the n-th on that is no note of a rule. */
+static int
+next_argument(const Watch *watch, int n)
+{
+	while (n < watch->nargs && is_rule_note(watch->args[n]))
+		n++;
+	return n;
+}
+
 /* Do two Watches of one relation see the same, for the same channel? */
 bool
 same_watch(const Watch *a, const Watch *b)
 {
-	if (a->nargs != b->nargs || a->is_row != b->is_row ||
-		a->enabled != b->enabled)
+	int			i = next_argument(a, 0);
+	int			j = next_argument(b, 0);
+
+	if (a->is_row != b->is_row || a->enabled != b->enabled)
 		return false;
-	for (int i = 0; i < a->nargs; i++)
-		if (strcmp(a->args[i], b->args[i]) != 0)
+	for (; i < a->nargs && j < b->nargs; i = next_argument(a, i + 1), j = next_argument(b, j + 1))
+		if (strcmp(a->args[i], b->args[j]) != 0)
 			return false;
-	return true;
+	return i == a->nargs && j == b->nargs;
 }
 
 /* "name=old" among the arguments becomes "name=new". */
@@ -352,11 +363,12 @@ join_arguments(Watch *watch)
 }
 
 /*
- * Write a trigger's arguments.  Its identity, its clones and whether it is
+ * Write a trigger's arguments; the caller has the relcache read again what it needs
+ * of them.  Its identity, its clones and whether it is
  * enabled stay as they are, which CREATE OR REPLACE TRIGGER could not do.
  */
-static void
-write_arguments(Watch *watch)
+void
+watch_write_arguments(Watch *watch)
 {
 	Relation	pg_trigger = table_open(TriggerRelationId, RowExclusiveLock);
 	TupleDesc	desc = RelationGetDescr(pg_trigger);
@@ -375,12 +387,13 @@ write_arguments(Watch *watch)
 	{
 		values[Anum_pg_trigger_tgargs - 1] = join_arguments(watch);
 		replace[Anum_pg_trigger_tgargs - 1] = true;
+		values[Anum_pg_trigger_tgnargs - 1] = Int16GetDatum(watch->nargs);
+		replace[Anum_pg_trigger_tgnargs - 1] = true;
 		tuple = heap_modify_tuple(tuple, desc, values, nulls, replace);
 		CatalogTupleUpdate(pg_trigger, &tuple->t_self, tuple);
 	}
 	systable_endscan(scan);
 	table_close(pg_trigger, RowExclusiveLock);
-	CacheInvalidateRelcacheByRelid(watch->relation);
 }
 
 /* A column of a table has a new name: the triggers go on with that. */
@@ -403,7 +416,8 @@ watches_rename_column(Oid relid, const char *old, const char *new)
 		keyed = replace_value(watch, "key", old, new);
 		if (tenant || counted || keyed)
 		{
-			write_arguments(watch);
+			watch_write_arguments(watch);
+			CacheInvalidateRelcacheByRelid(relid);
 			announce_configuration();
 		}
 	}

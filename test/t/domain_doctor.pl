@@ -210,6 +210,15 @@ $node->safe_psql('postgres', 'DELETE FROM cache_notify.cascade_rules');
 says('a rule that a set-up asks for', q{CREATE TABLE asks (id int); SELECT cache_notify.setup_table_invalidation('asks', cascades => '{board}');
 		DELETE FROM cache_notify.cascade_rules WHERE source_domain = 'asks'}, 'error', 'public.asks .*', 'rule into domain "board".* is missing');
 $node->safe_psql('postgres', q{SELECT cache_notify.remove_table_invalidation('asks'); DELETE FROM cache_notify.cascade_rules; DROP TABLE asks});
+says('a lost rule', q{CREATE TABLE lost_from (id int); SELECT cache_notify.setup_table_invalidation('lost_from');
+		INSERT INTO cache_notify.cascade_rules VALUES ('lost_from', 'lost''to', 'invalidate', 'all', 'all');
+		ALTER TABLE cache_notify.cascade_rules DISABLE TRIGGER rule_is_written;
+		DO $$BEGIN EXECUTE format('DROP TRIGGER %I ON cache_notify.configuration', 'cascade_rule_' || md5(E'lost_from\nlost''to')); END$$;
+		SELECT _cache_notify.refill_rules();
+		ALTER TABLE cache_notify.cascade_rules ENABLE ALWAYS TRIGGER rule_is_written},
+	'error', 'public.lost_from .*', 'a rule from domain "lost_from" into "lost\'to" has been there, and is lost');
+is($node->safe_psql('postgres', q{DELETE FROM cache_notify.cascade_rules RETURNING tenants}), 'all', 'and it is as it was');
+$node->safe_psql('postgres', 'DROP TABLE lost_from');
 says('schema listener', q{SELECT cache_notify.setup_schema_invalidation('postgrest', payload_suffix => E'\n');}
 	  . q{ALTER EVENT TRIGGER cache_notify_schema_ddl_command_end DISABLE}, 'error', 'channel pgrst', 'disabled');
 is($node->safe_psql('postgres', 'SELECT channel, preset, payload, payload_suffix FROM cache_notify.v_schema_invalidation'),
@@ -411,8 +420,8 @@ is($node->safe_psql('postgres', 'SELECT lane, reason IS NULL FROM cache_notify.l
 
 # ------------------------------------------------------------- nothing is without advice
 
-my $status = slurp_file('sql/_cache_notify/status.sql');
-my @texts = ($status =~ /(?:THEN|SELECT [1-9],|RETURN) (?:format\()?'((?:[^']|'')+)'(?=\n|,| \|\|)/g);
+my $status = slurp_file('sql/_cache_notify/status.sql') . slurp_file('sql/_cache_notify/rule_note.sql');
+my @texts = ($status =~ /(?:THEN|SELECT [1-9],|RETURN|RETURN \(SELECT) (?:format\()?'((?:[^']|'')+)'(?=\n|,| \|\|)/g);
 cmp_ok(scalar(@texts), '>', 25, 'the problems that the status knows');
 my @can_say;
 foreach my $text (@texts)

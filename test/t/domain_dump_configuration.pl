@@ -1,6 +1,7 @@
 # pg_dump carries the configuration, and a restored database goes on with it.
 use strict;
 use warnings;
+use CacheNotify;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -78,5 +79,35 @@ $node->safe_psql('postgres', q{
 	ALTER TABLE contract ENABLE TRIGGER ALL;});
 cmp_ok($node->safe_psql('postgres', "SELECT cache_notify.version('contract')"), '>', $was,
 	'pg_restore --disable-triggers');
+
+# A rule is noted at the tables that it concerns, whatever goes on with them: writers do not
+# wait, nor does the rule for them; a table under DDL is left out, and repair() makes up for it.
+sub noted
+{
+	return $node->safe_psql('postgres',
+		"SELECT string_agg(relation::regclass::text, ' ' ORDER BY relation::regclass::text) FROM _cache_notify.noting_watch WHERE rules <> '{}'");
+}
+
+my $writer = session($node);
+$writer->query("BEGIN; UPDATE contract SET name = 'w'");
+my $rule_writer = session($node);
+$rule_writer->query("SET lock_timeout = '5s'; BEGIN; INSERT INTO cache_notify.cascade_rules VALUES ('contract', 'base')");
+$node->safe_psql('postgres', "SET lock_timeout = '5s'; INSERT INTO contract VALUES (3, 'b', 'y'); INSERT INTO base VALUES (3); VACUUM contract");
+$rule_writer->query('COMMIT');
+$writer->query('COMMIT');
+is(noted(), 'base contract', 'a rule is noted at tables that are written');
+$writer->query('BEGIN; LOCK TABLE base IN SHARE MODE');
+my ($status, $out, $warnings) = $node->psql('postgres', "SET lock_timeout = '100ms'; DELETE FROM cache_notify.cascade_rules");
+like($warnings, qr/lock timeout/, 'who deletes a rule waits, or its note would bring it back');
+($status, $out, $warnings) = $node->psql('postgres', "SET lock_timeout = '5s'; INSERT INTO cache_notify.cascade_rules VALUES ('log', 'base')");
+is($status, 0, 'a rule is written although a table is locked');
+like($warnings, qr/WARNING:  cascade rules are not noted at base, which is locked/, 'with a warning');
+$writer->query('COMMIT');
+$_->quit for $writer, $rule_writer;
+$node->safe_psql('postgres', 'SELECT cache_notify.repair()');
+is($node->safe_psql('postgres', "SELECT string_agg(relation::regclass || ': ' || cardinality(rules), ' ' ORDER BY relation::regclass::text) FROM _cache_notify.noting_watch WHERE rules <> '{}'"),
+	'base: 2 contract: 1 log: 1', 'and repair() notes it');
+$node->safe_psql('postgres', 'TRUNCATE cache_notify.cascade_rules');
+is(noted(), '', 'no rules, no notes');
 $node->stop;
 done_testing();
