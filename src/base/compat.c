@@ -485,3 +485,23 @@ compat_notify_queue_bytes(void)
 	return UINT64CONST(0x100000) * BLCKSZ;
 #endif
 }
+
+/*
+ * Say which columns a relation's indexes have, none of which is unique, has
+ * expressions or a condition.  16: those of summarizing indexes would count for
+ * less; taking them for others costs index entries.
+ */
+void
+compat_set_index_columns(Relation rel, const Bitmapset *columns)
+{
+	MemoryContext old = MemoryContextSwitchTo(CacheMemoryContext);
+
+	Assert(!compat_knows_index_columns(rel));
+#if PG_VERSION_NUM >= 160000
+	rel->rd_hotblockingattr = bms_copy(columns);
+	rel->rd_attrsvalid = true;
+#else
+	rel->rd_indexattr = bms_copy(columns);
+#endif
+	MemoryContextSwitchTo(old);
+}

@@ -118,6 +118,17 @@ compat_read_recent_buffer(Relation rel, BlockNumber block, Buffer buffer)
 #endif
 }
 
+/* 16: which columns prevent HOT updates is no longer all that indexes have. */
+static inline bool
+compat_knows_index_columns(Relation rel)
+{
+#if PG_VERSION_NUM >= 160000
+	return rel->rd_attrsvalid;
+#else
+	return rel->rd_indexattr != NULL;
+#endif
+}
+
 /* 15: shared memory is asked for in a hook of its own. */
 #define HAVE_SHMEM_REQUEST_HOOK (PG_VERSION_NUM >= 150000)
 
@@ -178,5 +189,6 @@ extern void compat_check_execute(Oid function);
 extern bool compat_input(FmgrInfo *function, char *string, Oid param, Datum *value);
 extern void compat_no_transaction_timeout(void);
 extern uint64 compat_notify_queue_bytes(void);
+extern void compat_set_index_columns(Relation rel, const Bitmapset *columns);
 
 #endif							/* CACHE_NOTIFY_COMPAT_H */

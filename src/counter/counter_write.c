@@ -36,6 +36,7 @@
 
 #include "counter/counter_search.h"
 #include "counter/heap_hint.h"
+#include "counter/index_columns.h"
 #include "counter/index_place.h"
 
 static bool
@@ -153,6 +154,7 @@ counter_add_to_row(CounterTable *table, HeapTuple old, Buffer buffer,
 	form->keyed = keyed.keyed;
 	if (MAXALIGN(new->t_len) > PageGetHeapFreeSpace(BufferGetPage(buffer)))
 		form->moves++;			/* no lock: a wrong guess only costs time */
+	index_columns_prepare(table->heap);
 	result = compat_heap_update(table->heap, &old->t_self, new,
 								GetCurrentCommandId(true), &failure);
 	if (result == TM_Ok)
