@@ -9,6 +9,7 @@
  *	  state.c			how those that hold state are stored
  *	  invalidation.c	has something changed in the catalogs since?
  *	  shared_memory.c	pieces of shared memory, each of one room
+ *	  common_fact.c		what one backend has found in the catalogs, for others
  *
  * Base knows nothing of domains, counters or deliveries, and keeps no state of
  * theirs.
@@ -53,6 +54,7 @@ extern bool extension_has_schema(Oid schema);
 extern Relation extension_open(const char *schema, const char *name,
 							   LOCKMODE lockmode);
 extern Oid	extension_function(const char *schema, const char *name);
+extern bool extension_is_function(Oid function, const char *name);
 extern Oid	owner_of_relation(Oid relid);
 extern Datum oid_array(List *oids);
 extern char *text_attribute(HeapTuple tuple, TupleDesc desc, AttrNumber column);
@@ -61,6 +63,7 @@ extern void check_column(TupleDesc desc, int natts, int n, const char *name,
 
 /* state.c */
 extern bool is_state_relation(Oid relid);
+extern bool state_is_called(Relation rel, const char *name);
 extern void state_refuse_refresh(Oid relid);
 extern bool state_is_hidden(void);
 extern void hide_state(void);
@@ -100,5 +103,22 @@ typedef struct SharedPiece
 extern void shared_memory_add(SharedPiece *piece);
 extern LWLock *shared_memory_lock(const char *name);
 extern void shared_memory_init(void);
+
+/* A kind of facts about a database; common_fact.c says when they hold. */
+typedef struct CommonFact
+{
+	Size		size;
+	int			number;			/* common_fact.c */
+} CommonFact;
+
+/* common_fact.c */
+extern void common_fact_init(void);
+extern void common_fact_add(CommonFact *fact);
+extern bool common_fact_take(const CommonFact *fact, void *value);
+extern uint64 common_fact_begin(void);
+extern void common_fact_leave(const CommonFact *fact, const void *value, uint64 begun);
+extern void common_fact_hold_back(void);
+extern void common_fact_change(void);
+extern void common_fact_change_now(void);
 
 #endif							/* CACHE_NOTIFY_BASE_H */

@@ -12,6 +12,7 @@
 
 #include "access/htup_details.h"
 #include "access/relation.h"
+#include "access/transam.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_language.h"
 #include "catalog/pg_type.h"
@@ -62,18 +63,33 @@ extension_open(const char *schema, const char *name, LOCKMODE lockmode)
 }
 
 /*
+ * Is this row of pg_proc our function of this name?  Only a superuser can have
+ * created a function in C, so no other of this name is taken for it.
+ */
+static bool
+is_function_tuple(HeapTuple tuple, const char *name)
+{
+	Form_pg_proc function = (Form_pg_proc) GETSTRUCT(tuple);
+	Datum		symbol;
+	bool		isnull;
+
+	if (function->prolang != ClanguageId ||
+		strcmp(NameStr(function->proname), name) != 0)
+		return false;
+	symbol = SysCacheGetAttr(PROCOID, tuple, Anum_pg_proc_prosrc, &isnull);
+	return !isnull && strcmp(TextDatumGetCString(symbol),
+							 psprintf(EXTENSION_NAME "_%s", name)) == 0;
+}
+
+/*
  * The function of ours with this name and no arguments; InvalidOid if it is not
- * there.  Only a superuser can have created a function in C, so no other of this
- * name is taken for it.
+ * there.
  */
 Oid
 extension_function(const char *schema, const char *name)
 {
 	Oid			namespace = get_namespace_oid(schema, true);
 	HeapTuple	tuple;
-	Form_pg_proc function;
-	Datum		symbol;
-	bool		isnull;
 	Oid			result = InvalidOid;
 
 	if (!OidIsValid(namespace))
@@ -83,13 +99,28 @@ extension_function(const char *schema, const char *name)
 							ObjectIdGetDatum(namespace));
 	if (!HeapTupleIsValid(tuple))
 		return InvalidOid;
-	function = (Form_pg_proc) GETSTRUCT(tuple);
-	symbol = SysCacheGetAttr(PROCNAMEARGSNSP, tuple, Anum_pg_proc_prosrc,
-							 &isnull);
-	if (function->prolang == ClanguageId && !isnull &&
-		strcmp(TextDatumGetCString(symbol),
-			   psprintf(EXTENSION_NAME "_%s", name)) == 0)
-		result = function->oid;
+	if (is_function_tuple(tuple, name))
+		result = ((Form_pg_proc) GETSTRUCT(tuple))->oid;
+	ReleaseSysCache(tuple);
+	return result;
+}
+
+/*
+ * The same the other way round, whatever its schema: cheaper for a new backend,
+ * which has not looked anything up by its name yet.
+ */
+bool
+extension_is_function(Oid function, const char *name)
+{
+	HeapTuple	tuple;
+	bool		result;
+
+	if (function < FirstNormalObjectId)
+		return false;
+	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	result = is_function_tuple(tuple, name);
 	ReleaseSysCache(tuple);
 	return result;
 }

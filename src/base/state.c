@@ -78,6 +78,18 @@ is_state_relation(Oid relid)
 }
 
 /*
+ * Is this the relation of this name that we have hidden?  Nobody else sets
+ * relrewrite for good.
+ */
+bool
+state_is_called(Relation rel, const char *name)
+{
+	return rel->rd_rel->relkind == RELKIND_MATVIEW &&
+		rel->rd_rel->relrewrite == RelationGetRelid(rel) &&
+		strcmp(RelationGetRelationName(rel), name) == 0;
+}
+
+/*
  * The one command that we refuse: it would empty our own state.  Whoever is not the
  * owner is left to the server, which refuses as well.
  */

@@ -168,7 +168,8 @@ is_deterministic(Oid collation)
 	HeapTuple	tuple;
 	bool		result;
 
-	if (!OidIsValid(collation))
+	if (!OidIsValid(collation) || collation == DEFAULT_COLLATION_OID ||
+		collation == C_COLLATION_OID)
 		return true;
 	tuple = SearchSysCache1(COLLOID, ObjectIdGetDatum(collation));
 	if (!HeapTupleIsValid(tuple))
@@ -180,16 +181,25 @@ is_deterministic(Oid collation)
 
 /*
  * How values of a type name tenants and keys.  The kind is CANONICAL_NONE if
- * they cannot.  Reads the catalogs through caches; never an error because of
- * a type that is gone.
+ * they cannot.  Reads the catalogs through caches, but not for most columns, which
+ * a new backend feels; never an error because of a type that is gone.
  */
 CanonicalType
 canonical_type(Oid type, Oid collation)
 {
 	CanonicalType result = {0};
-	HeapTuple	tuple = search_base_type(&type);
+	HeapTuple	tuple;
 	Form_pg_type form;
 
+	result.kind = kind_of_builtin(type);
+	if (result.kind != CANONICAL_NONE)
+	{
+		result.type = type;
+		if (!is_deterministic(collation))
+			result.kind = CANONICAL_NONE;
+		return result;
+	}
+	tuple = search_base_type(&type);
 	if (!HeapTupleIsValid(tuple))
 		return result;
 	form = (Form_pg_type) GETSTRUCT(tuple);

@@ -104,21 +104,37 @@ static InvalidationCount function_changes;
 /* Never reset, so that each is used only once per backend. */
 static uint64 last_serial = 0;
 
-/* The function of row triggers; InvalidOid if the extension is not there. */
-static Oid
-row_function(void)
+/*
+ * Is this the function of row triggers?  The triggers of a statement mostly have one
+ * of a few functions, so what was found of some is remembered.
+ */
+static bool
+is_row_function(Oid function)
 {
-	static Oid	function;
+	static struct
+	{
+		Oid			function;
+		bool		found;
+	}			known[8];
 	static uint64 known_at = 0;
+	int			i = function % lengthof(known);
 
 	if (known_at != function_changes.count)
 	{
-		uint64		count = function_changes.count;
-
-		function = extension_function(EXTENSION_SCHEMA, "row_change");
-		known_at = count;
+		memset(known, 0, sizeof(known));
+		known_at = function_changes.count;
 	}
-	return function;
+	if (known[i].function != function)
+	{
+		uint64		count = function_changes.count;
+		bool		found = extension_is_function(function, "row_change");
+
+		if (count != function_changes.count)
+			return found;
+		known[i].function = function;
+		known[i].found = found;
+	}
+	return known[i].found;
 }
 
 static void
@@ -358,7 +374,7 @@ inline_relation(EState *estate, ResultRelInfo *result, uint64 serial)
 		if (TRIGGER_FOR_ROW(trigger->tgtype) &&
 			TRIGGER_FOR_AFTER(trigger->tgtype) &&
 			!trigger->tgdeferrable && trigger->tgqual == NULL &&
-			trigger->tgfoid == row_function())
+			is_row_function(trigger->tgfoid))
 			result->ri_TrigWhenExprs[i] = make_condition(estate, rel, trigger,
 														 serial);
 	}
