@@ -17,9 +17,11 @@ void
 _PG_init(void)
 {
 	fault_init();
+	common_fact_init();
 	counter_init();
 	epoch_init();
 	cascade_init();
+	whole_counter_init();
 	naming_init();
 	watched_name_init();
 	family_check_init();

@@ -100,6 +100,26 @@ stop_worker(Oid database)
 	}
 }
 
+/*
+ * A command that may change what common facts are made of, when it commits; what is
+ * created and dropped is seen by quiet_change.c.
+ */
+static bool
+changes_facts(Node *command)
+{
+	switch (nodeTag(command))
+	{
+		case T_SecLabelStmt:
+		case T_AlterExtensionStmt:
+		case T_AlterExtensionContentsStmt:
+		case T_RenameStmt:
+		case T_AlterObjectSchemaStmt:
+			return true;
+		default:
+			return false;
+	}
+}
+
 static bool
 commits_prepared(Node *command)
 {
@@ -214,6 +234,11 @@ process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 											  NoLock, true));
 	if (IsA(command, SecLabelStmt))
 		watched_label_starts(((SecLabelStmt *) command)->provider);
+
+	if (changes_facts(command))
+		common_fact_change();
+	else if (commits_prepared(command))
+		common_fact_change_now();
 
 	if (OidIsValid(database))
 	{

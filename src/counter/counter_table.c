@@ -14,6 +14,7 @@
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
 
+#include "counter/common_history.h"
 #include "counter/heap_hint.h"
 
 const char	all_tenants[] = "*";
@@ -33,6 +34,25 @@ counter_init(void)
 	invalidation_count_relations(&heap_changes);
 	invalidation_count_relations(&index_changes);
 	heap_hint_init();
+	common_history_init();
+}
+
+/* As another backend has found it; NULL if it has not, or that is another one. */
+static Relation
+open_told_heap(LOCKMODE lockmode)
+{
+	CommonHistory history;
+	Relation	heap;
+
+	if (!common_history_take(&history))
+		return NULL;
+	heap = try_relation_open(history.facts.counter_oid, lockmode);
+	if (heap != NULL && !state_is_called(heap, "version_counter"))
+	{
+		relation_close(heap, lockmode);
+		return NULL;
+	}
+	return heap;
 }
 
 static Relation
@@ -41,12 +61,13 @@ open_heap(LOCKMODE lockmode)
 	Relation	heap = heap_known_at == heap_changes.count ?
 		try_relation_open(heap_changes.relid, lockmode) : NULL;
 
+	if (heap != NULL)
+		return heap;
+	heap = open_told_heap(lockmode);
 	if (heap == NULL)
-	{
 		heap = extension_open(INTERNAL_SCHEMA, "version_counter", lockmode);
-		heap_changes.relid = heap ? RelationGetRelid(heap) : InvalidOid;
-		heap_known_at = heap ? heap_changes.count : 0;
-	}
+	heap_changes.relid = heap ? RelationGetRelid(heap) : InvalidOid;
+	heap_known_at = heap ? heap_changes.count : 0;
 	return heap;
 }
 

@@ -52,11 +52,12 @@
  * What each backend remembers holds until a relcache invalidation of the
  * history table.  Only a history that matches the facts is remembered.  On a
  * standby the timeline is compared each time; on a primary no fact can change
- * but with the counter table's OID.
+ * but with the counter table's OID.  A new backend of a primary takes what another
+ * one has read (common_history.c).
  *
  *-------------------------------------------------------------------------
  */
-#include "counter/history.h"
+#include "counter/common_history.h"
 
 #include "access/htup_details.h"
 #include "utils/guc.h"
@@ -275,10 +276,35 @@ write_history(Relation rel, const Facts *facts, Snapshot snapshot,
 	read_history(rel, facts, snapshot, reading);
 }
 
+/*
+ * Remember what another backend has read, if it is of the history that we are in.
+ * asynchronous: only if it also has commits that a crash can lose.
+ */
+static void
+take_common_history(CounterTable *table, bool asynchronous)
+{
+	CommonHistory history;
+	Facts		facts;
+
+	if (!common_history_take(&history))
+		return;
+	get_facts(table, &facts);
+	if (memcmp(&facts, &history.facts, sizeof(Facts)) != 0 ||
+		(asynchronous && !history.reading.row.asynchronous))
+		return;
+	history_changes.relid = history.relid;
+	remembered_in_recovery = false;
+	remembered_facts = facts;
+	remembered_reading = history.reading;
+	remembered_at = history_changes.count;
+}
+
 /* Is what this backend remembers true, and of use to this snapshot? */
 static bool
 use_remembered(CounterTable *table, Snapshot snapshot)
 {
+	if (!remembered)
+		take_common_history(table, false);
 	if (!remembered ||
 		remembered_facts.counter_oid != RelationGetRelid(table->heap) ||
 		!TransactionIdPrecedes(remembered_reading.newest, snapshot->xmin))
@@ -291,11 +317,18 @@ use_remembered(CounterTable *table, Snapshot snapshot)
 
 static void
 remember(Relation rel, const Facts *facts, const Reading *reading,
-		 uint64 invalidations_before)
+		 uint64 invalidations_before, uint64 begun)
 {
+	CommonHistory history = {
+		.relid = RelationGetRelid(rel),
+		.facts = *facts,
+		.reading = *reading
+	};
+
 	if (!reading->settled || !reading->matches ||
 		history_changes.count != invalidations_before)
 		return;
+	common_history_leave(&history, begun);
 	remembered_in_recovery = RecoveryInProgress();
 	remembered_facts = *facts;
 	remembered_reading = *reading;
@@ -307,6 +340,7 @@ static void
 look_at_history(CounterTable *table, Snapshot snapshot, Facts *facts,
 				Reading *reading)
 {
+	uint64		begun = common_fact_begin();
 	Oid			oid = extension_relation(INTERNAL_SCHEMA, "history");
 	Relation	rel = OidIsValid(oid) ?
 		try_relation_open(oid, AccessShareLock) : NULL;
@@ -327,7 +361,7 @@ look_at_history(CounterTable *table, Snapshot snapshot, Facts *facts,
 		else
 			reading->matches = false;
 	}
-	remember(rel, facts, reading, invalidations_before);
+	remember(rel, facts, reading, invalidations_before, begun);
 	relation_close(rel, AccessShareLock);
 }
 
@@ -368,15 +402,20 @@ epoch_origin(CounterTable *table, Snapshot snapshot)
 static void
 write_asynchronous(CounterTable *table, Snapshot snapshot)
 {
+	uint64		begun = common_fact_begin();
 	Relation	rel = extension_open(INTERNAL_SCHEMA, "history", AccessShareLock);
 	Facts		facts;
 	Reading		reading;
+	uint64		invalidations_before;
 
 	if (rel == NULL)
 		return;
+	history_changes.relid = RelationGetRelid(rel);
+	invalidations_before = history_changes.count;
 	get_facts(table, &facts);
 	write_history(rel, &facts, snapshot, true, &reading);
 	remembered_at = 0;
+	remember(rel, &facts, &reading, invalidations_before, begun);
 	relation_close(rel, AccessShareLock);
 }
 
@@ -390,9 +429,12 @@ epoch_before_bump(CounterTable *table, bool prepare)
 {
 	bool		asynchronous = !prepare &&
 		synchronous_commit == SYNCHRONOUS_COMMIT_OFF;
-	bool		known = remembered && !remembered_in_recovery &&
-		remembered_facts.counter_oid == RelationGetRelid(table->heap);
+	bool		known;
 
+	if (!remembered)
+		take_common_history(table, asynchronous);
+	known = remembered && !remembered_in_recovery &&
+		remembered_facts.counter_oid == RelationGetRelid(table->heap);
 	if (known && (!asynchronous || remembered_reading.row.asynchronous))
 		return;
 	PushActiveSnapshot(GetLatestSnapshot());
@@ -426,6 +468,7 @@ begin_at_commit(void)
 	begin_history(&reading, &facts, &row);
 	insert_history(rel, &row, &facts, 0);
 	CacheInvalidateRelcacheByRelid(oid);
+	common_fact_change();
 	counter_close(table, AccessShareLock);
 	relation_close(rel, NoLock);
 }

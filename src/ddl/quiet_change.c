@@ -39,7 +39,10 @@
 #include "catalog/namespace.h"
 #include "catalog/objectaccess.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_database.h"
+#include "catalog/pg_extension.h"
 #include "catalog/pg_inherits.h"
+#include "catalog/pg_namespace.h"
 #include "catalog/pg_policy.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_trigger.h"
@@ -200,6 +203,13 @@ object_accessed(ObjectAccessType access, Oid class, Oid objid, int subid,
 {
 	if (previous_access_hook)
 		previous_access_hook(access, class, objid, subid, arg);
+	if (access == OAT_DROP || access == OAT_POST_ALTER || access == OAT_POST_CREATE)
+	{
+		common_fact_hold_back();
+		if (class == TriggerRelationId || class == ExtensionRelationId ||
+			class == NamespaceRelationId || class == DatabaseRelationId)
+			common_fact_change();
+	}
 	if (commands > 0)
 		return;
 	if (access == OAT_DROP)

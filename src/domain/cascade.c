@@ -82,6 +82,7 @@ void
 cascade_init(void)
 {
 	invalidation_count_relations(&rules_changes);
+	common_rules_init();
 }
 
 /* Complain about a domain that cannot exist, or is none of a caller's business. */
@@ -313,6 +314,8 @@ add_carried_rules(const Watch *watch, List **carried)
 static void
 load_rules(void)
 {
+	CommonRules rules;
+	uint64		begun;
 	uint64		reading;
 	List	   *carried = NIL;
 	ListCell   *lc;
@@ -320,14 +323,22 @@ load_rules(void)
 	if (domains == NULL)
 		create_domains();
 	AcceptInvalidationMessages();
-	rules_changes.relid = extension_relation(EXTENSION_SCHEMA, "cascade_rules");
+	begun = common_rules_look(&rules);
+	rules_changes.relid = rules.table;
 	reading = rules_changes.count;
 	forget_rules();
-	foreach(lc, stored_entries("cascade_rule"))
-		add_stored_rule(lfirst(lc));
-	if (OidIsValid(rules_changes.relid))
-		foreach(lc, watches_by_label())
+	if (rules.any_stored)
+		foreach(lc, stored_entries("cascade_rule"))
+			add_stored_rule(lfirst(lc));
+	if (rules.any_labels)
+	{
+		List	   *labelled = watches_by_label();
+
+		foreach(lc, labelled)
 			add_carried_rules(lfirst(lc), &carried);
+		rules.any_labels = labelled != NIL;
+	}
+	common_rules_leave(&rules, begun);
 	loaded_generation = reading;
 }
 

@@ -167,6 +167,7 @@ extern const char *whole_counter_name(WholeCounter which, const char *domain,
 									  int64 number);
 extern bool whole_counter_read(const char *domain, int64 number,
 							   ReadCounter read, void *arg, int64 *sum);
+extern void whole_counter_init(void);
 extern bool whole_counters_exist(void);
 extern void whole_counters_look_again(void);
 extern bool whole_counter_ended(const char *domain, int64 number);

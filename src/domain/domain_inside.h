@@ -55,6 +55,18 @@ extern TransactionId newer_xid(TransactionId a, TransactionId b);
 extern void domain_set_up_by(Domain *domain, TransactionId xid);
 extern void domain_forget_watches(Domain *domain);
 
+/* common_rules.c */
+typedef struct CommonRules
+{
+	Oid			table;			/* cascade_rules */
+	bool		any_stored;		/* there may be rules in the configuration */
+	bool		any_labels;		/* some relation may have a label of ours */
+} CommonRules;
+
+extern void common_rules_init(void);
+extern uint64 common_rules_look(CommonRules *rules);
+extern void common_rules_leave(const CommonRules *rules, uint64 begun);
+
 /* stored.c */
 extern bool arguments_may_be_read(Datum value);
 extern char **trigger_tuple_arguments(HeapTuple tuple, TupleDesc desc,

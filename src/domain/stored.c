@@ -187,7 +187,7 @@ cache_notify_schema_listener(PG_FUNCTION_ARGS)
 /*
  * Tell every backend, once this transaction has committed, to read the rules
  * and the triggers again: a relcache invalidation of cascade_rules, which is
- * what rules_changes counts.
+ * what rules_changes counts.  New backends find no facts of before.
  */
 void
 announce_configuration(void)
@@ -196,4 +196,5 @@ announce_configuration(void)
 
 	if (OidIsValid(rules))
 		CacheInvalidateRelcacheByRelid(rules);
+	common_fact_change();
 }

@@ -94,6 +94,15 @@ static bool some_exist = false;
 static bool looked = false;
 static uint64 looked_in = 0;
 
+/* The same, of all. */
+static CommonFact whole_fact = {.size = sizeof(bool)};
+
+void
+whole_counter_init(void)
+{
+	common_fact_add(&whole_fact);
+}
+
 /*
  * May any domain have such a counter?  Where nobody has asked for one, that spares
  * each writer a look at all watched tables.  Whoever asks for one says so in a
@@ -104,13 +113,18 @@ bool
 whole_counters_exist(void)
 {
 	uint64		reading = cascade_load();
+	uint64		begun;
 
-	if (!looked || looked_in != reading)
+	if (looked && looked_in == reading)
+		return some_exist;
+	if (!common_fact_take(&whole_fact, &some_exist))
 	{
+		begun = common_fact_begin();
 		some_exist = committed_sum(whole_counter_name(WHOLE_ANY, "", 0)) != 0;
-		looked_in = reading;
-		looked = true;
+		common_fact_leave(&whole_fact, &some_exist, begun);
 	}
+	looked_in = reading;
+	looked = true;
 	return some_exist;
 }
 
