@@ -87,6 +87,7 @@ class Cluster:
         self.primary.start()
         self._point(self.primary_host, self.primary)
         self.standby = None
+        self.failed_at = self.promoted_at = 0.0     # by time.monotonic()
         if with_standby:
             self.add_standby()
 
@@ -118,9 +119,11 @@ class Cluster:
     def fail_over(self):
         """The primary dies, and with it whatever the standby has not received."""
         old, self.primary, self.standby = self.primary, self.standby, None
+        self.failed_at = time.monotonic()
         old.stop("immediate")
         self.primary.promote()
         self._point(self.primary_host, self.primary)
+        self.promoted_at = time.monotonic()
         old.destroy()
 
     def replicate(self):

@@ -83,6 +83,11 @@ class Faults:
 
     def failover(self):
         """The standby takes over without the last commits."""
+        self.fail_over()
+        self.cluster.add_standby()
+        return True
+
+    def fail_over(self):
         truth, cluster = self.truth, self.cluster
         if self.relays:
             # Nodes that no relay can tell serve until their lease ends.
@@ -102,8 +107,6 @@ class Faults:
             " UNION ALL SELECT cell, n FROM setting ORDER BY cell")])
         truth.history.value += 1
         truth.pause.value = False
-        cluster.add_standby()
-        return True
 
     def switch_over(self):
         """Logical replication to a new server, and everybody goes there."""

@@ -107,9 +107,18 @@ class IgnoresGaps(Cache):
             self._last = upto
 
 
+class GivesUp(Cache):
+    """With a relay: once the connection to Redis is lost, never connects again."""
+
+    class _RedisListener(RedisListener):
+        def _failed(self, error):
+            super()._failed(error)
+            self._closed = True
+
+
 PROTOCOLS = {"full": Cache, "notify_only": NotifyOnly, "query_first": QueryFirst,
              "forgets_keys": ForgetsKeys, "joins_anything": JoinsAnything,
              "ignores_tenants": IgnoresTenants, "nests_anything": NestsAnything,
              "ignores_silence": IgnoresSilence,
              "trusts_any_beat": TrustsAnyBeat, "trusts_old_beats": TrustsOldBeats,
-             "ignores_gaps": IgnoresGaps}
+             "ignores_gaps": IgnoresGaps, "gives_up": GivesUp}

@@ -146,7 +146,7 @@ class Reader:
     NOTHING_SLOW = float("inf"), None
 
     def __init__(self, truth, number, seed, cluster, protocol, writer, from_standby, report,
-                 relay=None, hurried=False):
+                 relay=None, hurried=False, pulse=None):
         self.truth = truth
         # In a hurry to find something stale: more loaders that take long, and no sweeps.
         self.long_loads, self.sweeps = (0.01, 0) if hurried else (0.001, SWEEPS)
@@ -173,6 +173,9 @@ class Reader:
 
         # Every other cache relies on notifications alone.
         self.heartbeat, self.lease = (0.3, 1.5) if number % 2 else (1e6, 1e7)
+        self.pulse = pulse
+        if pulse:
+            self.heartbeat, self.lease = 1.0, 5.0   # as by default
         self.through_relay = relay is not None
         self.make_cache(cluster, protocol, relay)
 
@@ -189,6 +192,8 @@ class Reader:
     # ------------------------------------------------- what must be known now
 
     def fence_came_in(self, slot):
+        if self.pulse:
+            self.pulse.hear(self.number, self.truth.fenced_at[slot])
         if self.truth.history.value == self.history:
             self.floor, self.next_floor = self.next_floor, self.truth.fence_said(slot)
             self.count["fences"] += 1
@@ -232,6 +237,9 @@ class Reader:
                    for slot in range(THREADS)]
         for thread in threads:
             thread.start()
+        if self.pulse:
+            threading.Thread(target=self.pulse.follow, daemon=True,
+                             args=[self.number, self.cache.core, self.truth.stop]).start()
         while any(thread.is_alive() for thread in threads):
             if self.truth.history.value != self.history:
                 self.new_history()

@@ -14,10 +14,13 @@ PACKAGE = os.path.abspath(os.path.join(os.path.dirname(__file__), "../../clients
 
 
 class Relays:
-    def __init__(self, directory, conninfo, network=None):
+    def __init__(self, directory, conninfo, network=None, hurried=True):
+        # Takes over within a second; else as by default.
+        self.flags = ["--heartbeat", "0.1", "--lease", "1"] if hurried else []
         self.conninfo = conninfo
         self.directory = directory
         self.socket = os.path.join(directory, "redis.socket")
+        self.memory = os.path.join(directory, "dump.rdb")
         self.network = network
         self.url = self.relays_url = f"unix://{self.socket}"
         if network:
@@ -41,8 +44,8 @@ class Relays:
                            CACHE_NOTIFY_REDIS=self.relays_url, PYTHONDONTWRITEBYTECODE="1")
         # Not from a folder where the library lies, which Python would take for the package.
         return subprocess.Popen(
-            [*self._within("relays"), sys.executable, "-m", "cache_notify._cli", "relay", "--heartbeat", "0.1",
-             "--lease", "1"], env=environment, stderr=self.log, cwd=self.directory)
+            [*self._within("relays"), sys.executable, "-m", "cache_notify._cli", "relay",
+             *self.flags], env=environment, stderr=self.log, cwd=self.directory)
 
     def _within(self, place):
         return self.network.within(getattr(self.network, place)) if self.network else []
@@ -84,10 +87,18 @@ class Relays:
         return next((number for number, relay in enumerate(self.relays)
                      if pid and pid.endswith(b":%d" % relay.pid)), 0)
 
-    def kill(self, number):
+    def end(self, number):
         self.relays[number].kill()
         self.relays[number].wait()
+
+    def kill(self, number):
+        self.end(number)
         self.relays[number] = self.start_relay()
+
+    def start_missing(self):
+        for number, relay in enumerate(self.relays):
+            if relay.poll() is not None:
+                self.relays[number] = self.start_relay()
 
     def kill_both(self):
         for relay in self.relays:
@@ -100,24 +111,29 @@ class Relays:
         time.sleep(seconds)
         self.relays[number].send_signal(signal.SIGCONT)
 
-    def kill_redis(self):
+    def kill_redis(self, seconds=0.0, remembers=False):
+        """It comes back after so many seconds, empty or with what it knows now."""
+        if remembers:
+            self.client.save()
         self.redis.kill()
         self.redis.wait()
+        time.sleep(seconds)
         self.start_redis()
+        if remembers:
+            os.unlink(self.memory)
 
     def forget(self):
         """Redis goes back to what it knew some time ago."""
-        memory = os.path.join(self.directory, "dump.rdb")
         self.client.save()
-        with open(memory, "rb") as file:
+        with open(self.memory, "rb") as file:
             saved = file.read()
         time.sleep(0.3)
         self.redis.kill()
         self.redis.wait()
-        with open(memory, "wb") as file:
+        with open(self.memory, "wb") as file:
             file.write(saved)
         self.start_redis()
-        os.unlink(memory)
+        os.unlink(self.memory)
 
     def cut(self, wire, seconds):
         """No packets between Redis and the relays, or the readers."""

@@ -7,6 +7,7 @@ number is older, and a number that was rolled back or lost is recognizable.
 """
 
 import ctypes
+import threading
 import time
 from multiprocessing.sharedctypes import RawArray, RawValue
 
@@ -79,6 +80,8 @@ class Truth:
         self.paused = RawArray(ctypes.c_int64, writers)
         self.pause = RawValue(ctypes.c_bool, False)
         self.stop = RawValue(ctypes.c_bool, False)
+        # Held by the checker's own threads while what is known moves back, or is put down.
+        self.writing = threading.Lock()
 
     def snapshot(self):
         return self.acknowledged[:]
@@ -89,16 +92,19 @@ class Truth:
 
     def take_back(self, actual):
         """A failover has left these values, and no others."""
-        self.lost_above[:] = actual
-        self.lost_up_to[:] = [self.numbers[cell % self.writers] for cell in range(Cell.COUNT)]
-        self.acknowledged[:] = actual
-        self.fenced[:] = [0] * len(self.fenced)
+        with self.writing:
+            self.lost_above[:] = actual
+            self.lost_up_to[:] = [self.numbers[cell % self.writers]
+                                  for cell in range(Cell.COUNT)]
+            self.acknowledged[:] = actual
+            self.fenced[:] = [0] * len(self.fenced)
 
     def fence(self, slot):
         first = slot % SLOTS * Cell.COUNT
-        self.fenced[first:first + Cell.COUNT] = self.acknowledged[:]
-        self.fenced_at[slot % SLOTS] = time.monotonic()
-        self.fences.value = slot + 1
+        with self.writing:
+            self.fenced[first:first + Cell.COUNT] = self.acknowledged[:]
+            self.fenced_at[slot % SLOTS] = time.monotonic()
+            self.fences.value = slot + 1
 
     def fence_said(self, slot):
         first = slot % SLOTS * Cell.COUNT
