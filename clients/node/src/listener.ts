@@ -33,6 +33,18 @@ const CHECK = `
   SELECT (SELECT extversion FROM pg_catalog.pg_extension WHERE extname = 'cache_notify') AS version,
          pg_catalog.pg_is_in_recovery() AS in_recovery`
 
+/**
+ * Where deliveries go, once the library is loaded by the first; and when the configuration was
+ * read last.
+ */
+const POSITION = `
+  SELECT cache_notify.current_position() AS position,
+         pg_catalog.current_setting('cache_notify.delivery', true) AS delivery,
+         pg_catalog.pg_conf_load_time()::text AS configured_at`
+
+/** Lanes that send notifications. */
+const LANES = new Set(['auto', 'commit', 'worker'])
+
 const MAY_CATCH_UP = `
   SELECT pg_catalog.has_function_privilege('cache_notify.changes_since(text)', 'EXECUTE') AS may`
 
@@ -63,6 +75,7 @@ export class Listener {
   private settled: string | null = null
   /** (tenant, domain) -> version not delivered yet; null: ask for all */
   private overdue: Map<string, { tenant: string | null; domain: string; version: number }> | null = null
+  private configuredAt: string | undefined
   private readonly said = new Set<string>()
   private readonly running: Promise<void>
   protected firstTry!: () => void
@@ -214,6 +227,7 @@ export class Listener {
     }
     await this.prove(client, probe, () => proved)
     this.overdue = null // what was sent while we did not listen is lost
+    this.configuredAt = undefined
     this.core.listenAnew()
     this.options.redefined()
     const mayCatchUp = await this.mayCatchUp(client)
@@ -290,10 +304,9 @@ export class Listener {
    */
   private async catchUp(client: pg.Client, mayCatchUp: boolean): Promise<void> {
     const askedAt = performance.now()
-    const question = await withTimeout(
-      client.query('SELECT cache_notify.current_position() AS position'),
-      this.options.lease,
-    )
+    const question = await withTimeout(client.query(POSITION), this.options.lease)
+    const asked = question.rows[0] as { position: string; delivery: string | null; configured_at: string }
+    this.checkLanes(asked.delivery, asked.configured_at, mayCatchUp)
     const overdue = this.overdue
     this.overdue = new Map()
     // What was overdue when the connection was lost came to nobody.
@@ -312,10 +325,26 @@ export class Listener {
       }
       for (const change of (overdue ?? new Map()).values()) this.core.hear({ ...change, keys: null })
     }
-    const { position } = question.rows[0] as { position: string }
-    this.settled = this.overdue.size > 0 ? this.position : position
-    this.position = position
+    this.settled = this.overdue.size > 0 ? this.position : asked.position
+    this.position = asked.position
     if (!this.closed) this.core.extendLease(askedAt + this.options.lease)
+  }
+
+  /** Not every lane sends notifications, and of definitions nothing else tells. */
+  private checkLanes(setting: string | null, configuredAt: string, mayCatchUp: boolean): void {
+    const lanes = (setting ?? 'auto').split(',').map((lane) => lane.trim().toLowerCase())
+    if (!lanes.some((lane) => LANES.has(lane))) {
+      throw new ConfigurationError(
+        `cache_notify.delivery is '${String(setting)}': listeners are told of nothing; add worker to it`,
+      )
+    }
+    if (this.configuredAt !== undefined && this.configuredAt !== configuredAt) {
+      // It may have been another lane in between.
+      if (!mayCatchUp) this.core.reset('reloaded')
+      this.core.listenAnew()
+      this.options.redefined()
+    }
+    this.configuredAt = configuredAt
   }
 
   private missed(tenant: string | null, domain: string | null, version: number, allKeys: boolean): void {

@@ -1,6 +1,7 @@
 """What may happen to a listener: nothing that it hears ends it, and nothing is served
 from memory unless deliveries come in."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -339,3 +340,59 @@ def test_many_threads_beside_a_writer(cache, dsn, other):
     for thread in threads:
         thread.join(20)
     assert not wrong
+
+
+@contextlib.contextmanager
+def lane(other, name):
+    """Of the whole server, as long as this lasts."""
+    def reload(what):
+        other.execute(f"ALTER SYSTEM {what}")
+        other.execute("SELECT pg_reload_conf()")
+
+    other.execute("LOAD 'cache_notify'")
+    reload(f"SET cache_notify.delivery = {name}")
+    try:
+        yield
+    finally:
+        reload("RESET cache_notify.delivery")
+
+
+def cheap_ones(db, cache):
+    """What a view says, which depends on its definition."""
+    return len(cache.query(db, "SELECT id FROM cheap", tenant="acme"))
+
+
+@pytest.fixture
+def cheap(other):
+    other.execute("CREATE VIEW cheap AS SELECT * FROM price WHERE amount < 100")
+
+
+@pytest.mark.parametrize("name", ["off", "wal"])
+def test_no_lane_that_tells_listeners(cache, cheap, db, other, name):
+    assert cheap_ones(db, cache) == 4
+    with lane(other, name):
+        assert until(lambda: not cache.listening)
+        assert "cache_notify.delivery" in str(cache.failure)
+        other.execute("CREATE OR REPLACE VIEW cheap AS SELECT * FROM price WHERE id = 1")
+        assert cheap_ones(db, cache) == 1
+        other.execute("CREATE OR REPLACE VIEW cheap AS SELECT * FROM price WHERE id IN (2, 3)")
+        assert cheap_ones(db, cache) == 2
+    assert until(lambda: cache.listening)
+    assert cheap_ones(db, cache) == 2
+
+
+@pytest.mark.parametrize("may_catch_up", [True, False])
+def test_no_such_lane_for_a_moment(dsn, cheap, db, other, may_catch_up):
+    """Between two heartbeats; nobody was told of what was changed meanwhile."""
+    other.execute("CREATE ROLE listening LOGIN")
+    try:
+        listen = dsn if may_catch_up else make_conninfo(dsn, user="listening")
+        with contextlib.closing(cache_notify.Cache(listen, heartbeat=3, lease=20)) as cache:
+            assert cache.wait_until_listening(), cache.failure
+            assert cheap_ones(db, cache) == cheap_ones(db, cache) == 4
+            with lane(other, "off"):
+                time.sleep(0.5)
+                other.execute("CREATE OR REPLACE VIEW cheap AS SELECT * FROM price WHERE id = 1")
+            assert until(lambda: cheap_ones(db, cache) == 1)
+    finally:
+        other.execute("DROP ROLE listening")

@@ -48,6 +48,16 @@ EXTENSION = """
     SELECT (SELECT extversion FROM pg_catalog.pg_extension WHERE extname = 'cache_notify'),
            pg_catalog.pg_is_in_recovery()"""
 
+# The position; where deliveries go, once the library is loaded; and when the configuration
+# was read last.
+POSITION = """
+    SELECT cache_notify.current_position(),
+           pg_catalog.current_setting('cache_notify.delivery', true),
+           pg_catalog.pg_conf_load_time()"""
+
+# Lanes that send notifications.
+LANES = {"auto", "commit", "worker"}
+
 # Who may not read every tenant's changes is told so here, and not by an error.
 MAY_CATCH_UP = """
     SELECT pg_catalog.has_function_privilege('cache_notify.changes_since(text)', 'EXECUTE')"""
@@ -90,6 +100,7 @@ class Listener:
         self._probe_came = False
         self._position: str | None = None  # what changed before it was asked for
         self._settled: str | None = None  # what changed before it was told, with its keys
+        self._configured_at: object = None
         # (tenant, domain) -> version that was not delivered yet; None: ask for all
         self._overdue: dict[tuple[str | None, str], int] | None = None
         self._wake_up, self._woken = socket.socketpair()
@@ -174,6 +185,7 @@ class Listener:
                 connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
             self._prove(connection, parameters)
             self._overdue = None  # what was sent while we did not listen is lost
+            self._configured_at = None
             self._core.listen_anew()
             self._redefined()
             may_catch_up = self._may_catch_up(connection)
@@ -233,8 +245,9 @@ class Listener:
         """Hears what has changed since the last time. What we listened for may still
         be on its way, with the keys that it tells: it has until the next time."""
         asked_at = time.monotonic()
-        row = connection.execute("SELECT cache_notify.current_position()").fetchone()
+        row = connection.execute(POSITION).fetchone()
         assert row is not None
+        self._check_lanes(row[1], row[2], may_catch_up)
         overdue, self._overdue = self._overdue, {}
         # What was overdue when the connection was lost came to nobody.
         since = self._settled if overdue is None else self._position
@@ -252,6 +265,21 @@ class Listener:
         self._core.learn_history(history_of(row[0]))
         if not self._closed:
             self._core.extend_lease(asked_at + self._lease)
+
+    def _check_lanes(self, setting: str | None, configured_at: object,
+                     may_catch_up: bool) -> None:
+        """Not every lane sends notifications, and of definitions nothing else tells."""
+        if not LANES & {lane.strip().lower() for lane in (setting or "auto").split(",")}:
+            raise ConfigurationError(
+                f"cache_notify.delivery is {setting!r}: listeners are told of nothing; add "
+                "worker to it")
+        if self._configured_at not in (None, configured_at):
+            # It may have been another lane in between.
+            if not may_catch_up:
+                self._core.reset("reloaded")
+            self._core.listen_anew()
+            self._redefined()
+        self._configured_at = configured_at
 
     def _missed(self, tenant: str | None, domain: str | None, version: object,
                 all_keys: bool) -> None:

@@ -13,6 +13,7 @@ import time
 import psycopg
 
 from ._core import Core
+from ._errors import ConfigurationError
 from ._listener import Listener, readable
 from ._publisher import Publisher
 
@@ -32,7 +33,7 @@ class Relay(Listener):
         try:
             if self._publisher.lead(self._stand_by):
                 super()._listen()
-        except psycopg.Error:
+        except (psycopg.Error, ConfigurationError):
             self._publisher.away()
             raise
         finally:
