@@ -33,6 +33,12 @@ type Next = (error?: unknown) => void
 /** Headers that a 304 does not have: they describe a body. */
 const OF_BODY = ['content-length', 'content-type', 'content-encoding', 'content-language', 'transfer-encoding']
 
+/**
+ * For shared caches that are purged. Fastly reads no no-store (fastly.com/documentation/guides/
+ * concepts/edge-state/cache/cache-freshness), and without these the times of Cache-Control.
+ */
+const NOT_KEPT = 'no-store, max-age=0, stale-while-revalidate=0, stale-if-error=0'
+
 /** What tells one user from another. */
 const OF_USER = ['authorization', 'cookie']
 
@@ -110,8 +116,9 @@ export function surrogateKeys(options: SurrogateOptions = {}) {
       const known = whole && response.statusCode === 200 && reading.isKnown(within)
       if (!known || !mayBeShared(request, response)) {
         // Whatever else the headers say, shared caches that we purge do not keep it.
-        response.setHeader('Surrogate-Control', 'no-store')
+        response.setHeader('Surrogate-Control', NOT_KEPT)
         response.setHeader('CDN-Cache-Control', 'no-store')
+        if (!mayBeShared(request, response)) addPrivate(response)
         return false
       }
       const tags = tagsOf(options.name ?? NAME, reading.reads)
@@ -139,6 +146,12 @@ export function surrogateKeys(options: SurrogateOptions = {}) {
 function listed(value: number | string | readonly string[] | undefined): Set<string> {
   const text = Array.isArray(value) ? value.join(',') : String(value ?? '')
   return new Set(text.split(',').map((word) => word.trim().toLowerCase()).filter((word) => word !== ''))
+}
+
+/** To what Cache-Control says already, in one line: some caches read no other. */
+function addPrivate(response: ServerResponse): void {
+  const control = listed(response.getHeader('Cache-Control'))
+  if (!control.has('private')) response.setHeader('Cache-Control', [...control, 'private'].join(', '))
 }
 
 /** Whether one user's response may be another's, as far as headers tell. */

@@ -3,10 +3,7 @@ purges. Nothing older than the stated time is served."""
 
 import asyncio
 import http.client
-import http.server
-import json
 import os
-import re
 import shutil
 import socket
 import subprocess
@@ -139,7 +136,7 @@ class Shop:
 def shop(dsn, store, relays):
     relays()
     node = node_of(store.url, lease=NODE_LEASE)
-    assert node.wait_until_listening(20), node.failure
+    assert until(lambda: node.listening), node.failure     # its lease is soon over
     shop = Shop(dsn, node)
     yield shop
     shop.server.should_exit = True
@@ -190,7 +187,10 @@ def test_unknown_dependencies_are_never_cached(shop, path):
         assert answer.status == 200
         assert "ETag" not in answer.headers
         assert not answer.tags
-        assert answer.headers["Surrogate-Control"] == "no-store"
+        # What Varnish and Fastly each read of it.
+        assert answer.headers["Surrogate-Control"].startswith("no-store, max-age=0, ")
+        control = answer.headers.get("Cache-Control", "")
+        assert control == ("private" if path == "/cookie" else "")
 
 
 def test_what_is_not_current_is_never_cached(shop, other):
@@ -445,82 +445,3 @@ def test_nothing_older_than_stated_whatever_dies(shop, front, purging, relays, s
     assert len(ages) > 100
     print(f"{len(committed)} changes, {len(ages)} reads behind, oldest {max(ages):.2f} s")
     assert until(lambda: is_kept(shop, front, "/price/acme/1"), 20)
-
-
-# ----------------------------------------------------------------------- vendors
-
-class StandIn(http.server.ThreadingHTTPServer):
-    """Answers as the vendors' documents say of their purge calls."""
-
-    def __init__(self):
-        self.purged, self.broken = [], 0
-        stand_in = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_POST(self):
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                status, answer = stand_in.answer(self.path, self.headers, body)
-                self.send_response(status)
-                data = json.dumps(answer).encode()
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-            def log_message(self, *_):
-                pass
-
-        super().__init__(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-    def answer(self, path, headers, body):
-        if self.broken:
-            self.broken -= 1
-            return 429, {"success": False, "errors": [{"code": 1, "message": "too many"}]}
-        if re.fullmatch("/service/SU1Z0isxPaozGVKXdv0eY/purge", path):
-            if headers["Fastly-Key"] != "secret" or len(body["surrogate_keys"]) > 256:
-                return 400, {"msg": "Bad request"}
-            self.purged += body["surrogate_keys"]
-            return 200, {key: "108-1391560174-974124" for key in body["surrogate_keys"]}
-        if re.fullmatch("/client/v4/zones/023e105f4ecef8ad9ca31a8372d0c353/purge_cache", path):
-            if headers["Authorization"] != "Bearer secret" or len(body["tags"]) > 30:
-                return 400, {"success": False, "errors": [], "messages": [], "result": None}
-            self.purged += body["tags"]
-            return 200, {"success": True, "errors": [], "messages": [], "result": {"id": "x"}}
-        return 404, {}
-
-
-@pytest.mark.parametrize("url", ["fastly://SU1Z0isxPaozGVKXdv0eY",
-                                 "cloudflare://023e105f4ecef8ad9ca31a8372d0c353"])
-def test_vendors_are_called_and_called_again(url, relays, store, other, monkeypatch):
-    monkeypatch.setenv("CACHE_NOTIFY_FASTLY_TOKEN", "secret")
-    monkeypatch.setenv("CACHE_NOTIFY_CLOUDFLARE_TOKEN", "secret")
-    vendor = StandIn()
-    vendor.broken = 2
-    relay = relays("--purge", f"{url}?api=http://127.0.0.1:{vendor.server_port}",
-                   "--purge-again", "0.5")
-    everything, = tags_concerned("cache_notify", None)
-    assert until(lambda: vendor.purged.count(everything) == 2, 20)  # nothing was known
-    other.execute("UPDATE price SET amount = amount + 1")           # three keys of one tenant
-    told = tags_concerned("cache_notify", [Change("acme", "price", 1, ("1", "2", "3"))])
-    assert until(lambda: all(vendor.purged.count(tag) >= 2 for tag in told), 20)
-    assert relay.has_said("cannot purge")
-    # A relay that takes over goes on where this one ended: nothing else is purged.
-    vendor.purged.clear()
-    assert until(lambda: store.client.hget("cache_notify:relay", "settled")
-                 == store.client.hget("cache_notify:relay", "n"))
-    relay.kill()
-    other.execute("UPDATE price SET amount = 1 WHERE id = 4")
-    relays("--purge", f"{url}?api=http://127.0.0.1:{vendor.server_port}", "--purge-again", "0.5")
-    assert until(lambda: tags_concerned(
-        "cache_notify", [Change("globex", "price", 1)]) <= set(vendor.purged), 20)
-    assert everything not in vendor.purged
-    vendor.shutdown()
-
-
-@pytest.mark.parametrize("urls, complaint", [("squid://x", "not an HTTP cache"),
-                                             ("varnish://", "not an HTTP cache"),
-                                             ("fastly://x", "CACHE_NOTIFY_FASTLY_TOKEN")])
-def test_what_cannot_be_purged_is_refused_at_once(relays, urls, complaint):
-    relay = relays("--purge", urls)
-    assert relay.process.wait(20) == 2
-    assert until(lambda: relay.has_said(complaint))

@@ -51,8 +51,16 @@ IDLE = 1.0
 MOST_WAITING = 20_000
 
 
+# The longest that a vendor may ask us to wait.
+MOST_DELAY = 60.0
+
+
 class PurgeError(Exception):
-    """The HTTP cache did not do it."""
+    """The HTTP cache did not do it. after: it asks to be left alone for so many seconds."""
+
+    def __init__(self, message: str, after: float = 0.0) -> None:
+        super().__init__(message)
+        self.after = after
 
 
 class Target:
@@ -125,13 +133,22 @@ class Vendor(Target):
     def post(self, path: str, headers: dict[str, str], content: object,
              succeeded: Callable[[bytes], bool] = lambda answer: True) -> None:
         """PurgeError unless it is answered with 200, and with what is taken for success."""
-        status, _, answer = self.call("POST", path, {**headers, "Content-Type": "application/json"},
-                                      json.dumps(content))
+        status, told, answer = self.call(
+            "POST", path, {**headers, "Content-Type": "application/json"}, json.dumps(content))
         if status != 200 or not succeeded(answer):
-            raise PurgeError(f"answered with {status}: {answer[:200].decode(errors='replace')}")
+            raise PurgeError(f"answered with {status}: {answer[:200].decode(errors='replace')}",
+                             _seconds(told.get("Retry-After", "")))
+
+
+def _seconds(text: str) -> float:
+    """What Retry-After says, if not a date."""
+    return min(float(text), MOST_DELAY) if text.isdecimal() else 0.0
 
 
 class Fastly(Vendor):
+    """fastly.com/documentation/reference/api/purging: up to 256 keys in a call. Not softly,
+    which leaves what is stale to be served in some cases."""
+
     batch = 256
 
     def __init__(self, url: str) -> None:
@@ -144,7 +161,10 @@ class Fastly(Vendor):
 
 
 class Cloudflare(Vendor):
-    batch = 30
+    """developers.cloudflare.com/cache/how-to/purge-cache: up to 100 tags in a call; 5 calls a
+    second on the plan Pro, on others more, and on Free 5 a minute after the first 25."""
+
+    batch = 100
     pause = 0.2
 
     def __init__(self, url: str) -> None:
@@ -182,9 +202,11 @@ class Purger:
         self._target, self._name, self._again, self._metrics = target, name, again, metrics
         self._condition = threading.Condition()
         self._begun = self._closed = False
+        self._terms = 0  # how often a relay has begun to lead
         self._waiting: set[str] = set()  # tags to purge now
         self._frame = 0  # the last one whose tags wait, or were purged
-        # to purge once more: when, the frame, tags; in this order
+        self._purged = 0  # the last one of which, and of all before it, no tag waits
+        # to purge once more: when, the last frame that has none of them, tags; in this order
         self._later: deque[tuple[float, int, set[str]]] = deque()
         self._settled = 0
         self._stamp = ""
@@ -198,9 +220,10 @@ class Purger:
         with self._condition:
             self._waiting.clear()
             self._later.clear()
-            self._frame = self._settled = settled
+            self._frame = self._purged = self._settled = settled
             self._proved = 0.0
             self._begun = True
+            self._terms += 1
 
     def changed(self, changes: Iterable[Change] | None, frame: int) -> None:
         tags = tags_concerned(self._name, changes)
@@ -242,11 +265,17 @@ class Purger:
                 if not failing:
                     log.warning("cannot purge %s: %s", self._target.url, error)
                 failing = True
-                with self._condition:
-                    if not self._closed:
-                        self._condition.wait(delay)
+                wait = max(delay, getattr(error, "after", 0.0))
+                self._sleep(wait)
                 delay = min(2 * delay, LAST_DELAY)
         self._target.close()
+
+    def _sleep(self, seconds: float) -> None:
+        """Whatever changes meanwhile."""
+        end = time.monotonic() + seconds
+        with self._condition:
+            while not self._closed and time.monotonic() < end:
+                self._condition.wait(end - time.monotonic())
 
     def _has_work(self) -> bool:
         return self._closed or (self._begun and bool(
@@ -261,29 +290,37 @@ class Purger:
                 self._condition.wait(min(max(due, 0.0), IDLE))
             tags, self._waiting = self._waiting, set()
             frame, proved, now, late = self._frame, self._proved, time.monotonic(), set()
+            term = self._terms
             while self._later and self._later[0][0] <= now:
                 late |= self._later.popleft()[2]
+        left = sorted(tags | late)
         try:
-            self._purge(sorted(tags | late))
-        except BaseException:
-            with self._condition:
-                # Late ones as well: it does no harm that they will come twice more.
-                self._waiting |= tags | late
-            raise
-        with self._condition:
-            if tags:
-                self._later.append((time.monotonic() + self._again, frame, tags))
-            if not self._waiting:
-                self._settled = self._later[0][1] - 1 if self._later else self._frame
+            while left:
+                self._purge(left[:self._target.batch])
+                del left[:self._target.batch]
+        finally:
+            self._settle(term, frame, tags, set(left))
         self._say_alive(proved)
 
+    def _settle(self, term: int, frame: int, tags: set[str], left: set[str]) -> None:
+        """Notes what is purged of these tags, all up to a frame, and what is left."""
+        with self._condition:
+            if term != self._terms:
+                return  # begin() was told of all of it
+            if tags - left:
+                self._later.append((time.monotonic() + self._again, self._purged, tags - left))
+            # Late ones as well: it does no harm that they will come twice more.
+            self._waiting |= left
+            if not left:
+                self._purged = frame
+            if not self._waiting:
+                self._settled = self._later[0][1] if self._later else self._frame
+
     def _purge(self, tags: list[str]) -> None:
-        for first in range(0, len(tags), self._target.batch):
-            batch = tags[first:first + self._target.batch]
-            self._target.purge(batch)
-            self._metrics.count("purges", n=len(batch))
-            if self._target.pause:
-                time.sleep(self._target.pause)
+        self._target.purge(tags)
+        self._metrics.count("purges", n=len(tags))
+        if self._target.pause:
+            time.sleep(self._target.pause)
 
     def _say_alive(self, proved: float) -> None:
         """What was published before the proof was among what waited: it is purged."""

@@ -36,6 +36,10 @@ Headers = list[tuple[bytes, bytes]]
 # Headers that a 304 does not have: they describe a body.
 _OF_BODY = {b"content-length", b"content-type", b"content-encoding", b"content-language"}
 
+# For shared caches that are purged. Fastly reads no no-store (fastly.com/documentation/guides/
+# concepts/edge-state/cache/cache-freshness), and without these the times of Cache-Control.
+_NOT_KEPT = b"no-store, max-age=0, stale-while-revalidate=0, stale-if-error=0"
+
 # What tells one user from another.
 _OF_USER = (b"authorization", b"cookie")
 
@@ -162,8 +166,10 @@ class _Response:
             told = self._keys.told(self._scope, start["status"], headers, self._reading)
         if not told:
             # Whatever else the headers say, shared caches that we purge do not keep it.
-            headers.append((b"surrogate-control", b"no-store"))
+            headers.append((b"surrogate-control", _NOT_KEPT))
             headers.append((b"cdn-cache-control", b"no-store"))
+            if not _may_be_shared(self._scope, headers):
+                _add_private(headers)
         headers += told
         if told and _matches(self._scope, headers):
             self._over = True
@@ -173,6 +179,16 @@ class _Response:
             return
         await self._send({**start, "headers": headers})
         await self._send(message)
+
+
+def _add_private(headers: Headers) -> None:
+    """To what Cache-Control says already, in one line: some caches read no other."""
+    if b"private" in _listed(headers, b"cache-control"):
+        return
+    control = [value for header, value in headers if header.lower() == b"cache-control"]
+    headers[:] = [(header, value) for header, value in headers
+                  if header.lower() != b"cache-control"]
+    headers.append((b"cache-control", b", ".join([*control, b"private"])))
 
 
 def _listed(headers: Headers, name: bytes) -> set[bytes]:
