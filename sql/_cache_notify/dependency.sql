@@ -234,6 +234,10 @@ BEGIN
 	PERFORM _cache_notify.check_options(view, _cache_notify.watch_options(arguments, view));
 	PERFORM _cache_notify.label_relation(view, arguments);
 	PERFORM _cache_notify.note_name(view, domain_name);
+	PERFORM _cache_notify.note_view(view, domain_name, arguments::text);
+	IF old_domain <> domain_name THEN
+		PERFORM _cache_notify.note_view(view, old_domain, NULL);
+	END IF;
 	PERFORM _cache_notify.note_rules_of(view, domain_name, CASE WHEN old_domain = domain_name THEN old.rules ELSE '{}' END);
 	PERFORM _cache_notify.configuration_changed();
 	RETURN domain_name;

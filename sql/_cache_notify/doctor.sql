@@ -127,7 +127,8 @@ BEGIN ATOMIC
 				n.source_domain, n.target_domain, n.rule_type, n.keys, n.tenants) FROM _cache_notify.noted_rule(($2).lost_rule) n)
 		WHEN 'fewer channels' THEN format('Let fewer channels and formats hear of the domain; do without this one: SELECT cache_notify.remove_table_invalidation(%L, %L);', $3, $4)
 		WHEN 'look into' THEN format('Mend what the error says, so that SELECT * FROM %s works; or: SELECT cache_notify.remove_view_invalidation(%1$L);', $3)
-		WHEN 'set up anew' THEN format('SELECT cache_notify.setup_table_invalidation(%L, %L); or, if it need not be watched: SELECT cache_notify.remove_table_invalidation(%1$L, %2$L);', $3, $4)
+		WHEN 'set up anew' THEN format('SELECT cache_notify.%s(%L, %L); or, if it need not be watched: SELECT cache_notify.remove_table_invalidation(%2$L, %3$L);',
+			CASE (SELECT c.relkind FROM pg_class c WHERE c.oid = $3) WHEN 'v' THEN 'setup_view_invalidation' ELSE 'setup_table_invalidation' END, $3, $4)
 		END;
 END;
 COMMENT ON FUNCTION _cache_notify.remedy(text, _cache_notify.watched_relation, regclass, text) IS

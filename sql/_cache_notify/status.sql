@@ -129,8 +129,12 @@ COMMENT ON VIEW _cache_notify.watched_relation IS
 -- What took over the name of something that was set up, and is not.
 CREATE VIEW _cache_notify.name_problem AS
 	SELECT c.oid AS relation, w.domain COLLATE "default" AS domain,
-		'not watched, and a relation of this name was: call cache_notify.setup_table_invalidation(), or remove_table_invalidation() if it need not be' AS problem
-	FROM (SELECT DISTINCT n.domain, n.schema_name, n.relation_name FROM _cache_notify.watched_name n) AS w
+		format('not watched, and a relation of this name was: call cache_notify.%s(), or remove_table_invalidation() if it need not be',
+			CASE c.relkind WHEN 'v' THEN 'setup_view_invalidation' ELSE 'setup_table_invalidation' END) AS problem
+	FROM (
+		SELECT n.domain, n.schema_name::text, n.relation_name::text FROM _cache_notify.watched_name n
+		UNION
+		SELECT v.domain, v.schema_name, v.relation_name FROM _cache_notify.stored_view v) AS w
 	JOIN pg_catalog.pg_namespace s ON s.nspname = w.schema_name
 	JOIN pg_catalog.pg_class c ON c.relnamespace = s.oid AND c.relname = w.relation_name
 	WHERE NOT EXISTS (SELECT FROM _cache_notify.watching_trigger t WHERE t.tgrelid = c.oid AND t.domain = w.domain)

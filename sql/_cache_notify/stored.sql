@@ -24,7 +24,8 @@ CREATE VIEW _cache_notify.stored_entry AS
 	JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid
 	WHERE t.tgrelid = pg_catalog.to_regclass('cache_notify.configuration')
 	AND t.tgfoid IN ('cache_notify.cascade_rule()'::pg_catalog.regprocedure,
-					 'cache_notify.schema_listener()'::pg_catalog.regprocedure);
+					 'cache_notify.schema_listener()'::pg_catalog.regprocedure,
+					 'cache_notify.watched_view()'::pg_catalog.regprocedure);
 COMMENT ON VIEW _cache_notify.stored_entry IS
 'The entries of the configuration: triggers of the view cache_notify.configuration, which carry it through dumps.';
 
@@ -50,6 +51,21 @@ COMMENT ON COLUMN _cache_notify.schema_listener.channel IS 'where to notify';
 COMMENT ON COLUMN _cache_notify.schema_listener.preset IS 'which changes count and how the payload looks, see schema_presets(); NULL: every change that a preset counts';
 COMMENT ON COLUMN _cache_notify.schema_listener.payload IS 'what to say; NULL: what the preset says';
 COMMENT ON COLUMN _cache_notify.schema_listener.payload_suffix IS 'added to the end of each payload';
+
+CREATE VIEW _cache_notify.stored_view AS
+	SELECT _cache_notify.entry_value(e.arguments, 'domain') COLLATE "C" AS domain,
+		_cache_notify.entry_value(e.arguments, 'schema') AS schema_name,
+		_cache_notify.entry_value(e.arguments, 'name') AS relation_name,
+		_cache_notify.entry_value(e.arguments, 'label') AS label
+	FROM _cache_notify.stored_entry e WHERE e.kind = 'watched_view';
+COMMENT ON VIEW _cache_notify.stored_view IS
+'By which names views and materialized views were set up, and with which label: a dump without security labels has this.';
+
+CREATE FUNCTION _cache_notify.note_view(relation regclass, domain text, label text) RETURNS void
+	AS 'MODULE_PATHNAME', 'cache_notify_note_view'
+	LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION _cache_notify.note_view(regclass, text, text) IS
+'store_view() for the owner of a view or materialized view; does nothing for others, or for a table.';
 
 CREATE FUNCTION _cache_notify.store(kind text, key text, arguments text[]) RETURNS void
 	LANGUAGE plpgsql VOLATILE
@@ -84,7 +100,20 @@ END
 $$;
 COMMENT ON FUNCTION _cache_notify.store(text, text, text[]) IS
 'Writes an entry of the configuration; arguments NULL removes it.';
-REVOKE EXECUTE ON FUNCTION _cache_notify.store(text, text, text[]) FROM PUBLIC;
+CREATE FUNCTION _cache_notify.store_view(domain text, schema_name text, relation_name text, label text) RETURNS void
+	LANGUAGE sql VOLATILE
+	SET search_path = pg_catalog, pg_temp
+	SET jit = off
+BEGIN ATOMIC
+	SELECT _cache_notify.store('watched_view', concat_ws(E'\n', $1, $2, $3), CASE WHEN $4 IS NOT NULL
+		THEN ARRAY['domain=' || $1, 'schema=' || $2, 'name=' || $3, 'label=' || $4] END)
+	WHERE $4 IS NOT NULL OR EXISTS (SELECT FROM _cache_notify.stored_view v
+		WHERE (v.domain, v.schema_name, v.relation_name) = ($1, $2, $3));
+END;
+COMMENT ON FUNCTION _cache_notify.store_view(text, text, text, text) IS
+'Writes into the configuration that a view of this name was set up; label NULL: that it need not be.';
+
+REVOKE EXECUTE ON FUNCTION _cache_notify.store(text, text, text[]), _cache_notify.store_view(text, text, text, text) FROM PUBLIC;
 
 -- ------------------------------------------------------------------ cascade rules
 

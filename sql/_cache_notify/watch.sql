@@ -220,3 +220,50 @@ $$;
 COMMENT ON FUNCTION _cache_notify.follow_names() IS
 'Watches what has taken over the name of a relation that was set up with follow_name, as that was watched.';
 REVOKE EXECUTE ON FUNCTION _cache_notify.follow_names() FROM PUBLIC;
+
+CREATE FUNCTION _cache_notify.set_up_lost_view(relation regclass, domain text, label text) RETURNS void
+	LANGUAGE plpgsql VOLATILE
+	SET search_path = pg_catalog, pg_temp
+	SET jit = off
+AS $$
+DECLARE
+	before text := current_setting('role');
+	arguments text[] := nullif(label, '')::text[];
+	options _cache_notify.watch_options := _cache_notify.watch_options(coalesce(arguments, '{}'), relation);
+	view pg_class;
+BEGIN
+	SELECT * INTO view FROM pg_class c WHERE c.oid = relation;
+	PERFORM set_config('role', pg_get_userbyid(view.relowner), true);
+	IF view.relkind = 'v' THEN
+		PERFORM _cache_notify.setup_view(relation, domain, options.channel, options.payload, coalesce(options.search_path, current_setting('search_path')));
+	ELSE
+		PERFORM _cache_notify.label_relation(relation, coalesce(arguments, _cache_notify.option('domain_name', domain)));
+		PERFORM _cache_notify.note_name(relation, domain);
+	END IF;
+	PERFORM set_config('role', before, true);
+EXCEPTION WHEN OTHERS THEN
+	RAISE WARNING USING
+		MESSAGE = format('%s is not set up for domain "%s": %s', relation, domain, SQLERRM),
+		HINT = 'Do as cache_notify.doctor() says.';
+END
+$$;
+COMMENT ON FUNCTION _cache_notify.set_up_lost_view(regclass, text, text) IS
+'Sets up a view or materialized view that has lost its label, as its owner.';
+
+CREATE FUNCTION _cache_notify.set_up_lost_views() RETURNS void
+	LANGUAGE plpgsql VOLATILE
+	SET search_path = pg_catalog, pg_temp
+	SET jit = off
+AS $$
+BEGIN
+	PERFORM _cache_notify.set_up_lost_view(c.oid, v.domain, v.label)
+	FROM _cache_notify.stored_view v
+	JOIN pg_namespace s ON s.nspname = v.schema_name
+	JOIN pg_class c ON c.relnamespace = s.oid AND c.relname = v.relation_name
+	WHERE c.relkind IN ('v', 'm') AND NOT EXISTS (
+		SELECT FROM pg_seclabel l WHERE l.provider = 'cache_notify' AND l.classoid = 'pg_class'::regclass AND l.objoid = c.oid AND l.objsubid = 0);
+END
+$$;
+COMMENT ON FUNCTION _cache_notify.set_up_lost_views() IS
+'Sets up views that the configuration says were, and that have no label; what a dump without security labels leaves.';
+REVOKE EXECUTE ON FUNCTION _cache_notify.set_up_lost_view(regclass, text, text), _cache_notify.set_up_lost_views() FROM PUBLIC;

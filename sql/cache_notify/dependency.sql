@@ -69,6 +69,7 @@ BEGIN
 	END IF;
 	PERFORM _cache_notify.label_relation(view, NULL);
 	PERFORM _cache_notify.forget_name(view, old.domain_name);
+	PERFORM _cache_notify.note_view(view, old.domain_name, NULL);
 	PERFORM _cache_notify.configuration_changed();
 END
 $$;

@@ -67,6 +67,12 @@ COMMENT ON FUNCTION cache_notify.schema_listener() IS
 'A trigger of the view cache_notify.configuration that calls this is what setup_schema_invalidation() was called with. It is never fired.';
 REVOKE EXECUTE ON FUNCTION cache_notify.schema_listener() FROM PUBLIC;
 
+CREATE FUNCTION cache_notify.watched_view() RETURNS trigger
+	AS 'MODULE_PATHNAME', 'cache_notify_watched_view' LANGUAGE C;
+COMMENT ON FUNCTION cache_notify.watched_view() IS
+'A trigger of the view cache_notify.configuration that calls this says that a view or materialized view of this name was set up, and how. It is never fired.';
+REVOKE EXECUTE ON FUNCTION cache_notify.watched_view() FROM PUBLIC;
+
 CREATE FUNCTION cache_notify.trigger_arguments(tgargs bytea) RETURNS text[]
 	AS 'MODULE_PATHNAME', 'cache_notify_trigger_arguments'
 	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;

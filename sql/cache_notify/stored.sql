@@ -19,6 +19,7 @@ BEGIN
 	LOOP
 		PERFORM cache_notify.inherit_triggers(watched);
 	END LOOP;
+	PERFORM _cache_notify.set_up_lost_views();
 	PERFORM _cache_notify.note_rules_of(w.relation, w.domain, w.rules) FROM _cache_notify.noting_watch w;
 	PERFORM _cache_notify.write_lost_rules();
 	FOR lacking IN
@@ -34,5 +35,5 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION cache_notify.repair() IS
-'Puts right what a crash, pg_upgrade or the restoring of parts of a dump can leave: fills the table cascade_rules from the configuration, writes rules that a part of a dump had not, but tables and views in it say there were, and those that the option cascades asks for, each as the owner of the table or view, hides state from logical decoding, gives partitions and child tables their triggers, and schema listeners their event triggers; and adds up the counters of domains with the option whole_counter, if the worker has not. Calling it again does no harm. v_invalidation_status says what else is wrong. For superusers.';
+'Puts right what a crash, pg_upgrade or the restoring of parts of a dump can leave: fills the table cascade_rules from the configuration, writes rules that a part of a dump had not, but tables and views in it say there were, and those that the option cascades asks for, each as the owner of the table or view, sets up views whose security labels were left out, as their owners, hides state from logical decoding, gives partitions and child tables their triggers, and schema listeners their event triggers; and adds up the counters of domains with the option whole_counter, if the worker has not. Calling it again does no harm. v_invalidation_status says what else is wrong. For superusers.';
 REVOKE EXECUTE ON FUNCTION cache_notify.repair() FROM PUBLIC;

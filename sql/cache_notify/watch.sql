@@ -82,6 +82,7 @@ BEGIN
 	IF relkind = 'm' THEN
 		PERFORM _cache_notify.watch_materialized_view(table_name, domain_name, arguments);
 		PERFORM _cache_notify.note_name(table_name, domain_name, CASE WHEN follow_name THEN arguments END);
+		PERFORM _cache_notify.note_view(table_name, domain_name, arguments::text);
 		PERFORM _cache_notify.check_route(table_name, domain_name);
 		PERFORM _cache_notify.note_rules_of(table_name, domain_name, noted);
 		PERFORM _cache_notify.write_missing_rules(domain_name, cascades);
@@ -188,9 +189,11 @@ BEGIN
 		found_any := true;
 	END IF;
 	FOREACH domain_name IN ARRAY domains LOOP
-		IF _cache_notify.forget_name(table_name, domain_name) THEN
+		IF _cache_notify.forget_name(table_name, domain_name)
+			OR EXISTS (SELECT FROM _cache_notify.name_problem p WHERE p.relation = table_name AND p.domain = domain_name) THEN
 			found_any := true;
 		END IF;
+		PERFORM _cache_notify.note_view(table_name, domain_name, NULL);
 	END LOOP;
 	IF NOT found_any AND NOT if_exists THEN
 		RAISE EXCEPTION USING ERRCODE = 'undefined_object',

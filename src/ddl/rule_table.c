@@ -30,6 +30,7 @@ PG_FUNCTION_INFO_V1(cache_notify_rule_written);
 PG_FUNCTION_INFO_V1(cache_notify_set_cascade_rule);
 PG_FUNCTION_INFO_V1(cache_notify_remove_cascade_rule);
 PG_FUNCTION_INFO_V1(cache_notify_note_rules_of);
+PG_FUNCTION_INFO_V1(cache_notify_note_view);
 
 /* Columns of cache_notify.cascade_rules, all of type text. */
 #define Natts_rule	5
@@ -229,4 +230,36 @@ cache_notify_note_rules_of(PG_FUNCTION_ARGS)
 	PG_RETURN_BOOL(rule_notes_write(relid, TextDatumGetCString(domain),
 									rules_to_note(fcinfo->flinfo->fn_oid, domain,
 												  PG_GETARG_DATUM(2))));
+}
+
+/* A label that is longer than this is not stored, only that there was one. */
+#define MAX_STORED_LABEL_LEN	(16 * 1024)
+
+/*
+ * note_view(relation regclass, domain text, label text) returns void: a view was set
+ * up, or if label is NULL, need not be.
+ */
+Datum
+cache_notify_note_view(PG_FUNCTION_ARGS)
+{
+	Oid			relid = PG_GETARG_OID(0);
+	char		relkind = get_rel_relkind(relid);
+	const char *values[4];
+	Oid			user;
+	int			sec_context;
+
+	if ((relkind != RELKIND_VIEW && relkind != RELKIND_MATVIEW) || !may_set_up(relid))
+		PG_RETURN_VOID();
+	values[0] = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	values[1] = get_namespace_name(get_rel_namespace(relid));
+	values[2] = get_rel_name(relid);
+	values[3] = PG_ARGISNULL(2) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(2));
+	if (values[3] != NULL && strlen(values[3]) > MAX_STORED_LABEL_LEN)
+		values[3] = "";
+	GetUserIdAndSecContext(&user, &sec_context);
+	SetUserIdAndSecContext(owner_of_function(fcinfo->flinfo->fn_oid),
+						   sec_context | SECURITY_LOCAL_USERID_CHANGE);
+	(void) call_function("SELECT " INTERNAL_SCHEMA ".store_view($1, $2, $3, $4)", values, 4);
+	SetUserIdAndSecContext(user, sec_context);
+	PG_RETURN_VOID();
 }

@@ -1,8 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * stored.c
- *	  Configuration that no watched table carries: cascade rules and the
- *	  listeners of the schema.
+ *	  Configuration that no watched table carries: cascade rules, the listeners
+ *	  of the schema, and which views were set up.
  *
  * It must be in every dump, also one of the schema only and one by the
  * database's owner, and in no publication.  A table cannot be both.  So each
@@ -38,6 +38,7 @@
 
 PG_FUNCTION_INFO_V1(cache_notify_cascade_rule);
 PG_FUNCTION_INFO_V1(cache_notify_schema_listener);
+PG_FUNCTION_INFO_V1(cache_notify_watched_view);
 
 /* The view with the entries.  It counts only if it is a superuser's. */
 Oid
@@ -180,6 +181,13 @@ cache_notify_cascade_rule(PG_FUNCTION_ARGS)
 /* The same. */
 Datum
 cache_notify_schema_listener(PG_FUNCTION_ARGS)
+{
+	return PointerGetDatum(NULL);
+}
+
+/* The same. */
+Datum
+cache_notify_watched_view(PG_FUNCTION_ARGS)
 {
 	return PointerGetDatum(NULL);
 }

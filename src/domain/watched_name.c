@@ -97,6 +97,41 @@ read_name(HeapTuple tuple, TupleDesc desc)
 	MemoryContextSwitchTo(old);
 }
 
+/*
+ * The same of a view, from an entry of the configuration: a dump that leaves labels
+ * out has these.
+ */
+static void
+read_stored_view(const StoredEntry *entry)
+{
+	const char *domain_name = stored_value(entry, "domain");
+	const char *schema = stored_value(entry, "schema");
+	const char *relation = stored_value(entry, "name");
+	Domain	   *domain;
+	WatchedName *name;
+	MemoryContext old;
+
+	if (domain_name == NULL || strlen(domain_name) >= NAMEDATALEN ||
+		schema == NULL || relation == NULL)
+		return;
+	domain = domain_lookup(domain_name);
+	old = MemoryContextSwitchTo(cascade_context());
+	name = palloc0(sizeof(WatchedName));
+	strlcpy(name->schema, schema, NAMEDATALEN);
+	strlcpy(name->relation, relation, NAMEDATALEN);
+	inside(domain)->names = lappend(inside(domain)->names, name);
+	MemoryContextSwitchTo(old);
+}
+
+static void
+load_stored_views(void)
+{
+	ListCell   *lc;
+
+	foreach(lc, stored_entries("watched_view"))
+		read_stored_view(lfirst(lc));
+}
+
 /* Read all names into their domains.  Whoever writes one has all read again. */
 void
 watched_name_load(void)
@@ -107,6 +142,7 @@ watched_name_load(void)
 	HeapTuple	tuple;
 
 	any_followed = false;
+	load_stored_views();
 	if (rel == NULL)
 		return;
 	scan = systable_beginscan(rel, InvalidOid, false, SnapshotSelf, 0, NULL);

@@ -219,6 +219,14 @@ says('a lost rule', q{CREATE TABLE lost_from (id int); SELECT cache_notify.setup
 	'error', 'public.lost_from .*', 'a rule from domain "lost_from" into "lost\'to" has been there, and is lost');
 is($node->safe_psql('postgres', q{DELETE FROM cache_notify.cascade_rules RETURNING tenants}), 'all', 'and it is as it was');
 $node->safe_psql('postgres', 'DROP TABLE lost_from');
+says('a lost label', q{CREATE MATERIALIZED VIEW counted AS SELECT count(*) FROM plain; SELECT cache_notify.setup_table_invalidation('counted', channel => 'c');
+		LOAD 'cache_notify'; SECURITY LABEL FOR cache_notify ON MATERIALIZED VIEW counted IS NULL},
+	'error', 'public.counted .*', 'not watched, and a relation of this name was', 'SELECT cache_notify.repair()');
+is($node->safe_psql('postgres', q{SELECT channel FROM cache_notify.v_invalidation_status WHERE domain = 'counted'}), 'c', 'as it was');
+says('a lost label of a view', q{CREATE VIEW shown AS SELECT id FROM plain; SELECT cache_notify.setup_view_invalidation('shown');
+		SECURITY LABEL FOR cache_notify ON VIEW shown IS NULL},
+	'error', 'public.shown .*', 'not watched, and a relation of this name was');
+$node->safe_psql('postgres', q{SELECT cache_notify.remove_view_invalidation('shown'), cache_notify.remove_table_invalidation('counted'); DROP VIEW shown; DROP MATERIALIZED VIEW counted});
 says('schema listener', q{SELECT cache_notify.setup_schema_invalidation('postgrest', payload_suffix => E'\n');}
 	  . q{ALTER EVENT TRIGGER cache_notify_schema_ddl_command_end DISABLE}, 'error', 'channel pgrst', 'disabled');
 is($node->safe_psql('postgres', 'SELECT channel, preset, payload, payload_suffix FROM cache_notify.v_schema_invalidation'),

@@ -39,6 +39,8 @@ SELECT cache_notify.setup_table_invalidation('s.item', columns => '{id,tenant_id
 SELECT cache_notify.setup_table_invalidation('s.part');
 SELECT cache_notify.setup_table_invalidation('s.m');
 SELECT cache_notify.setup_view_invalidation('s.v');
+CREATE MATERIALIZED VIEW s.shared AS SELECT count(*) FROM s.part;
+SELECT cache_notify.setup_table_invalidation('s.shared', 'part', channel => 'c', payload_suffix => '!');
 INSERT INTO s.item VALUES (1, 'a', 'x');
 INSERT INTO s.part VALUES (1);
 END
@@ -57,6 +59,7 @@ my @changes = (
 	[ 'INSERT INTO s.part1 VALUES (1)', 'part' ],
 	[ 'TRUNCATE s.part1', 'part' ],
 	[ 'REFRESH MATERIALIZED VIEW s.m', 'm' ],
+	[ 'REFRESH MATERIALIZED VIEW s.shared', 'part' ],
 	[ q{CREATE OR REPLACE FUNCTION s.twice(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT NTH * $1'}, 'v' ],
 	[ 'CREATE OR REPLACE VIEW s.v AS SELECT s.twice(id) + NTH AS id, tenant_id FROM s.item', 'v' ]);
 
@@ -154,9 +157,24 @@ dump_with('--no-security-labels');
 restore($node, 'plain', 'part');
 is($node->safe_psql('part', "SELECT cache_notify.token('a', 'v') IS NULL, cache_notify.token(NULL, 'm') IS NULL, cache_notify.token('a', 'item') IS NOT NULL"),
 	't|t|t', 'without labels: nothing proves a view current, all else does');
-$node->safe_psql('part', "SELECT cache_notify.setup_view_invalidation('s.v'), cache_notify.setup_table_invalidation('s.m')");
+my $unwatched = "SELECT table_name, domain, split_part(problem, ':', 1) FROM cache_notify.v_invalidation_status WHERE problem <> '' ORDER BY table_name::text COLLATE \"C\"";
+is($node->safe_psql('part', $unwatched), "s.m|m|not watched, and a relation of this name was\ns.shared|part|not watched, and a relation of this name was\n"
+	  . 's.v|v|not watched, and a relation of this name was', 'and the status lists the views');
+is($node->safe_psql('part', "SELECT cache_notify.token('a', 'part') IS NULL"), 't', 'nor what also a table feeds');
+$node->safe_psql('part', "SELECT cache_notify.setup_view_invalidation('s.v'), cache_notify.setup_table_invalidation('s.m'), cache_notify.setup_table_invalidation('s.shared', 'part')");
 is($node->safe_psql('part', "SELECT cache_notify.token('a', 'v') IS NOT NULL, cache_notify.token(NULL, 'm') IS NOT NULL"),
 	't|t', 'and one call puts each right');
+is($node->safe_psql('part', $unwatched), '', 'as the status says');
+dump_with('--no-security-labels');
+restore($node, 'plain', 'part');
+$node->safe_psql('part', 'SELECT cache_notify.repair()');
+is($node->safe_psql('part', $unwatched), '', 'without labels: repair() sets them up');
+is($node->safe_psql('part', $configuration), $expected, 'as they were');
+is_deeply(behaviour($node, 'part'), $everything, 'so that everything counts');
+dump_with('--no-security-labels');
+restore($node, 'plain', 'part');
+$node->safe_psql('part', "SELECT cache_notify.remove_table_invalidation('s.v'), cache_notify.remove_table_invalidation('s.m'), cache_notify.remove_table_invalidation('s.shared', 'part')");
+is($node->safe_psql('part', $unwatched), '', 'without labels: or they need not be watched');
 
 # A single table, where the extension is there.
 dump_with('-t', 's.item');
@@ -178,7 +196,7 @@ for my $how ('without schemas', 'by the owner')
 	unlike($errors, qr/ERROR:.*(trigger|label|view|"s\.)(?!.*cache_notify\.configuration)(?!.*cache_notify_schema_)/,
 		"$how: nothing of the owner's is refused");
 	is($node->safe_psql('part', "SELECT table_name, domain, split_part(problem, ':', 1) FROM cache_notify.v_invalidation_status ORDER BY table_name::text"),
-		qq(s.item|item|a rule from domain "item" into "page" has been there, and is lost\ns.m|m|\ns.part|part|\ns.v|v|),
+		qq(s.item|item|a rule from domain "item" into "page" has been there, and is lost\ns.m|m|\ns.part|part|\ns.shared|part|\ns.v|v|),
 		"$how: what he owns is watched, and a lost rule is seen");
 	is($node->safe_psql('part', q(SELECT source_domain, target_domain FROM cache_notify.v_cascade_rules WHERE source_domain NOT LIKE 'cache_notify/%')),
 		'item|v', "$how: what his view reads is followed");
