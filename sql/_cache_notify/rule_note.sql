@@ -43,8 +43,7 @@ COMMENT ON FUNCTION _cache_notify.lost_rule_problem(text) IS
 'How v_invalidation_status says that a rule is not there any more.';
 
 -- Where nothing watches a domain, the way goes on.
-CREATE FUNCTION _cache_notify.domains_near(
-		domains text[], OUT domain text, OUT goes_on boolean)
+CREATE FUNCTION _cache_notify.rules_to_note(domains text[], OUT domain text, OUT notes text[])
 	RETURNS SETOF record
 	LANGUAGE sql VOLATILE
 	SET search_path = pg_catalog, pg_temp
@@ -56,75 +55,121 @@ BEGIN ATOMIC
 		SELECT r.source_domain, r.target_domain FROM cache_notify.cascade_rules r
 		UNION ALL
 		SELECT r.target_domain, r.source_domain FROM cache_notify.cascade_rules r
-	), near (domain, goes_on) AS (
-		SELECT d COLLATE "C", true FROM unnest($1) AS u (d)
+	), wanted AS MATERIALIZED (
+		SELECT DISTINCT d COLLATE "C" AS domain FROM unnest($1) AS u (d)
+	), near (start, domain) AS (
+		SELECT d.domain, w.there FROM wanted d JOIN way w ON w.here = d.domain
+		WHERE w.there NOT IN (SELECT x.domain FROM watched x)
 		UNION
-		SELECT w.there, w.there NOT IN (SELECT x.domain FROM watched x)
-		FROM near n JOIN way w ON w.here = n.domain WHERE n.goes_on
+		SELECT n.start, w.there FROM near n JOIN way w ON w.here = n.domain
+		WHERE w.there <> n.start AND w.there NOT IN (SELECT x.domain FROM watched x)
+	), noted (domain, source_domain, target_domain, own) AS (
+		SELECT d.domain, r.source_domain, r.target_domain, true
+		FROM wanted d JOIN cache_notify.cascade_rules r ON r.source_domain = d.domain
+		UNION ALL
+		SELECT d.domain, r.source_domain, r.target_domain, true
+		FROM wanted d JOIN cache_notify.cascade_rules r ON r.target_domain = d.domain
+		UNION ALL
+		SELECT n.start, r.source_domain, r.target_domain, false
+		FROM near n JOIN cache_notify.cascade_rules r ON r.source_domain = n.domain
+		JOIN near m ON m.start = n.start AND m.domain = r.target_domain
+	), ranked AS (
+		SELECT n.domain, r.rule_type || '/' || r.keys || '/' || r.tenants || '/' || r.target_domain || '/' || r.source_domain AS note,
+			row_number() OVER (PARTITION BY n.domain ORDER BY n.own DESC, r.target_domain, r.source_domain) AS i
+		FROM noted n JOIN cache_notify.cascade_rules r USING (source_domain, target_domain)
 	)
-	SELECT n.domain, bool_or(n.goes_on) FROM near n GROUP BY n.domain;
+	SELECT d.domain, coalesce(array_agg(k.note COLLATE "default" ORDER BY k.i) FILTER (WHERE k.i <= 256), '{}')
+	FROM wanted d LEFT JOIN ranked k ON k.domain = d.domain GROUP BY d.domain;
 END;
-COMMENT ON FUNCTION _cache_notify.domains_near(text[]) IS
-'These domains, and those that rules connect them with, in either direction: directly, or by domains that no relation feeds. goes_on: nothing feeds it, or it was given.';
+COMMENT ON FUNCTION _cache_notify.rules_to_note(text[]) IS
+'For each of these domains the notes of rules that what feeds it is to have: the rules from and into it, and those between domains that nothing feeds, and that rules connect with it by such domains only. At most 256.';
 
-CREATE FUNCTION _cache_notify.rules_to_note(domain text, former text[]) RETURNS text[]
+-- What a relation has noted that is not there may be lost.
+CREATE FUNCTION _cache_notify.with_lost_rules(notes text[], former text[]) RETURNS text[]
 	LANGUAGE sql VOLATILE
 	SET search_path = pg_catalog, pg_temp
 	SET jit = off
 BEGIN ATOMIC
-	WITH near AS MATERIALIZED (
-		SELECT n.domain FROM _cache_notify.domains_near(ARRAY[$1]) n WHERE n.goes_on
-	), noted (note, own) AS (
-		SELECT r.rule_type || '/' || r.keys || '/' || r.tenants || '/' || r.target_domain || '/' || r.source_domain,
-			$1 IN (r.source_domain, r.target_domain)
-		FROM cache_notify.cascade_rules r
-		WHERE $1 IN (r.source_domain, r.target_domain)
-		OR r.source_domain IN (SELECT n.domain FROM near n) AND r.target_domain IN (SELECT n.domain FROM near n)
-		UNION
-		SELECT f COLLATE "C", true FROM unnest($2) AS u (f) CROSS JOIN LATERAL _cache_notify.noted_rule(f) n
+	SELECT CASE WHEN $2 = '{}' THEN $1 ELSE ($1 || ARRAY(
+		SELECT u.note FROM unnest($2) AS u (note) CROSS JOIN LATERAL _cache_notify.noted_rule(u.note) n
 		WHERE NOT EXISTS (SELECT FROM cache_notify.cascade_rules r
 			WHERE r.source_domain = n.source_domain AND r.target_domain = n.target_domain)
-	)
-	SELECT ARRAY(SELECT n.note COLLATE "default" FROM noted n ORDER BY n.own DESC, n.note LIMIT 256);
+		ORDER BY u.note COLLATE "C"))[1:256] END;
 END;
-COMMENT ON FUNCTION _cache_notify.rules_to_note(text, text[]) IS
-'The notes of rules that a relation which feeds the domain is to have: the rules from and into it, those between domains that nothing feeds and that rules connect with it, and of its former notes those whose rule is not there. At most 256.';
+COMMENT ON FUNCTION _cache_notify.with_lost_rules(text[], text[]) IS
+'These notes, and those of the former ones whose rule is not there.';
+
+CREATE FUNCTION _cache_notify.notes_of_domain(domain text, former text[]) RETURNS text[]
+	LANGUAGE sql VOLATILE
+	SET search_path = pg_catalog, pg_temp
+	SET jit = off
+BEGIN ATOMIC
+	SELECT _cache_notify.with_lost_rules(n.notes, $2) FROM _cache_notify.rules_to_note(ARRAY[$1]) n;
+END;
+COMMENT ON FUNCTION _cache_notify.notes_of_domain(text, text[]) IS
+'What a relation that is set up for a domain is to note, and what it had.';
 
 CREATE FUNCTION _cache_notify.note_rules_of(relation regclass, domain text, former text[]) RETURNS boolean
 	AS 'MODULE_PATHNAME', 'cache_notify_note_rules_of'
 	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
 COMMENT ON FUNCTION _cache_notify.note_rules_of(regclass, text, text[]) IS
-'Has a relation say which rules there are, see rules_to_note(); whether it said anything else before. Does nothing for roles that cannot set it up.';
+'Has a relation say which rules there are, see notes_of_domain(); whether it said anything else before. Does nothing for roles that cannot set it up.';
 
-CREATE FUNCTION _cache_notify.note_rule(source text, target text, dropped boolean) RETURNS boolean
+CREATE FUNCTION _cache_notify.write_rule_notes(relation regclass, domain text, notes text[]) RETURNS boolean
+	AS 'MODULE_PATHNAME', 'cache_notify_write_rule_notes'
+	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION _cache_notify.write_rule_notes(regclass, text, text[]) IS
+'Has a relation say that there are these rules; whether it said anything else before.';
+
+CREATE FUNCTION _cache_notify.note_rules(sources text[], targets text[], gone_sources text[], gone_targets text[])
+	RETURNS boolean
 	LANGUAGE plpgsql VOLATILE
 	SET search_path = pg_catalog, pg_temp
 	SET jit = off
 AS $$
 DECLARE
-	domains text[] := ARRAY[source, target];
+	gone text[] := ARRAY(SELECT g.target || '/' || g.source FROM unnest(gone_sources, gone_targets) AS g (source, target));
+	domains text[];
 	watch record;
 	any_written boolean := false;
 BEGIN
-	IF NOT EXISTS (SELECT FROM _cache_notify.noting_watch w WHERE w.domain = ANY (domains)) THEN
-		domains := ARRAY(SELECT n.domain FROM _cache_notify.domains_near(domains) n WHERE NOT n.goes_on);
-	END IF;
+	-- A rule that concerns nothing watched is noted wherever it is near.
+	WITH RECURSIVE watched AS MATERIALIZED (
+		SELECT DISTINCT w.domain FROM _cache_notify.noting_watch w
+	), pair AS MATERIALIZED (
+		SELECT p.source COLLATE "C" AS source, p.target COLLATE "C" AS target FROM unnest(sources, targets) AS p (source, target)
+		UNION ALL
+		SELECT p.source, p.target FROM unnest(gone_sources, gone_targets) AS p (source, target)
+	), way (here, there) AS MATERIALIZED (
+		SELECT r.source_domain, r.target_domain FROM cache_notify.cascade_rules r
+		UNION ALL
+		SELECT r.target_domain, r.source_domain FROM cache_notify.cascade_rules r
+	), near (domain) AS (
+		SELECT u.domain FROM pair p CROSS JOIN LATERAL (VALUES (p.source), (p.target)) AS u (domain)
+		WHERE p.source NOT IN (SELECT w.domain FROM watched w) AND p.target NOT IN (SELECT w.domain FROM watched w)
+		UNION
+		SELECT w.there FROM near n JOIN way w ON w.here = n.domain WHERE n.domain NOT IN (SELECT x.domain FROM watched x)
+	)
+	SELECT array_agg(w.domain) INTO domains FROM watched w
+	WHERE sources IS NULL OR w.domain IN (
+		SELECT p.source FROM pair p UNION ALL SELECT p.target FROM pair p UNION ALL SELECT n.domain FROM near n
+		UNION ALL
+		SELECT x.domain FROM _cache_notify.noting_watch x WHERE gone <> '{}' AND EXISTS (
+			SELECT FROM unnest(x.rules) AS u (note) WHERE regexp_replace(u.note, '^[^/]*/[^/]*/[^/]*/', '') = ANY (gone)));
 	FOR watch IN
-		SELECT w.relation, w.domain, ARRAY(
-			SELECT u.note FROM unnest(w.rules) AS u (note) CROSS JOIN LATERAL _cache_notify.noted_rule(u.note) n
-			WHERE NOT dropped OR n.source_domain <> source OR n.target_domain <> target) AS kept
+		SELECT w.relation, w.domain, _cache_notify.with_lost_rules(n.notes, ARRAY(
+			SELECT u.note FROM unnest(w.rules) AS u (note)
+			WHERE regexp_replace(u.note, '^[^/]*/[^/]*/[^/]*/', '') <> ALL (gone))) AS notes
 		FROM _cache_notify.noting_watch w
-		WHERE w.domain = ANY (domains) OR dropped AND EXISTS (
-			SELECT FROM unnest(w.rules) AS u (note) CROSS JOIN LATERAL _cache_notify.noted_rule(u.note) n
-			WHERE n.source_domain = source AND n.target_domain = target)
+		JOIN _cache_notify.rules_to_note(domains) n ON n.domain COLLATE "C" = w.domain
 	LOOP
-		any_written := _cache_notify.note_rules_of(watch.relation, watch.domain, watch.kept) OR any_written;
+		any_written := _cache_notify.write_rule_notes(watch.relation, watch.domain, watch.notes) OR any_written;
 	END LOOP;
 	RETURN any_written;
 END
 $$;
-COMMENT ON FUNCTION _cache_notify.note_rule(text, text, boolean) IS
-'A rule has been written, or dropped: those relations say so that feed its domains, or if none does, those that it is near to. Whether any said anything else before.';
+COMMENT ON FUNCTION _cache_notify.note_rules(text[], text[], text[], text[]) IS
+'Rules between these sources and targets have been written, and others are gone: those relations say so that feed one of the domains, or that such a rule is near to. sources NULL: all relations say which rules there are. Whether any said anything else before.';
 
 CREATE FUNCTION _cache_notify.remove_rule(source text, target text) RETURNS boolean
 	LANGUAGE plpgsql VOLATILE
@@ -136,7 +181,7 @@ DECLARE
 BEGIN
 	DELETE FROM cache_notify.cascade_rules r WHERE r.source_domain = source AND r.target_domain = target;
 	was_there := FOUND;
-	RETURN _cache_notify.note_rule(source, target, true) OR was_there;
+	RETURN _cache_notify.note_rules('{}', '{}', ARRAY[source], ARRAY[target]) OR was_there;
 END
 $$;
 COMMENT ON FUNCTION _cache_notify.remove_rule(text, text) IS
@@ -192,6 +237,7 @@ END
 $$;
 COMMENT ON FUNCTION _cache_notify.write_lost_rules() IS
 'Writes the rules that relations say there are, and that are not there, each as an owner of such a relation.';
-REVOKE EXECUTE ON FUNCTION _cache_notify.domains_near(text[]), _cache_notify.rules_to_note(text, text[]),
-	_cache_notify.note_rule(text, text, boolean), _cache_notify.remove_rule(text, text),
+REVOKE EXECUTE ON FUNCTION _cache_notify.rules_to_note(text[]), _cache_notify.with_lost_rules(text[], text[]),
+	_cache_notify.notes_of_domain(text, text[]), _cache_notify.write_rule_notes(regclass, text, text[]),
+	_cache_notify.note_rules(text[], text[], text[], text[]), _cache_notify.remove_rule(text, text),
 	_cache_notify.write_lost_rule(regclass, text), _cache_notify.write_lost_rules() FROM PUBLIC;

@@ -224,17 +224,15 @@ AS $$
 BEGIN
 	IF (old_source, old_target) IS DISTINCT FROM (source, target) AND old_source IS NOT NULL THEN
 		PERFORM _cache_notify.store('cascade_rule', old_source || E'\n' || old_target, NULL);
-		PERFORM _cache_notify.note_rule(old_source, old_target, true);
 	END IF;
 	IF source IS NOT NULL THEN
 		PERFORM _cache_notify.store('cascade_rule', source || E'\n' || target, ARRAY[
 			'source=' || source, 'target=' || target, 'rule_type=' || rule_type, 'keys=' || keys, 'tenants=' || tenants]);
-		PERFORM _cache_notify.note_rule(source, target, false);
 	END IF;
 END
 $$;
 COMMENT ON FUNCTION _cache_notify.write_rule(text, text, text, text, text, text, text, text, text, text) IS
-'Writes a row of cascade_rules into the configuration, and has watched relations say so: what it was (NULL: it is new), and what it is (NULL: it is deleted).';
+'Writes a row of cascade_rules into the configuration: what it was (NULL: it is new), and what it is (NULL: it is deleted).';
 
 CREATE FUNCTION _cache_notify.remove_rules() RETURNS void
 	LANGUAGE plpgsql VOLATILE
@@ -244,7 +242,7 @@ AS $$
 BEGIN
 	PERFORM _cache_notify.store('cascade_rule', r.source_domain || E'\n' || r.target_domain, NULL)
 	FROM _cache_notify.stored_rule r;
-	PERFORM _cache_notify.note_rules_of(w.relation, w.domain, '{}') FROM _cache_notify.noting_watch w WHERE w.rules <> '{}';
+	PERFORM _cache_notify.write_rule_notes(w.relation, w.domain, '{}') FROM _cache_notify.noting_watch w WHERE w.rules <> '{}';
 END
 $$;
 COMMENT ON FUNCTION _cache_notify.remove_rules() IS
@@ -267,6 +265,20 @@ CREATE TRIGGER rule_is_written
 CREATE TRIGGER rules_are_truncated
 	AFTER TRUNCATE ON cache_notify.cascade_rules
 	FOR EACH STATEMENT EXECUTE FUNCTION _cache_notify.rule_written();
+CREATE TRIGGER rules_inserted
+	AFTER INSERT ON cache_notify.cascade_rules REFERENCING NEW TABLE AS written
+	FOR EACH STATEMENT EXECUTE FUNCTION _cache_notify.rule_written();
+CREATE TRIGGER rules_updated
+	AFTER UPDATE ON cache_notify.cascade_rules REFERENCING OLD TABLE AS gone NEW TABLE AS written
+	FOR EACH STATEMENT EXECUTE FUNCTION _cache_notify.rule_written();
+CREATE TRIGGER rules_deleted
+	AFTER DELETE ON cache_notify.cascade_rules REFERENCING OLD TABLE AS gone
+	FOR EACH STATEMENT EXECUTE FUNCTION _cache_notify.rule_written();
+ALTER TABLE cache_notify.cascade_rules ENABLE ALWAYS TRIGGER rules_inserted,
+	ENABLE ALWAYS TRIGGER rules_updated, ENABLE ALWAYS TRIGGER rules_deleted;
+COMMENT ON TRIGGER rules_inserted ON cache_notify.cascade_rules IS 'Has watched relations say which rules there are.';
+COMMENT ON TRIGGER rules_updated ON cache_notify.cascade_rules IS 'Has watched relations say which rules there are.';
+COMMENT ON TRIGGER rules_deleted ON cache_notify.cascade_rules IS 'Has watched relations say which rules there are.';
 ALTER TABLE cache_notify.cascade_rules ENABLE ALWAYS TRIGGER rules_are_written,
 	ENABLE ALWAYS TRIGGER rule_is_written, ENABLE ALWAYS TRIGGER rules_are_truncated;
 COMMENT ON TRIGGER rules_are_written ON cache_notify.cascade_rules IS

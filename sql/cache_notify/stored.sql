@@ -20,7 +20,7 @@ BEGIN
 		PERFORM cache_notify.inherit_triggers(watched);
 	END LOOP;
 	PERFORM _cache_notify.set_up_lost_views();
-	PERFORM _cache_notify.note_rules_of(w.relation, w.domain, w.rules) FROM _cache_notify.noting_watch w;
+	PERFORM _cache_notify.note_rules(NULL, NULL, '{}', '{}');
 	PERFORM _cache_notify.write_lost_rules();
 	FOR lacking IN
 		SELECT w.relation, w.domain, w.cascades FROM _cache_notify.watched_relation w

@@ -22,6 +22,7 @@
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -31,16 +32,18 @@ PG_FUNCTION_INFO_V1(cache_notify_set_cascade_rule);
 PG_FUNCTION_INFO_V1(cache_notify_remove_cascade_rule);
 PG_FUNCTION_INFO_V1(cache_notify_note_rules_of);
 PG_FUNCTION_INFO_V1(cache_notify_note_view);
+PG_FUNCTION_INFO_V1(cache_notify_write_rule_notes);
 
 /* Columns of cache_notify.cascade_rules, all of type text. */
 #define Natts_rule	5
 
 /*
  * Call a function, or run another command, with texts, of which NULL is the SQL
- * NULL.  Returns how many rows there were.
+ * NULL.  It can read the transition tables of a trigger, if that is not NULL.
+ * Returns how many rows there were.
  */
 static uint64
-call_function(const char *call, const char **values, int nvalues)
+call_function(const char *call, const char **values, int nvalues, TriggerData *trigger)
 {
 	uint64		nrows;
 	int			result;
@@ -57,6 +60,8 @@ call_function(const char *call, const char **values, int nvalues)
 	}
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
+	if (trigger != NULL && SPI_register_trigger_data(trigger) != SPI_OK_TD_REGISTER)
+		elog(ERROR, "SPI_register_trigger_data failed");
 	result = SPI_execute_with_args(call, nvalues, types, datums, nulls, false, 0);
 	if (result < 0)
 		elog(ERROR, "%s failed: %s", call, SPI_result_code_string(result));
@@ -84,7 +89,25 @@ row_written(TriggerData *trigger)
 	read_rule(update ? trigger->tg_newtuple : insert ? trigger->tg_trigtuple : NULL,
 			  desc, values + Natts_rule);
 	(void) call_function("SELECT " INTERNAL_SCHEMA ".write_rule($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
-						 values, 2 * Natts_rule);
+						 values, 2 * Natts_rule, NULL);
+}
+
+/* All rows of a statement are written. */
+static void
+rows_written(TriggerData *trigger)
+{
+#define NOTE(written, gone) \
+	"SELECT " INTERNAL_SCHEMA ".note_rules(" written ", " gone ")"
+#define DOMAINS_OF(table) \
+	"ARRAY(SELECT source_domain FROM " table "), ARRAY(SELECT target_domain FROM " table ")"
+#define NONE	"'{}', '{}'"
+	const char *call = TRIGGER_FIRED_BY_INSERT(trigger->tg_event) ?
+		NOTE(DOMAINS_OF("written"), NONE) :
+		TRIGGER_FIRED_BY_DELETE(trigger->tg_event) ?
+		NOTE(NONE, DOMAINS_OF("gone")) :
+		NOTE(DOMAINS_OF("written"), DOMAINS_OF("gone"));
+
+	(void) call_function(call, NULL, 0, trigger);
 }
 
 static void
@@ -92,11 +115,14 @@ statement_written(TriggerData *trigger)
 {
 	const char *insert = TRIGGER_FIRED_BY_INSERT(trigger->tg_event) ? "t" : "f";
 
-	if (TRIGGER_FIRED_BY_TRUNCATE(trigger->tg_event))
-		(void) call_function("SELECT " INTERNAL_SCHEMA ".remove_rules()", NULL, 0);
+	if (TRIGGER_FIRED_AFTER(trigger->tg_event) &&
+		!TRIGGER_FIRED_BY_TRUNCATE(trigger->tg_event))
+		rows_written(trigger);
+	else if (TRIGGER_FIRED_BY_TRUNCATE(trigger->tg_event))
+		(void) call_function("SELECT " INTERNAL_SCHEMA ".remove_rules()", NULL, 0, NULL);
 	else
 		(void) call_function("SELECT " INTERNAL_SCHEMA ".begin_writing_rules($1::bool)",
-							 &insert, 1);
+							 &insert, 1, NULL);
 }
 
 /* Trigger on cascade_rules, for each row or statement. */
@@ -141,11 +167,11 @@ write_for_user(Oid function, const char *command, bool adds, FunctionCallInfo fc
 		values[i] = text_to_cstring(PG_GETARG_TEXT_PP(i));
 	rule[0] = values[0];
 	rule[1] = adds ? values[1] : NULL;
-	(void) call_function("SELECT " INTERNAL_SCHEMA ".check_rule_of_user($1, $2)", rule, 2);
+	(void) call_function("SELECT " INTERNAL_SCHEMA ".check_rule_of_user($1, $2)", rule, 2, NULL);
 	GetUserIdAndSecContext(&user, &sec_context);
 	SetUserIdAndSecContext(owner_of_function(function),
 						   sec_context | SECURITY_LOCAL_USERID_CHANGE);
-	nrows = call_function(command, values, PG_NARGS());
+	nrows = call_function(command, values, PG_NARGS(), NULL);
 	SetUserIdAndSecContext(user, sec_context);
 	return nrows;
 }
@@ -186,9 +212,9 @@ may_set_up(Oid relid)
 		pg_class_aclcheck(relid, GetUserId(), ACL_TRIGGER) == ACLCHECK_OK;
 }
 
-/* What rules_to_note() says, char *: as the owner of a function, who may read the rules. */
+/* What notes_of_domain() says, char *: as the owner of a function, who may read the rules. */
 static List *
-rules_to_note(Oid function, Datum domain, Datum former)
+notes_of_domain(Oid function, Datum domain, Datum former)
 {
 	Oid			types[] = {TEXTOID, TEXTARRAYOID};
 	Datum		values[] = {domain, former};
@@ -202,9 +228,9 @@ rules_to_note(Oid function, Datum domain, Datum former)
 						   sec_context | SECURITY_LOCAL_USERID_CHANGE);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	if (SPI_execute_with_args("SELECT n FROM pg_catalog.unnest(" INTERNAL_SCHEMA ".rules_to_note($1, $2)) AS u (n)",
+	if (SPI_execute_with_args("SELECT n FROM pg_catalog.unnest(" INTERNAL_SCHEMA ".notes_of_domain($1, $2)) AS u (n)",
 							  2, types, values, NULL, false, 0) != SPI_OK_SELECT)
-		elog(ERROR, "rules_to_note() failed");
+		elog(ERROR, "notes_of_domain() failed");
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		char	   *note = SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1);
@@ -228,8 +254,24 @@ cache_notify_note_rules_of(PG_FUNCTION_ARGS)
 	if (!may_set_up(relid))
 		PG_RETURN_BOOL(false);
 	PG_RETURN_BOOL(rule_notes_write(relid, TextDatumGetCString(domain),
-									rules_to_note(fcinfo->flinfo->fn_oid, domain,
+									notes_of_domain(fcinfo->flinfo->fn_oid, domain,
 												  PG_GETARG_DATUM(2))));
+}
+
+/* write_rule_notes(relation regclass, domain text, notes text[]) returns boolean, strict */
+Datum
+cache_notify_write_rule_notes(PG_FUNCTION_ARGS)
+{
+	List	   *notes = NIL;
+	Datum	   *elements;
+	int			n;
+
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(2), TEXTOID, -1, false,
+					  TYPALIGN_INT, &elements, NULL, &n);
+	for (int i = 0; i < n; i++)
+		notes = lappend(notes, TextDatumGetCString(elements[i]));
+	PG_RETURN_BOOL(rule_notes_write(PG_GETARG_OID(0), text_to_cstring(PG_GETARG_TEXT_PP(1)),
+									notes));
 }
 
 /* A label that is longer than this is not stored, only that there was one. */
@@ -259,7 +301,7 @@ cache_notify_note_view(PG_FUNCTION_ARGS)
 	GetUserIdAndSecContext(&user, &sec_context);
 	SetUserIdAndSecContext(owner_of_function(fcinfo->flinfo->fn_oid),
 						   sec_context | SECURITY_LOCAL_USERID_CHANGE);
-	(void) call_function("SELECT " INTERNAL_SCHEMA ".store_view($1, $2, $3, $4)", values, 4);
+	(void) call_function("SELECT " INTERNAL_SCHEMA ".store_view($1, $2, $3, $4)", values, 4, NULL);
 	SetUserIdAndSecContext(user, sec_context);
 	PG_RETURN_VOID();
 }

@@ -204,7 +204,8 @@ says('rules not shown', sub {
 			SET session_replication_role = replica; ALTER TABLE cache_notify.cascade_rules DISABLE TRIGGER USER;
 			DELETE FROM cache_notify.cascade_rules;
 			ALTER TABLE cache_notify.cascade_rules ENABLE ALWAYS TRIGGER rules_are_written, ENABLE ALWAYS TRIGGER rule_is_written,
-				ENABLE ALWAYS TRIGGER rules_are_truncated, ENABLE TRIGGER rules_changed});
+				ENABLE ALWAYS TRIGGER rules_are_truncated, ENABLE TRIGGER rules_changed, ENABLE ALWAYS TRIGGER rules_inserted,
+				ENABLE ALWAYS TRIGGER rules_updated, ENABLE ALWAYS TRIGGER rules_deleted});
 	}, 'warning', 'table cache_notify.cascade_rules', 'does not show the 1 rules');
 $node->safe_psql('postgres', 'DELETE FROM cache_notify.cascade_rules');
 says('a rule that a set-up asks for', q{CREATE TABLE asks (id int); SELECT cache_notify.setup_table_invalidation('asks', cascades => '{board}');
@@ -212,10 +213,10 @@ says('a rule that a set-up asks for', q{CREATE TABLE asks (id int); SELECT cache
 $node->safe_psql('postgres', q{SELECT cache_notify.remove_table_invalidation('asks'); DELETE FROM cache_notify.cascade_rules; DROP TABLE asks});
 says('a lost rule', q{CREATE TABLE lost_from (id int); SELECT cache_notify.setup_table_invalidation('lost_from');
 		INSERT INTO cache_notify.cascade_rules VALUES ('lost_from', 'lost''to', 'invalidate', 'all', 'all');
-		ALTER TABLE cache_notify.cascade_rules DISABLE TRIGGER rule_is_written;
+		ALTER TABLE cache_notify.cascade_rules DISABLE TRIGGER rule_is_written, DISABLE TRIGGER rules_deleted;
 		DO $$BEGIN EXECUTE format('DROP TRIGGER %I ON cache_notify.configuration', 'cascade_rule_' || md5(E'lost_from\nlost''to')); END$$;
 		SELECT _cache_notify.refill_rules();
-		ALTER TABLE cache_notify.cascade_rules ENABLE ALWAYS TRIGGER rule_is_written},
+		ALTER TABLE cache_notify.cascade_rules ENABLE ALWAYS TRIGGER rule_is_written, ENABLE ALWAYS TRIGGER rules_deleted},
 	'error', 'public.lost_from .*', 'a rule from domain "lost_from" into "lost\'to" has been there, and is lost');
 is($node->safe_psql('postgres', q{DELETE FROM cache_notify.cascade_rules RETURNING tenants}), 'all', 'and it is as it was');
 $node->safe_psql('postgres', 'DROP TABLE lost_from');
