@@ -113,6 +113,7 @@ static TimestampTz last_begin = 0;	/* of a cycle */
 static TimestampTz last_end = 0;
 static int	load_cycles = 0;	/* in a row with hardly a gap */
 static bool has_left = false;	/* what was its database's is another worker's */
+static emit_log_hook_type next_log_hook = NULL;
 
 /* False if there is no free slot.  Raises no errors; the lock of what waits may be held. */
 static bool
@@ -160,6 +161,22 @@ die_gracefully(int code, Datum database)
 	my_database = NULL;
 }
 
+/*
+ * Being told to stop is no error, wherever the worker is at that moment, nor is a
+ * database that was dropped while the worker was being started for it.  The server
+ * reports both as FATAL; the postmaster says anyway that the process has ended.
+ */
+static void
+leave_out_ordinary_ends(ErrorData *edata)
+{
+	if (edata->elevel == FATAL &&
+		(edata->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN ||
+		 edata->sqlerrcode == ERRCODE_UNDEFINED_DATABASE))
+		edata->output_to_server = false;
+	else if (next_log_hook != NULL)
+		next_log_hook(edata);
+}
+
 /* Sleep until the latch is set or the time is over. */
 static void
 wait_ms(long timeout)
@@ -167,9 +184,6 @@ wait_ms(long timeout)
 	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 					 timeout, PG_WAIT_EXTENSION);
 	ResetLatch(MyLatch);
-	/* Between two cycles, an ordinary stop is no error to report. */
-	if (ProcDiePending && !IsTransactionState())
-		proc_exit(1);
 	CHECK_FOR_INTERRUPTS();
 	if (ConfigReloadPending)
 	{
@@ -570,6 +584,8 @@ cache_notify_worker_main(Datum registered_for)
 
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, die);
+	next_log_hook = emit_log_hook;
+	emit_log_hook = leave_out_ordinary_ends;
 	BackgroundWorkerUnblockSignals();
 
 	database = waiting_claim_database(DatumGetObjectId(registered_for), &failures);
