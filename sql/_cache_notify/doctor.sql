@@ -226,11 +226,14 @@ COMMENT ON VIEW _cache_notify.rights_finding IS
 
 -- Only for pg_monitor.
 CREATE VIEW _cache_notify.activity_finding AS
+	SELECT CASE WHEN q.usage > 0.5 THEN 'error' ELSE 'warning' END AS severity, 'notification queue' AS object,
+		format('is %s %% full, as a listener does not read', round(q.usage::numeric * 100)) AS problem,
+		'Terminate the listener that sits in a transaction, or whose client hangs: SELECT pg_terminate_backend(...); see pg_stat_activity.' AS advice
+	FROM pg_catalog.pg_notification_queue_usage() AS q (usage)
+	WHERE q.usage > 0.1
+	UNION ALL
 	SELECT severity, object, problem, advice FROM cache_notify.stats s
 	CROSS JOIN LATERAL (VALUES
-		(s.queue_usage > 0.1, CASE WHEN s.queue_usage > 0.5 THEN 'error' ELSE 'warning' END, 'notification queue',
-			format('is %s %% full, as a listener does not read', round(s.queue_usage::numeric * 100)),
-			'Terminate the listener that sits in a transaction, or whose client hangs: SELECT pg_terminate_backend(...); see pg_stat_activity.'),
 		(s.overflows > 0, 'warning', 'setting cache_notify.waiting_scopes',
 			format('was too small %s times, and listeners were told to drop everything', s.overflows),
 			'Raise it and restart the server; or, if that was a load that does not come again: SELECT cache_notify.clear_statistics();'),
