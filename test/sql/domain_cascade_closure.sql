@@ -74,7 +74,7 @@ DROP FUNCTION compare;
 
 -- Rules with many paths: forty diamonds in a row have 2^40 of them, and thirty
 -- domains that all lead to each other have more.
-SET statement_timeout = '10s';
+SET statement_timeout = '120s';
 DELETE FROM cache_notify.cascade_rules;
 INSERT INTO cache_notify.cascade_rules
 	SELECT 'd' || i, 'd' || i || side FROM generate_series(1, 40) AS i, unnest('{l,r}'::text[]) AS side
