@@ -15,6 +15,7 @@
 #if PG_VERSION_NUM >= 160000
 #include "nodes/miscnodes.h"
 #endif
+#include "pgstat.h"
 #include "rewrite/rewriteManip.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
@@ -504,4 +505,27 @@ compat_set_index_columns(Relation rel, const Bitmapset *columns)
 	rel->rd_indexattr = bms_copy(columns);
 #endif
 	MemoryContextSwitchTo(old);
+}
+
+/* All columns that any index has.  16: those of BRIN are kept apart. */
+Bitmapset *
+compat_indexed_columns(Relation rel)
+{
+#if PG_VERSION_NUM >= 160000
+	return bms_join(RelationGetIndexAttrBitmap(rel, INDEX_ATTR_BITMAP_HOT_BLOCKING),
+					RelationGetIndexAttrBitmap(rel, INDEX_ATTR_BITMAP_SUMMARIZED));
+#else
+	return RelationGetIndexAttrBitmap(rel, INDEX_ATTR_BITMAP_ALL);
+#endif
+}
+
+/* Count an update that heap_update() did not make.  16: on another page, or not. */
+void
+compat_count_hot_update(Relation rel)
+{
+#if PG_VERSION_NUM >= 160000
+	pgstat_count_heap_update(rel, true, false);
+#else
+	pgstat_count_heap_update(rel, true);
+#endif
 }

@@ -190,5 +190,7 @@ extern bool compat_input(FmgrInfo *function, char *string, Oid param, Datum *val
 extern void compat_no_transaction_timeout(void);
 extern uint64 compat_notify_queue_bytes(void);
 extern void compat_set_index_columns(Relation rel, const Bitmapset *columns);
+extern Bitmapset *compat_indexed_columns(Relation rel);
+extern void compat_count_hot_update(Relation rel);
 
 #endif							/* CACHE_NOTIFY_COMPAT_H */

@@ -8,6 +8,7 @@
  *	  counter_search.c	find the rows of a counter
  *	  counter_read.c	add them up
  *	  counter_write.c	add to one
+ *	  hot_update.c		the usual way to do that, on one page
  *	  heap_hint.c		where a row probably is in the heap
  *	  index_place.c		where the index has the rows of a counter
  *	  compact.c			merge rows that are not needed any more

@@ -11,11 +11,14 @@
 #include "counter/counter_table.h"
 
 #include "access/relation.h"
+#include "access/sysattr.h"
+#include "nodes/bitmapset.h"
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
 
 #include "counter/common_history.h"
 #include "counter/heap_hint.h"
+#include "counter/index_columns.h"
 
 const char	all_tenants[] = "*";
 
@@ -109,6 +112,39 @@ counter_open_index(CounterTable *table)
 	table->index = relation_open(index_changes.relid, table->lockmode);
 }
 
+/*
+ * Do all indexes leave the columns alone that a bump changes?  Somebody may have
+ * created one that does not.  Whoever creates an index concurrently waits for
+ * transactions that have not heard of it.
+ */
+bool
+counter_columns_unindexed(CounterTable *table)
+{
+	static const AttrNumber changed[] = {
+		0,						/* the whole row */
+		Anum_counter_n, Anum_counter_last_modified,
+		Anum_counter_bucket_layout, Anum_counter_keyed
+	};
+	static bool unindexed;
+	static uint64 known_at = 0;
+
+	if (known_at != heap_changes.count)
+	{
+		uint64		count = heap_changes.count;
+		Bitmapset  *columns;
+
+		index_columns_prepare(table->heap);
+		columns = compat_indexed_columns(table->heap);
+		unindexed = true;
+		for (int i = 0; i < lengthof(changed); i++)
+			unindexed &= !bms_is_member(changed[i] - FirstLowInvalidHeapAttributeNumber,
+										columns);
+		bms_free(columns);
+		known_at = count;
+	}
+	return unindexed;
+}
+
 /* Close it; NoLock keeps the lock until the transaction ends. */
 void
 counter_close(CounterTable *table, LOCKMODE lockmode)
@@ -155,4 +191,58 @@ counter_key_of_row(HeapTuple row, TupleDesc desc, char **name, char **tenant)
 {
 	*name = text_attribute(row, desc, Anum_counter_domain);
 	*tenant = text_attribute(row, desc, Anum_counter_tenant_id);
+}
+
+/* Is this a row of this counter? */
+bool
+counter_row_is_of(HeapTuple row, TupleDesc desc, const CounterKey *key)
+{
+	bool		isnull;
+	Datum		value;
+	text	   *domain,
+			   *tenant;
+
+	value = heap_getattr(row, Anum_counter_domain, desc, &isnull);
+	domain = DatumGetTextPP(value);
+	if (VARSIZE_ANY_EXHDR(domain) != strlen(key->name) ||
+		memcmp(VARDATA_ANY(domain), key->name,
+			   VARSIZE_ANY_EXHDR(domain)) != 0)
+		return false;
+
+	value = heap_getattr(row, Anum_counter_tenant_id, desc, &isnull);
+	if (isnull || key->tenant == NULL)
+		return isnull && key->tenant == NULL;
+	tenant = DatumGetTextPP(value);
+	return VARSIZE_ANY_EXHDR(tenant) == key->tenant_len &&
+		memcmp(VARDATA_ANY(tenant), key->tenant, key->tenant_len) == 0;
+}
+
+/*
+ * Add to a count of keyed bumps.  It is of the newest layout only: what there
+ * was of an older one, and bumps in an older one, reach every key.
+ */
+void
+counter_add_keyed(CounterBump *bump, int64 bucket_layout, int64 keyed)
+{
+	if (bucket_layout > bump->bucket_layout)
+	{
+		bump->bucket_layout = bucket_layout;
+		bump->keyed = 0;
+	}
+	if (bucket_layout == bump->bucket_layout)
+		bump->keyed += keyed;
+}
+
+/* Add a bump to what a row says, which may be a copy of it. */
+void
+counter_add_to_form(CounterForm *form, const CounterBump *bump,
+					TimestampTz modified)
+{
+	CounterBump keyed = {0, form->bucket_layout, form->keyed};
+
+	form->n += bump->n;
+	form->last_modified = Max(form->last_modified, modified);
+	counter_add_keyed(&keyed, bump->bucket_layout, bump->keyed);
+	form->bucket_layout = keyed.bucket_layout;
+	form->keyed = keyed.keyed;
 }

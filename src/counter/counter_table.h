@@ -59,5 +59,10 @@ struct CounterTable
 };
 
 extern void counter_open_index(CounterTable *table);
+extern bool counter_columns_unindexed(CounterTable *table);
+extern bool counter_row_is_of(HeapTuple row, TupleDesc desc, const CounterKey *key);
+extern void counter_add_keyed(CounterBump *bump, int64 bucket_layout, int64 keyed);
+extern void counter_add_to_form(CounterForm *form, const CounterBump *bump,
+								TimestampTz modified);
 
 #endif							/* CACHE_NOTIFY_COUNTER_TABLE_H */

@@ -8,9 +8,10 @@
  * another one if all are taken.  Each committed bump is in exactly
  * one row, so a snapshot's sum is exact.
  *
- * Locking: RowExclusiveLock on the table, and for the time of a heap_update()
- * the buffer.  heap_update() is told never to wait; a row that another
- * transaction is changing is passed over.  Rows are looked for with a dirty
+ * Locking: RowExclusiveLock on the table, and for the time of an update the
+ * buffer.  Most updates are made by hot_update.c, the others by heap_update(),
+ * which is told never to wait; a row that another transaction is changing is
+ * passed over.  Rows are looked for with a dirty
  * snapshot, which sees what is committed now whatever the transaction's
  * isolation level is, and takes no predicate locks, so neither REPEATABLE
  * READ nor SERIALIZABLE can fail here.
@@ -36,31 +37,9 @@
 
 #include "counter/counter_search.h"
 #include "counter/heap_hint.h"
+#include "counter/hot_update.h"
 #include "counter/index_columns.h"
 #include "counter/index_place.h"
-
-static bool
-row_is_of(HeapTuple row, TupleDesc desc, const CounterKey *key)
-{
-	bool		isnull;
-	Datum		value;
-	text	   *domain,
-			   *tenant;
-
-	value = heap_getattr(row, Anum_counter_domain, desc, &isnull);
-	domain = DatumGetTextPP(value);
-	if (VARSIZE_ANY_EXHDR(domain) != strlen(key->name) ||
-		memcmp(VARDATA_ANY(domain), key->name,
-			   VARSIZE_ANY_EXHDR(domain)) != 0)
-		return false;
-
-	value = heap_getattr(row, Anum_counter_tenant_id, desc, &isnull);
-	if (isnull || key->tenant == NULL)
-		return isnull && key->tenant == NULL;
-	tenant = DatumGetTextPP(value);
-	return VARSIZE_ANY_EXHDR(tenant) == key->tenant_len &&
-		memcmp(VARDATA_ANY(tenant), key->tenant, key->tenant_len) == 0;
-}
 
 /*
  * Give a new row version its index entries, in every index that takes them:
@@ -117,22 +96,6 @@ remember_row(const CounterKey *key, ItemPointer tid, OffsetNumber root,
 }
 
 /*
- * Add to a count of keyed bumps.  It is of the newest layout only: what there
- * was of an older one, and bumps in an older one, reach every key.
- */
-void
-counter_add_keyed(CounterBump *bump, int64 bucket_layout, int64 keyed)
-{
-	if (bucket_layout > bump->bucket_layout)
-	{
-		bump->bucket_layout = bucket_layout;
-		bump->keyed = 0;
-	}
-	if (bucket_layout == bump->bucket_layout)
-		bump->keyed += keyed;
-}
-
-/*
  * Add to this row version, which is in this buffer and pinned.  False if
  * another transaction was faster.  *tid is where the new version is.
  */
@@ -142,18 +105,12 @@ counter_add_to_row(CounterTable *table, HeapTuple old, Buffer buffer,
 				   ItemPointer tid)
 {
 	HeapTuple	new = heap_copytuple(old);
-	CounterForm *form = counter_form(new);
-	CounterBump keyed = {0, form->bucket_layout, form->keyed};
 	TM_FailureData failure;
 	TM_Result	result;
 
-	form->n += bump->n;
-	form->last_modified = Max(form->last_modified, modified);
-	counter_add_keyed(&keyed, bump->bucket_layout, bump->keyed);
-	form->bucket_layout = keyed.bucket_layout;
-	form->keyed = keyed.keyed;
+	counter_add_to_form(counter_form(new), bump, modified);
 	if (MAXALIGN(new->t_len) > PageGetHeapFreeSpace(BufferGetPage(buffer)))
-		form->moves++;			/* no lock: a wrong guess only costs time */
+		counter_form(new)->moves++; /* no lock: a wrong guess only costs time */
 	index_columns_prepare(table->heap);
 	result = compat_heap_update(table->heap, &old->t_self, new,
 								GetCurrentCommandId(true), &failure);
@@ -169,13 +126,28 @@ counter_add_to_row(CounterTable *table, HeapTuple old, Buffer buffer,
 	return result == TM_Ok;
 }
 
-/* The same for a bump.  root: of the row's HOT chain. */
+/* Add to this row version in the short way, if that is possible. */
+static HotUpdateResult
+hot_update_row(CounterTable *table, const CounterKey *key, const CounterBump *bump,
+			   ItemPointer tid, OffsetNumber root, Buffer buffer)
+{
+	HotUpdateResult result = hot_update(table, key, bump, buffer, tid);
+
+	if (result == HOT_UPDATE_DONE)
+		remember_row(key, tid, root, buffer);
+	return result;
+}
+
+/* The same in whatever way.  root: of the row's HOT chain. */
 static bool
 update_row(CounterTable *table, const CounterKey *key, const CounterBump *bump,
 		   HeapTuple old, OffsetNumber root, Buffer buffer)
 {
-	ItemPointerData tid;
+	ItemPointerData tid = old->t_self;
+	HotUpdateResult result = hot_update_row(table, key, bump, &tid, root, buffer);
 
+	if (result != HOT_UPDATE_IMPOSSIBLE)
+		return result == HOT_UPDATE_DONE;
 	if (!counter_add_to_row(table, old, buffer, bump, GetCurrentTimestamp(), &tid))
 		return false;
 	if (ItemPointerGetBlockNumber(&tid) !=
@@ -199,34 +171,6 @@ row_is_free(SnapshotData *dirty)
 		!TransactionIdIsValid(dirty->xmax);
 }
 
-/* Read the row version at row->t_self.  Is it a free one of this key? */
-static bool
-read_row(CounterTable *table, const CounterKey *key, HeapTuple row,
-		 Buffer buffer)
-{
-	Page		page = BufferGetPage(buffer);
-	OffsetNumber offset = ItemPointerGetOffsetNumber(&row->t_self);
-	SnapshotData dirty;
-	bool		found = false;
-
-	InitDirtySnapshot(dirty);
-	LockBuffer(buffer, BUFFER_LOCK_SHARE);
-	if (offset <= PageGetMaxOffsetNumber(page) &&
-		ItemIdIsNormal(PageGetItemId(page, offset)))
-	{
-		ItemId		item = PageGetItemId(page, offset);
-
-		row->t_data = (HeapTupleHeader) PageGetItem(page, item);
-		row->t_len = ItemIdGetLength(item);
-		row->t_tableOid = RelationGetRelid(table->heap);
-		found = HeapTupleSatisfiesVisibility(row, &dirty, buffer) &&
-			row_is_free(&dirty) &&
-			row_is_of(row, RelationGetDescr(table->heap), key);
-	}
-	LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
-	return found;
-}
-
 /*
  * Find the newest version in the HOT chain that begins here.  Is it a free one
  * of this key?  Another row may be here by now.
@@ -240,7 +184,7 @@ read_chain(CounterTable *table, const CounterKey *key, HeapTuple row,
 	InitDirtySnapshot(dirty);
 	return search_chain(table, buffer, root, &dirty, row) &&
 		row_is_free(&dirty) &&
-		row_is_of(row, RelationGetDescr(table->heap), key);
+		counter_row_is_of(row, RelationGetDescr(table->heap), key);
 }
 
 /*
@@ -270,8 +214,7 @@ bump_remembered_row(CounterTable *table, const CounterKey *key,
 	HeapHint	hint;
 	Buffer		buffer;
 	HeapTupleData row;
-	bool		found = false;
-	bool		done;
+	bool		done = false;
 
 	if (!heap_hint_find(key->hash, &hint))
 		return false;
@@ -287,11 +230,15 @@ bump_remembered_row(CounterTable *table, const CounterKey *key,
 	counter_prune(table, buffer);
 	if (OffsetNumberIsValid(hint.newest))
 	{
-		ItemPointerSet(&row.t_self, hint.block, hint.newest);
-		found = read_row(table, key, &row, buffer);
+		ItemPointerData tid;
+
+		ItemPointerSet(&tid, hint.block, hint.newest);
+		done = hot_update_row(table, key, bump, &tid, hint.root,
+							  buffer) == HOT_UPDATE_DONE;
 	}
-	done = (found || read_chain(table, key, &row, hint.root, buffer)) &&
-		update_row(table, key, bump, &row, hint.root, buffer);
+	if (!done)
+		done = read_chain(table, key, &row, hint.root, buffer) &&
+			update_row(table, key, bump, &row, hint.root, buffer);
 	ReleaseBuffer(buffer);
 	return done;
 }

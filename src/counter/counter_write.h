@@ -10,7 +10,6 @@
 
 #include "counter/counter_table.h"
 
-extern void counter_add_keyed(CounterBump *bump, int64 bucket_layout, int64 keyed);
 extern bool counter_add_to_row(CounterTable *table, HeapTuple old, Buffer buffer,
 							   const CounterBump *bump, TimestampTz modified,
 							   ItemPointer tid);
