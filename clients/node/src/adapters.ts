@@ -16,6 +16,8 @@ export interface Adapter {
   run(question: string, parameters: readonly (string | null)[]): Promise<readonly Row[]>
   /** The application's query, as its driver answers it. */
   query(statement: string, parameters: readonly unknown[]): Promise<unknown[]>
+  /** Runs run() with a transaction of this object, or in the one that is open. */
+  transaction<T>(run: (db: unknown) => Promise<T>): Promise<T>
 }
 
 type Anything = any // eslint-disable-line @typescript-eslint/no-explicit-any
@@ -47,6 +49,29 @@ const rowsOf = (result: Anything): unknown[] => {
   return Array.isArray(last) ? last : (last?.rows ?? [])
 }
 
+/** Of one connection, by statements. */
+async function between<T>(db: Anything, run: (db: unknown) => Promise<T>): Promise<T> {
+  await db.query('BEGIN')
+  try {
+    const value = await run(db)
+    await db.query('COMMIT')
+    return value
+  } catch (error) {
+    await db.query('ROLLBACK')
+    throw error
+  }
+}
+
+/** Of a connection of a pool. */
+async function borrowed<T>(pool: Anything, run: (db: unknown) => Promise<T>): Promise<T> {
+  const client = await pool.connect()
+  try {
+    return await between(client, run)
+  } finally {
+    client.release()
+  }
+}
+
 /** pg: Pool, Client and what pool.connect() gives; or any object with query(sql, params). */
 function queryable(db: Anything, shared: boolean, inTransaction: () => boolean | null): Adapter {
   return {
@@ -55,29 +80,41 @@ function queryable(db: Anything, shared: boolean, inTransaction: () => boolean |
     inTransaction,
     run: async (question, parameters) => rowsOf(await db.query(question, [...parameters])) as Row[],
     query: async (statement, parameters) => rowsOf(await db.query(statement, [...parameters])),
+    transaction(run) {
+      if (shared) return borrowed(db, run)
+      return inTransaction() === true ? run(db) : between(db, run)
+    },
   }
 }
 
-/** postgres.js: sql, and the sql of begin(). */
+/** postgres.js: sql, the sql of begin(), and that of reserve(), which may be in a transaction. */
 function postgresJs(sql: Anything): Adapter {
   const within = has(sql, 'savepoint')
+  const reserved = has(sql, 'release')
   return {
     forms: 'postgres',
-    shared: !within,
-    inTransaction: () => within,
-    run: async (question, parameters) => [...(await sql.unsafe(question, parameters))] as Row[],
+    shared: !within && !reserved,
+    inTransaction: () => (reserved ? null : within),
+    // Prepared, unless the application forbids it: else it is two round trips each time.
+    run: async (question, parameters) =>
+      [...(await sql.unsafe(question, parameters, { prepare: true }))] as Row[],
     query: async (statement, parameters) => [...(await sql.unsafe(statement, parameters))],
+    transaction: (run) => (within ? run(sql) : sql.begin(run)),
   }
 }
+
+/** Literals, quoted names, comments and question marks; or a parameter, whose number it has. */
+const NOT_PARAMETERS =
+  /[eE]'(?:[^'\\]|\\[^]|'')*'|'(?:[^']|'')*'|"(?:[^"]|"")*"|\$([\p{L}_][\p{L}\p{N}_]*)?\$[^]*?\$\1\$|--[^\n]*|\/\*[^]*?\*\/|\?|\$(\d+)/gu
 
 /** Knex: the instance and its transactions. */
 function knex(db: Anything): Adapter {
   const within = db.isTransaction === true
   const raw = async (statement: string, parameters: readonly unknown[]): Promise<unknown[]> => {
-    // Knex has ? for parameters; our questions and the application's have $1.
+    // Knex has ? for parameters, wherever it stands; our questions and the application's have $1.
     const order: unknown[] = []
-    const text = statement.replace(/\?|\$(\d+)/g, (found, n: string | undefined) => {
-      if (n === undefined) return '\\?'
+    const text = statement.replace(NOT_PARAMETERS, (found: string, _tag: string | undefined, n: string | undefined) => {
+      if (n === undefined) return found.replaceAll('?', '\\?')
       order.push(parameters[Number(n) - 1])
       return '?'
     })
@@ -89,6 +126,7 @@ function knex(db: Anything): Adapter {
     inTransaction: () => within,
     run: (question, parameters) => raw(question, parameters) as Promise<Row[]>,
     query: raw,
+    transaction: (run) => (within ? run(db) : db.transaction(run)),
   }
 }
 
@@ -110,6 +148,7 @@ function kysely(db: Anything): Adapter {
     inTransaction: () => within,
     run: (question, parameters) => run(question, parameters) as Promise<Row[]>,
     query: run,
+    transaction: (inside) => (within ? inside(db) : db.transaction().execute(inside)),
   }
 }
 
@@ -122,7 +161,10 @@ function drizzle(db: Anything): Adapter {
   }
   const below = adapterOf(client)
   // Its transactions have rollback(); their session's client is the transaction's own.
-  return has(db, 'rollback') ? { ...below, shared: false, inTransaction: () => true } : below
+  if (has(db, 'rollback')) {
+    return { ...below, shared: false, inTransaction: () => true, transaction: (run) => run(db) }
+  }
+  return { ...below, transaction: (run) => db.transaction(run) }
 }
 
 const found = new WeakMap<object, Adapter>()

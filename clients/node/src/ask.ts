@@ -1,5 +1,5 @@
 /** The questions to the server. All parameters are texts, for every driver. */
-import type { Part } from './core.js'
+import type { Part } from './heard.js'
 
 /**
  * One statement, one snapshot: the token and the versions belong together. now() is the

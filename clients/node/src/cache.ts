@@ -1,21 +1,23 @@
-import pg from 'pg'
 import type { ClientConfig } from 'pg'
 import { adapterOf } from './adapters.js'
 import type { Adapter } from './adapters.js'
 import { ASK, answerOf, array } from './ask.js'
 import type { Answer } from './ask.js'
 import { Core } from './core.js'
-import type { Entry, Ticket } from './core.js'
+import type { Entry } from './core.js'
 import { tell } from './explain.js'
+import type { Ticket } from './heard.js'
+import { share } from './audience.js'
 import { Flights } from './flights.js'
 import type { Flight } from './flights.js'
 import { Listener } from './listener.js'
-import type { Log } from './listener.js'
+import type { ListenerOptions, Listening, Log } from './listener.js'
+import { Primary } from './primary.js'
 import { RedisListener, isRedisUrl } from './redis-listener.js'
 import { Metrics } from './metrics.js'
 import { domainOf, readNames, tenantText } from './names.js'
 import type { Name } from './names.js'
-import { entryName, requestOf } from './request.js'
+import { entryName, ownName, queryName, requestOf } from './request.js'
 import type { Request } from './request.js'
 import { asNew, load as runLoader, spoil, took } from './nesting.js'
 import type { Loading } from './nesting.js'
@@ -103,18 +105,37 @@ interface Filling<T> {
 /** Objects that were seen to read from a standby. */
 type Standbys = WeakSet<object>
 
+/** What a cache stands on. A test may put its own in the place of these. */
+export interface Ground {
+  adapterOf(db: unknown): Adapter
+  listen(options: CacheOptions, core: Core, how: ListenerOptions): Listening
+}
+
+const REAL: Ground = {
+  adapterOf,
+  listen({ listen }, core, how) {
+    if (isRedisUrl(listen)) {
+      return share(listen, core, how, (audience, ours) =>
+        new RedisListener(listen, audience, audience.metrics, ours))
+    }
+    const config = typeof listen === 'string' ? { connectionString: listen } : listen
+    return new Listener(config, core, core.metrics, how)
+  },
+}
+
 /**
  * Results of queries, kept in this process, and dropped when the server says that what they
  * were made from has changed.
  */
 export class Cache {
   readonly metrics = new Metrics()
-  private readonly core: Core
+  protected readonly core: Core
   private readonly flights: Flights
-  private readonly listener: Listener
+  private readonly listener: Listening
+  private readonly adapterOf: (db: unknown) => Adapter
   private readonly statements: Statements
   private readonly log: Log
-  private readonly primary: ClientConfig | undefined
+  private readonly primary: Primary | undefined
   private readonly ttl: number
   private readonly copy: <T>(value: T) => T
   private readonly store: Store | undefined
@@ -123,14 +144,18 @@ export class Cache {
   private off = 0
   private closed = false
 
-  constructor(options: CacheOptions) {
+  /** ground: only for what takes the place of a server in tests. */
+  constructor(options: CacheOptions, ground: Ground = REAL) {
     const { heartbeat = 1_000, lease = 5_000 } = options
     if (lease <= heartbeat) {
       throw new RangeError('lease must be longer than heartbeat, or nothing is ever served')
     }
     this.log = options.log ?? { info: console.info, warn: console.warn }
     const primary = options.primary ?? (isRedisUrl(options.listen) ? undefined : options.listen)
-    this.primary = typeof primary === 'string' ? { connectionString: primary } : primary
+    if (primary !== undefined) {
+      const config = typeof primary === 'string' ? { connectionString: primary } : primary
+      this.primary = new Primary(config, this.metrics, this.log)
+    }
     this.ttl = options.ttl ?? 300_000
     this.copy = options.copy ?? ((value) => value)
     this.core = new Core(
@@ -141,27 +166,20 @@ export class Cache {
     this.statements = new Statements(this.log)
     this.store = options.tier && new Store(options.tier, this.metrics, this.log)
     const channel = options.channel ?? 'cache_invalidation'
-    const listening = {
+    this.adapterOf = ground.adapterOf
+    this.listener = ground.listen(options, this.core, {
       channel,
       heartbeat,
       lease,
       log: this.log,
       redefined: () => this.statements.forget(),
-    }
-    this.listener = isRedisUrl(options.listen)
-      ? new RedisListener(options.listen, this.core, this.metrics, listening)
-      : new Listener(
-          typeof options.listen === 'string' ? { connectionString: options.listen } : options.listen,
-          this.core,
-          this.metrics,
-          listening,
-        )
+    })
   }
 
   /** Stops listening. From then on results are computed, and none is kept. */
   async close(): Promise<void> {
     this.closed = true
-    await Promise.all([this.listener.close(), this.store?.close()])
+    await Promise.all([this.listener.close(), this.store?.close(), this.primary?.close()])
   }
 
   /** Whether deliveries come in, so that results are served from memory. */
@@ -206,7 +224,8 @@ export class Cache {
    * reads and tenant apart: anything that JSON can say. What load() throws passes through.
    */
   async get<DB, T>(db: DB, name: unknown, load: (db: DB) => Promise<T> | T, options: GetOptions): Promise<T> {
-    return this.result(db, name, options.reads, options, () => load(db), options)
+    const entry = entryName(name, options.reads, options)
+    return this.result(db, entry, name, options.reads, options, () => load(db), options)
   }
 
   /**
@@ -218,19 +237,24 @@ export class Cache {
     options: HowToGet & {
       reads: readonly string[] | ((db: DB, ...args: A) => readonly string[])
       tenant?: Name | ((db: DB, ...args: A) => Name)
-      /** Tells this function from others; default: its own name. */
+      /**
+       * By which other processes know the function, if they share results. Left out: none
+       * does, as other functions may have the same name.
+       */
       name?: string
     },
   ): (db: DB, ...args: A) => Promise<T> {
-    const label = options.name ?? load.name
-    if (label === '') throw new TypeError('a function without a name needs options.name')
+    const { name } = options
+    const own = name === undefined ? ownName() : ''
     return async (db, ...args) => {
       const reads = typeof options.reads === 'function' ? options.reads(db, ...args) : options.reads
       const whose: { tenant?: unknown } = {}
       if ('tenant' in options) {
         whose.tenant = typeof options.tenant === 'function' ? options.tenant(db, ...args) : options.tenant
       }
-      return this.result(db, [label, ...args], reads, whose, () => load(db, ...args), options)
+      const called = name === undefined ? undefined : [name, ...args]
+      const entry = own + entryName(called ?? args, reads, whose)
+      return this.result(db, entry, called, reads, whose, () => load(db, ...args), options)
     }
   }
 
@@ -246,16 +270,23 @@ export class Cache {
     parameters: readonly unknown[] = [],
     options: QueryOptions = {},
   ): Promise<R[]> {
-    const adapter = adapterOf(db)
+    if (typeof statement !== 'string') throw new TypeError('a statement must be a string')
+    const adapter = this.adapterOf(db)
     const run = (): Promise<R[]> => adapter.query(statement, parameters) as Promise<R[]>
     if (this.isOff()) {
       took([], null)
       return run()
     }
+    const known = this.statements.find(statement)
+    if (known !== undefined && known.names.length > 0) {
+      const entry = queryName(known.id, adapter.forms, parameters, options)
+      const held = this.inMemory(adapter, entry, options)
+      if (held !== undefined) return this.copy(held.value) as R[]
+    }
     // Taken before what is remembered is looked at: a definition that moves from now on
     // keeps the result from being stored.
     const began = this.core.ticket()
-    const { names, whyNot } =
+    const { names, whyNot, id } =
       this.statements.find(statement) ?? (await this.statements.analyse(adapter, statement))
     if (names.length === 0) {
       tell('misses', '')
@@ -264,8 +295,9 @@ export class Cache {
       took([], null)
       return run()
     }
-    const name = ['query', statement, parameters, `node ${adapter.forms}`]
-    return this.result(db, name, names, options, run, options, began)
+    const entry = queryName(id, adapter.forms, parameters, options)
+    const called = ['query', statement, parameters, `node ${adapter.forms}`]
+    return this.serve(db, requestOf(entry, called, names, options), run, options, began)
   }
 
   /**
@@ -296,22 +328,23 @@ export class Cache {
   /** A result from memory, at once, or from wherever it is to be had. */
   private result<T>(
     db: unknown,
-    name: unknown,
+    entry: string,
+    called: unknown,
     reads: readonly string[],
     whose: { tenant?: unknown },
     load: Load<T>,
     how: HowToGet,
-    began?: Ticket,
   ): Promise<T> | T {
-    const entry = entryName(name, reads, whose)
-    const held = this.inMemory(db, entry, how)
-    if (held !== undefined) return this.copy(held.value) as T
-    return this.serve(db, requestOf(entry, name, reads, whose), load, how, began)
+    if (!this.isOff()) {
+      const held = this.inMemory(this.adapterOf(db), entry, how)
+      if (held !== undefined) return this.copy(held.value) as T
+    }
+    return this.serve(db, requestOf(entry, called, reads, whose), load, how)
   }
 
   /** The entry that may be served without asking anybody. */
-  private inMemory(db: unknown, name: string, how: HowToGet): Entry | undefined {
-    if (how.fresh === true || this.isOff() || adapterOf(db).inTransaction() !== false) return undefined
+  private inMemory(adapter: Adapter, name: string, how: HowToGet): Entry | undefined {
+    if (how.fresh === true || adapter.inTransaction() !== false) return undefined
     const entry = this.core.find(name)
     if (entry === undefined || !asNew(entry.parts)) return undefined
     took(entry.parts, entry.token)
@@ -330,7 +363,7 @@ export class Cache {
       took([], null)
       return load()
     }
-    const adapter = adapterOf(db)
+    const adapter = this.adapterOf(db)
     const inTransaction = adapter.inTransaction()
     if (how.fresh === true || inTransaction !== false) {
       return this.fill(db as object, adapter, request, load, how, undefined, began)
@@ -371,13 +404,13 @@ export class Cache {
     const held = this.core.peek(request.entry)
     let ticket = began ?? this.core.ticket()
     if (flight !== undefined) flight.ticket = ticket
-    let primary = this.standbys.has(db) ? await this.askPrimary(request) : undefined
+    let primary = this.standbys.has(db) ? await this.primary?.ask(request) : undefined
     let answer = await this.ask(adapter, request)
     if (answer.inRecovery && primary === undefined) {
       // What was heard may not be there yet: the primary says how far it must be.
       this.standbys.add(db)
       ticket = began ?? this.core.ticket()
-      primary = await this.askPrimary(request)
+      primary = await this.primary?.ask(request)
       answer = await this.ask(adapter, request)
     }
     if (flight !== undefined) {
@@ -394,6 +427,7 @@ export class Cache {
       return this.copy(held.value) as T
     }
     const name = this.store && nameText(request.called, request.tenant, request.names)
+    if (this.store !== undefined && name === undefined) this.metrics.count('tier', 'no_name')
     if (this.store === undefined || name === undefined || refusalOf(filling) !== undefined) {
       return (await this.compute(filling)).value
     }
@@ -419,7 +453,7 @@ export class Cache {
       spoilIfOlder(answer, answer.inTransaction, undefined)
       took(answer.parts, answer.token)
       const entry = this.entryOf(look.found.value, answer, how, look.found.ttl)
-      this.core.store(request.entry, entry, ticket)
+      this.keep(request, entry, ticket)
       return this.copy(entry.value) as T
     }
     let kept: Entry | undefined
@@ -464,7 +498,7 @@ export class Cache {
       return { value }
     }
     const kept = this.entryOf(value, answer, how)
-    this.core.store(request.entry, kept, ticket)
+    this.keep(request, kept, ticket)
     return { value: this.copy(value), kept }
   }
 
@@ -476,13 +510,25 @@ export class Cache {
     return again.token !== answer.token || again.hasWritten ? 'transaction_has_written' : undefined
   }
 
+  private keep(request: Request, entry: Entry, ticket: Ticket): void {
+    if (this.core.store(request.entry, entry, ticket) || !this.core.isForeign(entry)) return
+    this.say(
+      'not kept: what was read is of another database than this cache listens to (or of one ' +
+        'that is failing over): make a cache for each database',
+    )
+  }
+
+  private say(message: string): void {
+    if (this.said.has(message) || this.said.size >= 1000) return
+    this.said.add(message)
+    this.log.warn(message)
+  }
+
   private refused(request: Request, reason: string): void {
     this.metrics.count('refusals', reason)
-    const names = request.names.join(', ')
-    if (reason !== 'unknown_domain' || this.said.has(names) || this.said.size >= 1000) return
-    this.said.add(names)
-    this.log.warn(
-      `not cached: nothing feeds one of the domains ${names}; look at ` +
+    if (reason !== 'unknown_domain') return
+    this.say(
+      `not cached: nothing feeds one of the domains ${request.names.join(', ')}; look at ` +
         'cache_notify.v_invalidation_status, or watch its table',
     )
   }
@@ -507,19 +553,6 @@ export class Cache {
 
   private async ask(adapter: Adapter, request: Request): Promise<Answer> {
     return answerOf(await adapter.run(ASK, [request.tenant, array(request.names)]))
-  }
-
-  /** undefined if nobody knows where the primary is. */
-  private async askPrimary(request: Request): Promise<Answer | undefined> {
-    if (this.primary === undefined) return undefined
-    const client = new pg.Client(this.primary)
-    client.on('error', () => undefined)
-    await client.connect()
-    try {
-      return answerOf((await client.query(ASK, [request.tenant, array(request.names)])).rows)
-    } finally {
-      await client.end()
-    }
   }
 }
 

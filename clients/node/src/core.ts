@@ -20,38 +20,16 @@
  */
 import { LRUCache } from 'lru-cache'
 import { remembering } from './explain.js'
+import { Heard, changedKeys, fold, getOrMake, isInternal, place } from './heard.js'
+import type { Holder, Key, Part, Ticket } from './heard.js'
 import type { Metrics } from './metrics.js'
 import type { Change } from './payload.js'
-
-/** The extension's own domains: that a view, a function or a type is as it was. */
-export const INTERNAL = 'cache_notify/'
-
-/** What was heard is forgotten beyond so many (tenant, domain, key). */
-const MAX_HEARD = 100_000
 
 /** Entries of which it is remembered why they were dropped. */
 const MAX_GONE = 1_000
 
 /** (tenant, domain) of which it is remembered what the server calls the tenant. */
 const MAX_SPELLED = 10_000
-
-/**
- * One thing that a result was made from, by the server's names. tenant null: of the whole
- * domain. key null: the domain, not one key of it.
- */
-export interface Part {
-  readonly tenant: string | null
-  readonly domain: string
-  readonly key: string | null
-  readonly version: number
-  readonly sharedVersion: number
-}
-
-/** When a fill began. */
-export interface Ticket {
-  readonly generation: number
-  readonly sequence: number
-}
 
 export interface Entry {
   readonly value: unknown
@@ -63,17 +41,6 @@ export interface Entry {
   ended: number
 }
 
-interface Heard {
-  version: number
-  sequence: number
-}
-
-interface News {
-  anyKey: number
-  byKey: Map<string | null, number>
-}
-
-type Key = string | null
 type Watching = Map<string, Map<string | null, Map<Key, Set<string>>>>
 
 export interface Limits {
@@ -82,38 +49,36 @@ export interface Limits {
   sizeOf?: ((value: unknown) => number) | undefined
 }
 
-/** Letter case in keys is ignored: coarser for some, wrong for none. */
-export const fold = (key: Key): Key => (key === null ? null : key.toLowerCase())
-
-export const isInternal = (part: Pick<Part, 'domain'>): boolean => part.domain.startsWith(INTERNAL)
-
 function toldOf(reason: string, part: Part | undefined): string {
   if (part === undefined) return reason.replaceAll('_', ' ')
   const what = part.key === null ? part.domain : `${part.domain}/${part.key}`
   return part.tenant === null ? `${what} has changed` : `${what} of ${part.tenant} has changed`
 }
 
-const place = (...parts: (string | null)[]): string => JSON.stringify(parts)
+/**
+ * What a token or a position says of the history of the database that it is from: its
+ * fingerprint, but for four bits.
+ */
+export const historyOf = (text: string): string => text.slice(2, 12)
 
-export class Core {
+export class Core implements Holder {
+  /** Of this core, or of all that share a listener. */
+  heard = new Heard()
   private readonly entries: LRUCache<string, Entry>
   private readonly endedEntries: LRUCache<string, Entry>
   /** Why entries were dropped, once explain() was called. */
   private readonly gone = new LRUCache<string, string>({ max: MAX_GONE })
   /** domain -> tenant (null: whole) -> key (null: all) -> names of entries */
   private readonly watching: Watching = new Map()
-  private readonly heard = new Map<string, Heard>()
-  private readonly allKeys = new Map<string, Heard>()
-  private readonly news = new Map<string, News>()
   /** What the server calls the tenants that callers name. */
   private readonly spelled = new LRUCache<string, { readonly tenant: string | null }>({ max: MAX_SPELLED })
-  private sequence = 0
-  private generation = 0
   private leaseEnds = 0
+  /** Whose deliveries come in, if that is known. */
+  private history: string | undefined
 
   constructor(
     limits: Limits,
-    private readonly metrics: Metrics,
+    readonly metrics: Metrics,
   ) {
     const evicted = (entry: Entry, name: string, reason: LRUCache.DisposeReason): void => {
       if (reason === 'evict') this.unwatch(name, entry)
@@ -147,6 +112,18 @@ export class Core {
     return this.now() < this.leaseEnds
   }
 
+  /**
+   * Of which history (see historyOf()) deliveries come in. Results of another one, such as
+   * those of another database, are not kept: nobody would tell of changes.
+   */
+  learnHistory(history: string | undefined): void {
+    this.history = history
+  }
+
+  isForeign(entry: Entry): boolean {
+    return this.history !== undefined && historyOf(entry.token) !== this.history
+  }
+
   get size(): number {
     return this.entries.size
   }
@@ -177,7 +154,7 @@ export class Core {
 
   /** Taken before a fill asks for its versions. */
   ticket(): Ticket {
-    return { generation: this.generation, sequence: this.sequence }
+    return this.heard.ticket()
   }
 
   /**
@@ -185,14 +162,15 @@ export class Core {
    * are not known yet (null) may lack anything heard.
    */
   outdated(ticket: Ticket, parts: readonly Part[] | null): boolean {
-    if (ticket.generation !== this.generation) return true
-    if (parts === null) return ticket.sequence !== this.sequence
+    if (this.heard.forgottenSince(ticket)) return true
+    if (parts === null) return !this.heard.silentSince(ticket)
     return parts.some((part) => this.lacks(ticket, part))
   }
 
   /** Keeps the entry, unless that could serve something stale. */
   store(name: string, entry: Entry, ticket: Ticket): boolean {
     if (!this.listening) return this.refuse('not_listening')
+    if (this.isForeign(entry)) return this.refuse('another_database')
     if (this.outdated(ticket, entry.parts)) return this.refuse('outdated')
     this.drop(name, 'replaced')
     this.endedEntries.delete(name)
@@ -202,6 +180,7 @@ export class Core {
       const tenants = getOrMake(this.watching, part.domain, () => new Map<Key, Map<Key, Set<string>>>())
       const keys = getOrMake(tenants, part.tenant, () => new Map<Key, Set<string>>())
       getOrMake(keys, fold(part.key), () => new Set<string>()).add(name)
+      this.heard.hold(part.tenant, part.domain, this)
     }
     this.metrics.count('stores')
     return true
@@ -209,18 +188,19 @@ export class Core {
 
   /** The version last heard of, undefined if it is not remembered. */
   heardVersion(tenant: string | null, domain: string): number | undefined {
-    return this.heard.get(place(tenant, domain, null))?.version
+    return this.heard.version(tenant, domain)
   }
 
   /** A change was delivered: drops what it outdates, and remembers it for fills in flight. */
   hear(change: Change): void {
+    this.heard.note(change)
+    this.dropOutdated(change)
+  }
+
+  /** Drops what a change outdates that is noted already. */
+  dropOutdated(change: Change): void {
     const { tenant, domain, version, keys } = change
-    if (this.heard.size + this.allKeys.size >= MAX_HEARD) this.forget()
-    this.sequence += 1
-    const changed: Key[] = [null, ...(keys ?? []).map(fold)]
-    for (const key of changed) this.remember(this.heard, place(tenant, domain, key), version)
-    if (keys === null) this.remember(this.allKeys, place(tenant, domain), version)
-    this.noteNews(domain, changed, keys === null)
+    const changed = changedKeys(change)
     for (const [watched, byKey] of [...(this.watching.get(domain) ?? [])]) {
       if (tenant !== null && watched !== null && watched !== tenant) continue
       for (const key of keys === null ? [...byKey.keys()] : changed) {
@@ -249,7 +229,7 @@ export class Core {
   /** Anything may have changed: drops everything, refuses the fills in flight. */
   reset(reason: string): void {
     for (const name of [...this.entries.keys()]) this.drop(name, reason)
-    this.forget()
+    this.heard.forget()
     this.metrics.count('resets', reason)
   }
 
@@ -261,15 +241,7 @@ export class Core {
     for (const [name, entry] of [...this.entries.entries()]) {
       if (entry.parts.some(isInternal)) this.drop(name, 'definitions_missed')
     }
-    this.forget()
-  }
-
-  private forget(): void {
-    this.generation += 1
-    this.sequence += 1
-    this.heard.clear()
-    this.allKeys.clear()
-    this.news.clear()
+    this.heard.forget()
   }
 
   private refuse(reason: string): boolean {
@@ -278,39 +250,7 @@ export class Core {
   }
 
   private lacks(ticket: Ticket, part: Part): boolean {
-    if (this.beyond(ticket, null, part, part.sharedVersion)) return true
-    if (part.tenant !== null && !isInternal(part)) {
-      return this.beyond(ticket, part.tenant, part, part.version)
-    }
-    const news = this.news.get(part.domain)
-    if (news === undefined) return false
-    // Whichever key changes, null is noted with it.
-    return Math.max(news.anyKey, news.byKey.get(fold(part.key)) ?? 0) > ticket.sequence
-  }
-
-  /** Whether more than this version was heard since the ticket. */
-  private beyond(ticket: Ticket, tenant: string | null, part: Part, version: number): boolean {
-    const floors = [this.heard.get(place(tenant, part.domain, fold(part.key)))]
-    if (part.key !== null) floors.push(this.allKeys.get(place(tenant, part.domain)))
-    return floors.some(
-      (floor) => floor !== undefined && floor.sequence > ticket.sequence && version < floor.version,
-    )
-  }
-
-  private remember(floors: Map<string, Heard>, where: string, version: number): void {
-    const before = floors.get(where)
-    const highest = before === undefined ? version : Math.max(version, before.version)
-    floors.set(where, { version: highest, sequence: this.sequence })
-  }
-
-  private noteNews(domain: string, changed: Key[], allKeys: boolean): void {
-    const news = getOrMake(this.news, domain, () => ({ anyKey: 0, byKey: new Map() }) as News)
-    if (allKeys || news.byKey.size >= MAX_HEARD) {
-      news.anyKey = this.sequence
-      news.byKey.clear()
-    } else {
-      for (const key of changed) news.byKey.set(key, this.sequence)
-    }
+    return this.heard.lacks(ticket, part)
   }
 
   private dropIfOutdated(name: string, tenant: string | null, domain: string, version: number): void {
@@ -351,7 +291,10 @@ export class Core {
       if (tenants === undefined || keys === undefined || names === undefined) continue
       names.delete(name)
       if (names.size === 0) keys.delete(fold(part.key))
-      if (keys.size === 0) tenants.delete(part.tenant)
+      if (keys.size === 0) {
+        tenants.delete(part.tenant)
+        this.heard.holdNoMore(part.tenant, part.domain, this)
+      }
       if (tenants.size === 0) this.watching.delete(part.domain)
     }
   }
@@ -364,10 +307,4 @@ export class Core {
     }
     return n
   }
-}
-
-function getOrMake<K, V>(map: Map<K, V>, key: K, make: () => V): V {
-  let value = map.get(key)
-  if (value === undefined) map.set(key, (value = make()))
-  return value
 }

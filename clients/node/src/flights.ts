@@ -10,7 +10,8 @@
  * itself, in whatever roundabout way, computes its result by itself instead.
  */
 import { AsyncLocalStorage } from 'node:async_hooks'
-import type { Core, Part, Ticket } from './core.js'
+import type { Core } from './core.js'
+import type { Part, Ticket } from './heard.js'
 
 /** Joined before the flight asked for its versions: they lack nothing heard by then. */
 const BEFORE = -1

@@ -8,9 +8,10 @@
 import { randomUUID } from 'node:crypto'
 import pg from 'pg'
 import type { ClientConfig, Notification } from 'pg'
-import { INTERNAL } from './core.js'
+import { historyOf } from './core.js'
 import type { Core } from './core.js'
 import { ConfigurationError, UnsupportedExtension } from './errors.js'
+import { INTERNAL } from './heard.js'
 import type { Metrics } from './metrics.js'
 import { isVersion, parsePayload } from './payload.js'
 
@@ -63,7 +64,27 @@ export interface ListenerOptions {
   redefined(): void
 }
 
-export class Listener {
+/** What a listener tells: a core, or all that share it. */
+export type Told = Pick<
+  Core,
+  | 'listening'
+  | 'extendLease'
+  | 'endLease'
+  | 'learnHistory'
+  | 'heardVersion'
+  | 'hear'
+  | 'reset'
+  | 'listenAnew'
+>
+
+/** A listener, as a cache sees it. */
+export interface Listening {
+  readonly failure: Error | undefined
+  close(): Promise<void>
+  wait(ms: number): Promise<boolean>
+}
+
+export class Listener implements Listening {
   /** Why it does not listen, if it does not. */
   failure: Error | undefined
   protected closed = false
@@ -85,8 +106,8 @@ export class Listener {
 
   constructor(
     private readonly config: ClientConfig,
-    protected readonly core: Core,
-    private readonly metrics: Metrics,
+    protected readonly core: Told,
+    private readonly metrics: Pick<Metrics, 'count'>,
     protected readonly options: ListenerOptions,
   ) {
     this.tried = new Promise((resolve) => {
@@ -327,6 +348,7 @@ export class Listener {
     }
     this.settled = this.overdue.size > 0 ? this.position : asked.position
     this.position = asked.position
+    this.core.learnHistory(historyOf(asked.position))
     if (!this.closed) this.core.extendLease(askedAt + this.options.lease)
   }
 

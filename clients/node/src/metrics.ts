@@ -5,6 +5,8 @@ export class Metrics {
   private readonly counts = new Map<string, Map<string, number>>()
   /** Hits in memory, which must cost next to nothing: counted apart. */
   hits = 0
+  /** Called after each event but a hit in memory: must be quick and throw nothing. */
+  onEvent: ((event: string, reason: string) => void) | undefined
 
   /** Counts an event. */
   count(event: string, reason = '', n = 1): void {
@@ -12,6 +14,7 @@ export class Metrics {
     let reasons = this.counts.get(event)
     if (reasons === undefined) this.counts.set(event, (reasons = new Map()))
     reasons.set(reason, (reasons.get(reason) ?? 0) + n)
+    this.onEvent?.(event, reason)
   }
 
   /** All counters: 'hits', 'misses', 'refusals{unknown_domain}' and so on. */

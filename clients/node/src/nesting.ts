@@ -13,7 +13,7 @@
  * they are used, and not kept.
  */
 import { AsyncLocalStorage } from 'node:async_hooks'
-import type { Part } from './core.js'
+import type { Part } from './heard.js'
 
 /** A loader that runs, and the versions that its result is to be kept under. */
 export interface Loading {

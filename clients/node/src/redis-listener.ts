@@ -7,10 +7,10 @@
  * and entries are served only once a beat is over that was begun after a question of ours.
  * What is where in Redis: clients/python/src/cache_notify/_relayed.py.
  */
-import type { Core } from './core.js'
+import { historyOf } from './core.js'
 import { ConfigurationError, UnsupportedExtension } from './errors.js'
 import { Listener, withTimeout } from './listener.js'
-import type { ListenerOptions } from './listener.js'
+import type { ListenerOptions, Told } from './listener.js'
 import type { Metrics } from './metrics.js'
 import { makeClient } from './redis-client.js'
 import type { Client } from './redis-client.js'
@@ -45,6 +45,7 @@ interface State {
   readonly n: number
   readonly started: number
   readonly beat: number
+  readonly position: string
 }
 
 interface Question {
@@ -66,7 +67,7 @@ export class RedisListener extends Listener {
   private silentSince = 0
   private askNow = false
 
-  constructor(url: string, core: Core, metrics: Metrics, options: ListenerOptions) {
+  constructor(url: string, core: Told, metrics: Pick<Metrics, 'count'>, options: ListenerOptions) {
     super({}, core, metrics, options)
     const [server, query] = url.split('?', 2) as [string, string | undefined]
     const settings = new URLSearchParams(query)
@@ -130,13 +131,13 @@ export class RedisListener extends Listener {
   }
 
   private async askState(commands: Client): Promise<State | null> {
-    const [protocol, epoch, ...numbers] = await this.answer(
+    const [protocol, epoch, position, ...numbers] = await this.answer(
       commands.sendCommand<(string | null)[]>(
-        ['HMGET', this.stateKey, 'protocol', 'epoch', 'n', 'started', 'beat']),
+        ['HMGET', this.stateKey, 'protocol', 'epoch', 'position', 'n', 'started', 'beat']),
     )
     if (protocol == null || epoch == null || numbers.includes(null)) return null
     const [n, started, beat] = numbers.map(Number) as [number, number, number]
-    return { protocol, epoch, n, started, beat }
+    return { protocol, epoch, position: position ?? '', n, started, beat }
   }
 
   /** Hears all that had been published when the question was answered, and draws the conclusions. */
@@ -178,6 +179,7 @@ export class RedisListener extends Listener {
     this.questions.push({ askedAt, started: state.started })
     if (proved === undefined) return
     this.silentSince = proved.askedAt
+    this.core.learnHistory(historyOf(state.position) || undefined)
     if (!this.closed) this.core.extendLease(proved.askedAt + this.options.lease)
   }
 

@@ -30,6 +30,29 @@ export function entryName(name: unknown, reads: readonly string[], whose: Whose)
   return entry
 }
 
+let functions = 0
+
+/** What begins the entries of a function that no name tells from others. */
+export function ownName(): string {
+  functions += 1
+  return `c${functions}\0`
+}
+
+/**
+ * What tells apart a result of query(): id stands for the statement and what it reads. On the
+ * path of every hit, too.
+ */
+export function queryName(id: number, forms: string, parameters: readonly unknown[], whose: Whose): string {
+  let entry = `q${id}\0${forms}`
+  entry += 'tenant' in whose ? `\0t${tenantText(whose.tenant)}` : '\0w'
+  for (const value of parameters) {
+    if (typeof value === 'string' && !value.includes('\0')) entry += `\0s${value}`
+    else if (typeof value === 'number' && Number.isFinite(value)) entry += `\0n${value}`
+    else entry += `\0j${JSON.stringify(told(value))}`
+  }
+  return entry
+}
+
 /** The whole request. */
 export function requestOf(entry: string, called: unknown, reads: readonly string[], whose: Whose): Request {
   const names = readNames(reads)

@@ -1,11 +1,13 @@
 /** query(): the server finds out what a statement reads, and the cache remembers it. */
+import { LRUCache } from 'lru-cache'
 import type { Adapter } from './adapters.js'
 import type { Log } from './listener.js'
 
 /** Statements that are remembered. */
 const MAX_STATEMENTS = 10_000
 
-const DEPENDENCIES = `
+/** What does it read? */
+export const DEPENDENCIES = `
   SELECT d.certainty, d.source, d.reason,
          CASE d.certainty WHEN 'definition' THEN d.domain
               ELSE cache_notify.key_name(d.domain) END AS name
@@ -23,6 +25,8 @@ interface Dependency {
 
 /** What a statement reads: names, none if its result cannot be cached. */
 export interface Statement {
+  /** Stands for the statement and its names, as long as this process lives. */
+  readonly id: number
   readonly names: readonly string[]
   readonly whyNot: string
 }
@@ -30,6 +34,9 @@ export interface Statement {
 /** What statements read. */
 export class Statements {
   private readonly known = new Map<string, Statement>()
+  /** The same again, when a statement is looked at anew and reads what it did. */
+  private readonly ids = new LRUCache<string, number>({ max: MAX_STATEMENTS })
+  private lastId = 0
   private generation = 0
 
   constructor(private readonly log: Log) {}
@@ -57,7 +64,8 @@ export class Statements {
       names = [...new Set(rows.flatMap((row) => (row.name === null ? [] : [row.name])))].sort()
       if (names.length === 0) why.push('it reads nothing that is watched')
     }
-    const found = { names, whyNot: [...new Set(why)].sort().join('; ') }
+    const id = this.idOf(JSON.stringify([statement, names]))
+    const found = { id, names, whyNot: [...new Set(why)].sort().join('; ') }
     if (found.whyNot !== '') {
       this.log.warn(`not cached: ${statement.replace(/\s+/g, ' ').slice(0, 200)} (${found.whyNot})`)
     }
@@ -66,5 +74,11 @@ export class Statements {
       this.known.set(statement, found)
     }
     return found
+  }
+
+  private idOf(what: string): number {
+    let id = this.ids.get(what)
+    if (id === undefined) this.ids.set(what, (id = this.lastId += 1))
+    return id
   }
 }

@@ -5,8 +5,8 @@
  */
 import { createHash } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
-import { fold, isInternal } from './core.js'
-import type { Part } from './core.js'
+import { fold, isInternal } from './heard.js'
+import type { Part } from './heard.js'
 
 /** Bytes of tags that a response may have: servers and proxies limit headers. */
 const MOST = 4_000

@@ -1,149 +1,13 @@
-// Each database object that an application may have, of the released libraries: a miss, a
-// hit, a change, the application's own transaction, and query().
+// Each database object that an application may have: a miss, a hit, a change, the application's
+// own transaction, and query().
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { drizzle } from 'drizzle-orm/node-postgres'
-import { drizzle as drizzleJs } from 'drizzle-orm/postgres-js'
-import { sql as drizzleSql } from 'drizzle-orm'
 import knex from 'knex'
-import { Kysely, PostgresDialect, sql as kyselySql } from 'kysely'
-import pg from 'pg'
 import postgres from 'postgres'
-import { connect, SUM, scenario, until } from './common.mjs'
+import { kinds, UPDATE } from './kinds.mjs'
+import { scenario, until } from './common.mjs'
 
 const price = { reads: ['price'], tenant: 'acme' }
-const UPDATE = 'UPDATE price SET amount = 99 WHERE id = 1'
-
-// make(config): { db, sum(db), write(db), transaction(db, play), end() }
-const kinds = {
-  'pg Pool': async (config) => {
-    const db = new pg.Pool(config)
-    return {
-      db,
-      sum: async (db) => (await db.query(SUM)).rows[0].sum,
-      write: (db) => db.query(UPDATE),
-      transaction: async (db, play) => {
-        const client = await db.connect()
-        await client.query('BEGIN')
-        try {
-          await play(client)
-        } finally {
-          await client.query('ROLLBACK')
-          client.release()
-        }
-      },
-      end: () => db.end(),
-    }
-  },
-  'pg Client': async (config) => {
-    const db = await connect(config)
-    return {
-      db,
-      sum: async (db) => (await db.query(SUM)).rows[0].sum,
-      write: (db) => db.query(UPDATE),
-      transaction: async (db, play) => {
-        await db.query('BEGIN')
-        await play(db)
-        await db.query('ROLLBACK')
-      },
-      end: () => db.end(),
-    }
-  },
-  'any object with query()': async (config) => {
-    const client = await connect(config)
-    const db = { query: (...args) => client.query(...args) }
-    return {
-      db,
-      sum: async (db) => (await db.query(SUM)).rows[0].sum,
-      write: (db) => db.query(UPDATE),
-      transaction: async (db, play) => {
-        await db.query('BEGIN')
-        await play(db)
-        await db.query('ROLLBACK')
-      },
-      end: () => client.end(),
-      alwaysAsks: true,
-    }
-  },
-  'postgres.js': async (config) => {
-    const db = postgres({
-      host: process.env.PGHOST, port: Number(process.env.PGPORT), user: process.env.PGUSER,
-      ...config, max: 2, onnotice: () => undefined,
-    })
-    return {
-      db,
-      sum: async (db) => (await db.unsafe(SUM))[0].sum,
-      write: (db) => db.unsafe(UPDATE),
-      transaction: (db, play) =>
-        db.begin(async (sql) => {
-          await play(sql)
-          throw new Error('rollback')
-        }).catch((error) => assert.equal(error.message, 'rollback')),
-      end: () => db.end(),
-    }
-  },
-  Knex: async (config) => {
-    const db = knex({ client: 'pg', connection: config })
-    return {
-      db,
-      sum: async (db) => (await db.raw(SUM)).rows[0].sum,
-      write: (db) => db.raw(UPDATE),
-      transaction: async (db, play) => {
-        const trx = await db.transaction()
-        await play(trx)
-        await trx.rollback()
-      },
-      end: () => db.destroy(),
-    }
-  },
-  Kysely: async (config) => {
-    const db = new Kysely({ dialect: new PostgresDialect({ pool: new pg.Pool(config) }) })
-    return {
-      db,
-      sum: async (db) => (await kyselySql.raw(SUM).execute(db)).rows[0].sum,
-      write: (db) => kyselySql.raw(UPDATE).execute(db),
-      transaction: (db, play) =>
-        db.transaction().execute(async (trx) => {
-          await play(trx)
-          throw new Error('rollback')
-        }).catch((error) => assert.equal(error.message, 'rollback')),
-      end: () => db.destroy(),
-    }
-  },
-  'Drizzle over pg': async (config) => {
-    const pool = new pg.Pool(config)
-    const db = drizzle(pool)
-    return {
-      db,
-      sum: async (db) => (await db.execute(drizzleSql.raw(SUM))).rows[0].sum,
-      write: (db) => db.execute(drizzleSql.raw(UPDATE)),
-      transaction: (db, play) =>
-        db.transaction(async (trx) => {
-          await play(trx)
-          throw new Error('rollback')
-        }).catch((error) => assert.equal(error.message, 'rollback')),
-      end: () => pool.end(),
-    }
-  },
-  'Drizzle over postgres.js': async (config) => {
-    const client = postgres({
-      host: process.env.PGHOST, port: Number(process.env.PGPORT), user: process.env.PGUSER,
-      ...config, max: 2, onnotice: () => undefined,
-    })
-    const db = drizzleJs(client)
-    return {
-      db,
-      sum: async (db) => (await db.execute(drizzleSql.raw(SUM)))[0].sum,
-      write: (db) => db.execute(drizzleSql.raw(UPDATE)),
-      transaction: (db, play) =>
-        db.transaction(async (trx) => {
-          await play(trx)
-          throw new Error('rollback')
-        }).catch((error) => assert.equal(error.message, 'rollback')),
-      end: () => client.end(),
-    }
-  },
-}
 
 for (const [kind, make] of Object.entries(kinds)) {
   test(kind, () =>
@@ -178,3 +42,44 @@ for (const [kind, make] of Object.entries(kinds)) {
       }
     }))
 }
+
+test('what looks like a parameter of Knex, or like one of ours', () =>
+  scenario(async ({ config, cache }) => {
+    const db = knex({ client: 'pg', connection: config })
+    const cases = [
+      ["SELECT '$1 and ?' AS a, $1::text AS b, \"c?\" FROM (SELECT 1 AS \"c?\") x", ['1'], { a: '$1 and ?', b: '1', 'c?': 1 }],
+      ["SELECT E'it\\'s $1?' AS a, $2::int + $1::int AS b -- $3 and ?", [1, 2], { a: "it's $1?", b: 3 }],
+      ["SELECT $$?$1$$ AS a, $x$ $1 ? $$ $x$ AS b, $1::text AS c /* $2 ? */", ['1'], { a: '?$1', b: ' $1 ? $$ ', c: '1' }],
+      ["SELECT '{\"a\":1}'::jsonb ? 'a' AS a, $1::text || $1 AS b", ['x'], { a: true, b: 'xx' }],
+    ]
+    try {
+      for (const [statement, parameters, row] of cases) {
+        const sql = `${statement.includes('--') ? statement.replace('--', ', count(*)::int AS n FROM price --')
+          : statement.includes(' FROM ') ? statement : statement.replace(/( \/\*|$)/, ' FROM price WHERE id = 1$1')}`
+        const [got] = await cache.query(db, sql, parameters)
+        for (const [name, value] of Object.entries(row)) assert.deepEqual(got[name], value, statement)
+      }
+    } finally {
+      await db.destroy()
+    }
+  }))
+
+test('a reserved connection of postgres.js may be in a transaction', () =>
+  scenario(async ({ config, cache }) => {
+    const sql = postgres({
+      host: process.env.PGHOST, port: Number(process.env.PGPORT), user: process.env.PGUSER,
+      ...config, max: 2, onnotice: () => undefined,
+    })
+    const get = (db) => cache.get(db, 'sum', async (db) =>
+      (await db.unsafe("SELECT sum(amount)::int AS sum FROM price WHERE tenant_id = 'acme'"))[0].sum, price)
+    assert.equal(await get(sql), 30)
+    const own = await sql.reserve()
+    await own`BEGIN`
+    await own.unsafe(UPDATE)
+    assert.equal(await get(own), 119)
+    assert.equal(await get(sql), 30)
+    await own`ROLLBACK`
+    assert.equal(await get(own), 30)
+    own.release()
+    await sql.end()
+  }))

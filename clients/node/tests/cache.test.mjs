@@ -328,3 +328,67 @@ test('writing what is named otherwise: deliveries that never come do not matter'
       for (const reads of [domain, `${domain}/1`]) assert.equal(await get(reads), n, `${tenant} ${name}`)
     }
   }, { heartbeat: 1e5, lease: 2e5, channel: 'nobody sends here' }))
+
+test('functions of one name are several results', () =>
+  scenario(async ({ cache, pool }) => {
+    const make = (n) => cache.cached(async function made() { return n }, { reads: ['price'] })
+    const made = [make(0), make(1), cache.cached(() => 2, { reads: ['price'] }), cache.cached(() => 3, { reads: ['price'] })]
+    for (let round = 0; round < 2; round++) {
+      assert.deepEqual(await Promise.all(made.map((load) => load(pool))), [0, 1, 2, 3])
+    }
+    assert.equal(cache.metrics.snapshot().hits, 4)
+    // With a name, they are what the application says.
+    const named = [4, 5].map((n) => cache.cached(() => n, { reads: ['price'], name: 'one' }))
+    for (const load of named) assert.equal(await load(pool), 4)
+  }))
+
+test('another database than the one listened to: nobody would tell of changes', () => {
+  const said = []
+  const log = { info: () => undefined, warn: (message) => said.push(message) }
+  return scenario(async ({ cache, pool: own }) =>
+    scenario(async ({ pool, other }) => {
+      for (let amount = 20; amount < 30; amount++) {
+        await other.query('UPDATE price SET amount = $1 WHERE id = 1', [amount])
+        for (let i = 0; i < 2; i++) assert.equal(await cache.get(pool, 'sum', counted(), price), 20 + amount)
+      }
+      assert.equal(cache.size, 0)
+      assert.equal(cache.metrics.snapshot()['refusals{another_database}'], 20)
+      assert.equal(said.filter((message) => message.includes('another database')).length, 1)
+      await cache.get(own, 'sum', counted(), price)
+      assert.equal(cache.size, 1)
+    }), { log })
+})
+
+test('events are told as they come', () =>
+  scenario(async ({ cache, pool }) => {
+    const told = []
+    cache.metrics.onEvent = (event, reason) => told.push(`${event} ${reason}`)
+    await cache.get(pool, 'sum', counted(), price)
+    await cache.get(pool, 'sum', counted(), price)
+    await cache.get(pool, 'n', () => 1, { reads: ['plian'] })
+    assert.deepEqual(told, ['misses ', 'stores ', 'misses ', 'refusals unknown_domain'])
+  }))
+
+test('query(): what is no statement, what writes, what locks, and parameters', () =>
+  scenario(async ({ cache, pool, other }) => {
+    for (const statement of [undefined, null, 1, { text: 'SELECT 1' }, ['SELECT 1']]) {
+      await assert.rejects(cache.query(pool, statement), TypeError)
+    }
+    await other.query('CREATE TABLE written (n bigint)')
+    for (const writes of ['INSERT INTO written SELECT count(*) FROM price RETURNING 1',
+      'WITH w AS (INSERT INTO written SELECT 1 RETURNING n) SELECT n, (SELECT count(*) FROM price) FROM w']) {
+      await assert.rejects(cache.query(pool, writes), /must be a SELECT/)
+    }
+    for (let i = 0; i < 2; i++) await cache.query(pool, 'SELECT amount FROM price WHERE id = 1 FOR UPDATE')
+    assert.equal(cache.metrics.snapshot().hits, undefined)
+    const values = [1, '1', 1n, true, 'true', null, 'null', 1.5, new Date(0), [1], ['1'], '\u0001', { a: 1 }]
+    for (const round of [0, 1]) {
+      for (const [n, value] of values.entries()) {
+        const [{ text }] = await cache.query(pool, 'SELECT count(*), $1::text AS text FROM price', [value])
+        assert.equal(text, (await pool.query('SELECT $1::text AS text', [value])).rows[0].text, `${n}`)
+      }
+      if (round === 0) assert.equal(cache.size, values.length)
+    }
+    assert.equal(cache.metrics.snapshot().hits, values.length)
+    await assert.rejects(cache.query(pool, 'SELECT count(*), $1::text FROM price', [undefined]), TypeError)
+  }))

@@ -4,6 +4,8 @@ import assert from 'node:assert/strict'
 import { readFile } from 'node:fs/promises'
 import { test } from 'node:test'
 import * as package_ from 'cache-notify'
+import * as testing from 'cache-notify/testing'
+import ts from 'typescript'
 import { scenario } from './common.mjs'
 
 const README = new URL('../../../README.md', import.meta.url)
@@ -34,7 +36,7 @@ test('what the README shows', () =>
     }
     const told = []
     const names = {
-      ...package_, Cache, RedisTier, pool,
+      ...package_, ...testing, Cache, RedisTier, pool,
       app: { set() {}, use: (middleware) => assert.equal(typeof middleware, 'function') },
       loadTotal: async (db) => (await db.query('SELECT sum(amount)::int AS sum FROM price')).rows[0].sum,
       listening: async () => assert.ok(await opened[0].waitUntilListening()),
@@ -49,12 +51,14 @@ test('what the README shows', () =>
       for (const block of blocks) {
         const body = block
           .replace(/^import .*\n/gm, '')
+          .replace(/^const pool = .*\n/gm, '')
           .replace(/^(await .*?) \/\/ (runs the query|from memory).*$/gm, (_, call, says) => {
             promised.push(says === 'from memory' ? 'hit' : 'miss')
             return `await listening(); await saying(async () => ${call})`
           })
         const own = /const cache = /.test(body)
-        const run = new AsyncFunction(...Object.keys(names), ...(own ? [] : ['cache']), `${body}\nreturn cache`)
+        const { outputText } = ts.transpileModule(body, { compilerOptions: { target: 'es2022', module: 'esnext' } })
+        const run = new AsyncFunction(...Object.keys(names), ...(own ? [] : ['cache']), `${outputText}\nreturn cache`)
         cache = await run(...Object.values(names), ...(own ? [] : [cache]))
       }
     } finally {

@@ -174,6 +174,16 @@ test('without the extension', () =>
     await cache.close()
   }))
 
+test('an extension that it does not know', () =>
+  scenario(async ({ config, other }) => {
+    await other.query("UPDATE pg_extension SET extversion = '2.0' WHERE extname = 'cache_notify'")
+    const cache = new Cache({ listen: config, log: quiet })
+    assert.equal(await cache.waitUntilListening(20_000), false)
+    assert.ok(cache.failure instanceof UnsupportedExtension)
+    assert.match(cache.failure.message, /cache_notify 2\.0.*1\.x/)
+    await cache.close()
+  }))
+
 test('the rights of a cache', () =>
   scenario(async ({ config, pool, other }) => {
     await other.query('DROP ROLE IF EXISTS node_reader')

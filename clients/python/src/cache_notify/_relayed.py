@@ -16,7 +16,8 @@ Keys, all of which begin with a name (one for each database):
     n          the last frame
     started    the last beat that was begun
     beat       the last beat that is over
-    position   what cache_notify.changes_since() needs to tell what is not published yet
+    position   what cache_notify.changes_since() needs to tell what is not published yet;
+               nodes see in it which database they hear of
     settled    the last frame that HTTP caches need not be told of any more
     run        of the Redis server whose memory this is. After a restart it may be
                older than what nodes have heard, so it counts for nothing
