@@ -249,7 +249,7 @@ my %elsewhere = (
 
 my %of_its_own = ('doc/migrating.md' => 'run against each client by make test-interop');
 my $installed = qr/^(?:cache-notify |pip |echo)/;    # clients/python/tests/test_documents.py
-my %lane = ('doc/beyond-one-machine.md' => 'wal');
+my %lane = ('doc/wal-lane.md' => 'wal');
 my @files = grep { $_ ne 'doc/reference.md' } 'README.md', 'CONTRIBUTING.md', glob('doc/*.md {,*/}*/README.md');
 
 foreach my $file (@files)
