@@ -77,7 +77,7 @@ extern bool same_watch(const Watch *a, const Watch *b);
 extern bool rule_notes_write(Oid relid, const char *domain, List *notes);
 
 /* watch_scan.c */
-extern List *watches_by_trigger(bool of_rows);
+extern List *watches_by_trigger(bool with_rows);
 
 /* watch_before.c */
 extern const char *former_name(Oid relid);

@@ -61,14 +61,12 @@ copy_watch(const Watch *watch, const Watch **from, const Watch **last)
 	return copy;
 }
 
-/* Note a Watch, with its domain. */
+/* Note a Watch with its domain. */
 static void
-add_to_domain(const Watch *watch)
+add_to_domain(const Watch *watch, Domain *domain)
 {
-	Domain	   *domain;
 	MemoryContext old;
 
-	domain = domain_lookup(watch->domain);
 	domain_set_up_by(domain, watch_since(watch));
 	if (watch->enabled == TRIGGER_DISABLED ||
 		watch->enabled == TRIGGER_FIRES_ON_REPLICA)
@@ -194,27 +192,31 @@ watch_load(void)
 
 	if (loaded_generation == reading)
 		return reading;
-	found = list_concat(watches_by_trigger(false), watches_by_label());
+	found = list_concat(watches_by_trigger(true), watches_by_label());
 	old = MemoryContextSwitchTo(cascade_context());
 	watches = NIL;
 	domains_visit(domain_forget_watches);
 	foreach(lc, found)
 	{
-		Watch	   *watch = copy_watch(lfirst(lc), &from, &last);
+		Watch	   *watch;
 		Domain	   *domain;
 
+		if (((Watch *) lfirst(lc))->is_row)
+		{
+			add_to_domain(lfirst(lc), domain_lookup(((Watch *) lfirst(lc))->domain));
+			continue;
+		}
+		watch = copy_watch(lfirst(lc), &from, &last);
 		FAULT_POINT("load_watches");
 		watches = lappend(watches, watch);
 		domain = domain_lookup(watch->domain);
 		domain->watched = true;
-		add_to_domain(watch);
+		add_to_domain(watch, domain);
 		take_bucket_layout(domain, watch);
 		take_whole_counter(domain, watch);
 		require_rules(domain, watch);
 	}
 	MemoryContextSwitchTo(old);
-	foreach(lc, watches_by_trigger(true))
-		add_to_domain(lfirst(lc));
 	read_listeners();
 	watched_name_load();
 	loaded_generation = reading;

@@ -5,8 +5,9 @@
  *
  * Whoever asks for the first time about a domain has them all read, and with
  * thousands of partitions these are tens of thousands, nearly all of which have the
- * arguments of the one before.  pg_depend says which there are; if they are a good
- * part of pg_trigger, reading that as a whole is faster than looking each up.
+ * arguments of the one before of their kind.  pg_depend says which there are; if they
+ * are a good part of pg_trigger, reading that as a whole is faster than looking each
+ * up, and than counting all of them.
  *
  * Locking: AccessShareLock on the catalogs that are read, kept no longer than the
  * reading.
@@ -29,50 +30,90 @@
 /* Looking up so many takes as long as reading a page of pg_trigger. */
 #define LOOKUPS_PER_PAGE	4
 
+/* Row triggers, or statement triggers, of which there is one for each table and domain. */
+typedef struct Kind
+{
+	Oid			function;		/* InvalidOid: not wanted, or not there */
+	Watch	   *last;			/* NULL: none yet */
+	HeapTuple	sample;			/* its row */
+} Kind;
+
 /* What a reading adds up to. */
 typedef struct Reading
 {
 	Relation	pg_trigger;
-	bool		of_rows;
-	Watch	   *last;			/* NULL: none yet */
+	Kind		statements;
+	Kind		rows;
 	List	   *watches;
 } Reading;
 
-/* The OIDs of the triggers that call a function. */
-static List *
-triggers_calling(Oid function)
+/* Add the OIDs of the triggers that call a function.  False if there are more than max. */
+static bool
+add_triggers_calling(Oid function, int64 max, List **triggers)
 {
-	Relation	pg_depend = table_open(DependRelationId, AccessShareLock);
-	List	   *triggers = NIL;
+	Relation	pg_depend;
 	ScanKeyData keys[2];
 	SysScanDesc scan;
 	HeapTuple	tuple;
 
+	if (!OidIsValid(function))
+		return true;
+	pg_depend = table_open(DependRelationId, AccessShareLock);
 	ScanKeyInit(&keys[0], Anum_pg_depend_refclassid, BTEqualStrategyNumber,
 				F_OIDEQ, ObjectIdGetDatum(ProcedureRelationId));
 	ScanKeyInit(&keys[1], Anum_pg_depend_refobjid, BTEqualStrategyNumber,
 				F_OIDEQ, ObjectIdGetDatum(function));
 	scan = systable_beginscan(pg_depend, DependReferenceIndexId, true, NULL,
 							  2, keys);
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	while (list_length(*triggers) <= max &&
+		   HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
 		Form_pg_depend depend = (Form_pg_depend) GETSTRUCT(tuple);
 
 		if (depend->classid == TriggerRelationId)
-			triggers = lappend_oid(triggers, depend->objid);
+			*triggers = lappend_oid(*triggers, depend->objid);
 	}
 	systable_endscan(scan);
 	table_close(pg_depend, AccessShareLock);
-	return triggers;
+	return list_length(*triggers) <= max;
 }
 
-static void
-add_watch(Reading *reading, HeapTuple tuple)
+/*
+ * Are all columns that are not of fixed width stored alike, and so the arguments?  To
+ * look for these in each row would take longer than all else.
+ */
+static bool
+same_variable_part(HeapTuple a, HeapTuple b)
 {
-	reading->last = watch_of_own_trigger(tuple,
-										 RelationGetDescr(reading->pg_trigger),
-										 reading->of_rows, reading->last);
-	reading->watches = lappend(reading->watches, reading->last);
+	Size		fixed = a->t_data->t_hoff + offsetof(FormData_pg_trigger, tgattr);
+	Size		bits = a->t_data->t_hoff - offsetof(HeapTupleHeaderData, t_bits);
+
+	return a->t_len == b->t_len && a->t_data->t_hoff == b->t_data->t_hoff &&
+		HeapTupleHasNulls(a) == HeapTupleHasNulls(b) &&
+		HeapTupleHeaderGetNatts(a->t_data) == HeapTupleHeaderGetNatts(b->t_data) &&
+		(!HeapTupleHasNulls(a) || memcmp(a->t_data->t_bits, b->t_data->t_bits, bits) == 0) &&
+		memcmp((char *) a->t_data + fixed, (char *) b->t_data + fixed,
+			   a->t_len - fixed) == 0;
+}
+
+/* Take a trigger over, if it is of this kind. */
+static void
+add_watch(Reading *reading, Kind *kind, HeapTuple tuple)
+{
+	TupleDesc	desc = RelationGetDescr(reading->pg_trigger);
+	bool		is_row = kind == &reading->rows;
+
+	if (!OidIsValid(kind->function) ||
+		((Form_pg_trigger) GETSTRUCT(tuple))->tgfoid != kind->function)
+		return;
+	if (kind->last != NULL && same_variable_part(tuple, kind->sample))
+		kind->last = watch_of_own_trigger(tuple, desc, is_row, kind->last);
+	else
+	{
+		kind->last = watch_of_own_trigger(tuple, desc, is_row, NULL);
+		kind->sample = heap_copytuple(tuple);
+	}
+	reading->watches = lappend(reading->watches, kind->last);
 }
 
 static void
@@ -87,12 +128,15 @@ look_up(Reading *reading, Oid trigger)
 	scan = systable_beginscan(reading->pg_trigger, TriggerOidIndexId, true, NULL,
 							  1, &key);
 	if (HeapTupleIsValid(tuple = systable_getnext(scan)))
-		add_watch(reading, tuple);
+	{
+		add_watch(reading, &reading->statements, tuple);
+		add_watch(reading, &reading->rows, tuple);
+	}
 	systable_endscan(scan);
 }
 
 static void
-read_whole(Reading *reading, Oid function)
+read_whole(Reading *reading)
 {
 	SysScanDesc scan = systable_beginscan(reading->pg_trigger, InvalidOid, false,
 										  NULL, 0, NULL);
@@ -100,33 +144,37 @@ read_whole(Reading *reading, Oid function)
 
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
-		if (((Form_pg_trigger) GETSTRUCT(tuple))->tgfoid == function)
-			add_watch(reading, tuple);
+		add_watch(reading, &reading->statements, tuple);
+		add_watch(reading, &reading->rows, tuple);
 	}
 	systable_endscan(scan);
 }
 
 /*
- * The Watches of all row triggers, or of all statement triggers, of which there
- * is one for each table and domain.  They may share their arguments.
+ * The Watches of all statement triggers, of which there is one for each table and
+ * domain, and with them, if asked for, those of all row triggers.  They may share
+ * their arguments.
  */
 List *
-watches_by_trigger(bool of_rows)
+watches_by_trigger(bool with_rows)
 {
-	Reading		reading = {.of_rows = of_rows};
-	Oid			function = extension_function(EXTENSION_SCHEMA,
-											  of_rows ? "row_change" :
-											  "statement_change");
-	List	   *triggers = triggers_calling(function);
+	Reading		reading = {0};
+	List	   *triggers = NIL;
+	int64		max;
 	ListCell   *lc;
 
+	reading.statements.function = extension_function(EXTENSION_SCHEMA,
+													 "statement_change");
+	if (with_rows)
+		reading.rows.function = extension_function(EXTENSION_SCHEMA, "row_change");
 	reading.pg_trigger = table_open(TriggerRelationId, AccessShareLock);
-	if (list_length(triggers) >
-		(int64) RelationGetNumberOfBlocks(reading.pg_trigger) * LOOKUPS_PER_PAGE)
-		read_whole(&reading, function);
-	else
+	max = (int64) RelationGetNumberOfBlocks(reading.pg_trigger) * LOOKUPS_PER_PAGE;
+	if (add_triggers_calling(reading.statements.function, max, &triggers) &&
+		add_triggers_calling(reading.rows.function, max, &triggers))
 		foreach(lc, triggers)
 			look_up(&reading, lfirst_oid(lc));
+	else
+		read_whole(&reading);
 	table_close(reading.pg_trigger, AccessShareLock);
 	return reading.watches;
 }

@@ -76,42 +76,31 @@ make_watch(char **args, int nargs, Oid relation)
 	return watch;
 }
 
-static bool
-has_same_arguments(const Watch *watch, char **args, int nargs)
-{
-	if (watch->nargs != nargs)
-		return false;
-	for (int i = 0; i < nargs; i++)
-		if (strcmp(watch->args[i], args[i]) != 0)
-			return false;
-	return true;
-}
-
 /*
  * The Watch that a row of pg_trigger stands for, which is one of ours.  It shares
- * what follows from the arguments with another one, if that has the same; NULL:
- * there is none.
+ * what follows from the arguments with another one that has the same; NULL: there is
+ * none.
  */
 Watch *
 watch_of_own_trigger(HeapTuple tuple, TupleDesc desc, bool is_row,
 					 const Watch *other)
 {
 	Form_pg_trigger form = (Form_pg_trigger) GETSTRUCT(tuple);
-	int			nargs;
-	char	  **args = trigger_tuple_arguments(tuple, desc, &nargs);
 	Watch	   *watch;
 
-	if (other != NULL && other->options->domain != NULL &&
-		has_same_arguments(other, args, nargs))
+	if (other != NULL && other->options->domain != NULL)
 	{
 		watch = palloc(sizeof(Watch));
 		*watch = *other;
 		watch->relation = form->tgrelid;
-		if (nargs > 0)
-			pfree(args);
 	}
 	else
+	{
+		int			nargs;
+		char	  **args = trigger_tuple_arguments(tuple, desc, &nargs);
+
 		watch = make_watch(args, nargs, form->tgrelid);
+	}
 	watch->trigger = form->oid;
 	watch->name = other != NULL && strcmp(other->name, NameStr(form->tgname)) == 0 ?
 		other->name : pstrdup(NameStr(form->tgname));
