@@ -88,6 +88,9 @@ PG_FUNCTION_INFO_V1(cache_notify_new_history);
 #define ORIGIN_STEP			(INT64CONST(1) << 26)
 #define ORIGIN_SPREAD		(INT64CONST(1) << 20)
 
+/* Versions stay below 2^53. */
+#define MAX_ORIGIN			(INT64CONST(1) << 52)
+
 /* From 2000-01-01, where timestamps start, to 2020-01-01. */
 #define ORIGIN_CLOCK_START	(INT64CONST(7305) * USECS_PER_DAY)
 
@@ -243,6 +246,22 @@ begin_history(const Reading *reading, const Facts *facts, HistoryForm *row)
 }
 
 /*
+ * Read the history as the snapshot sees it.  If it sees none that matches, one that
+ * was committed later is as good, as no counter that it sees has moved in it, and
+ * there must not be two for the same counters.
+ */
+static void
+read_noted_history(Relation rel, const Facts *facts, Snapshot snapshot,
+				   Reading *reading)
+{
+	read_history(rel, facts, snapshot, reading);
+	if (reading->matches || reading->settled || IsInParallelMode())
+		return;
+	read_history(rel, facts, GetLatestSnapshot(), reading);
+	reading->settled = false;	/* not to be remembered */
+}
+
+/*
  * Note, at once and for everybody, that a new history has begun, or that the
  * present one has commits that a crash can lose.  Another backend may have
  * been faster.
@@ -255,7 +274,7 @@ write_history(Relation rel, const Facts *facts, Snapshot snapshot,
 
 	LockRelation(rel, RowExclusiveLock);
 	LockPage(rel, 0, ExclusiveLock);
-	read_history(rel, facts, snapshot, reading);
+	read_noted_history(rel, facts, snapshot, reading);
 	if (!reading->matches || lost_commits(&reading->row))
 	{
 		begin_history(reading, facts, &row);
@@ -273,7 +292,7 @@ write_history(Relation rel, const Facts *facts, Snapshot snapshot,
 	}
 	UnlockPage(rel, 0, ExclusiveLock);
 	UnlockRelation(rel, RowExclusiveLock);
-	read_history(rel, facts, snapshot, reading);
+	read_noted_history(rel, facts, snapshot, reading);
 }
 
 /*
@@ -353,7 +372,7 @@ look_at_history(CounterTable *table, Snapshot snapshot, Facts *facts,
 	if (rel == NULL)
 		return;
 
-	read_history(rel, facts, snapshot, reading);
+	read_noted_history(rel, facts, snapshot, reading);
 	if (!reading->matches || lost_commits(&reading->row))
 	{
 		if (can_write())
@@ -444,9 +463,9 @@ epoch_before_bump(CounterTable *table, bool prepare)
 	PopActiveSnapshot();
 }
 
-/* Begin a new history when this transaction commits. */
+/* Begin a new history, above this version as well, when this transaction commits. */
 static void
-begin_at_commit(void)
+begin_at_commit(int64 above)
 {
 	Oid			oid = extension_relation(INTERNAL_SCHEMA, "history");
 	Relation	rel = OidIsValid(oid) ?
@@ -466,6 +485,7 @@ begin_at_commit(void)
 	CommandCounterIncrement();	/* see what this transaction has written */
 	read_history(rel, &facts, GetLatestSnapshot(), &reading);
 	begin_history(&reading, &facts, &row);
+	row.origin = Max(row.origin, above);
 	insert_history(rel, &row, &facts, 0);
 	CacheInvalidateRelcacheByRelid(oid);
 	common_fact_change();
@@ -473,13 +493,24 @@ begin_at_commit(void)
 	relation_close(rel, NoLock);
 }
 
-/* new_history() returns void */
+/*
+ * new_history(above bigint) returns void, strict, and new_history() returns void:
+ * above is where versions of another server start, whose place this one takes.  Its
+ * clock alone does not keep them apart, as each history begins 2^26 above the last.
+ */
 Datum
 cache_notify_new_history(PG_FUNCTION_ARGS)
 {
+	int64		above = PG_NARGS() > 0 ? PG_GETARG_INT64(0) : -ORIGIN_STEP;
+
 	PreventCommandIfReadOnly("new_history()");
 	PreventCommandIfParallelMode("new_history()");
-	begin_at_commit();
+	if (PG_NARGS() > 0 && (above < 0 || above > MAX_ORIGIN))
+		ereport(ERROR,
+				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+				 errmsg("no version can start at " INT64_FORMAT, above),
+				 errhint("Pass what cache_notify.version_origin() says on the other server.")));
+	begin_at_commit(above + ORIGIN_STEP);
 	PG_RETURN_VOID();
 }
 
@@ -501,7 +532,7 @@ epoch_leave_zero(void)
 	PopActiveSnapshot();
 	counter_close(table, AccessShareLock);
 	if (origin == 0)
-		begin_at_commit();
+		begin_at_commit(0);
 }
 
 /* version_origin() returns bigint */

@@ -15,7 +15,10 @@
 /* How often to look, in ms. */
 #define BASES_MS		1000
 
-/* Is there a domain whose counters are to be added up?  Of the worker. */
+/*
+ * Is there a domain whose counters are to be added up, or may there be?  Of the
+ * worker.
+ */
 static bool bases_wanted = false;
 
 /* How long until find_bases() wants to be called, in ms; -1: not at all. */
@@ -26,15 +29,19 @@ bases_wait(void)
 }
 
 /*
- * In a transaction of its own, if the last time was a while ago.  What is
- * watched is looked at again whenever there is something to deliver.
+ * In a transaction of its own, if the last time was a while ago; else it is still
+ * wanted afterwards.  What was delivered since then may be that a table is watched
+ * in another way.
  */
 void
-find_bases(void)
+find_bases(TimestampTz delivered_at)
 {
 	static TimestampTz last_look = 0;	/* of the worker */
 
-	if (!TimestampDifferenceExceeds(last_look, GetCurrentTimestamp(), BASES_MS))
+	if (delivered_at >= last_look)
+		bases_wanted = true;
+	if (!bases_wanted ||
+		!TimestampDifferenceExceeds(last_look, GetCurrentTimestamp(), BASES_MS))
 		return;
 	last_look = GetCurrentTimestamp();
 	SetCurrentStatementStartTimestamp();

@@ -468,7 +468,7 @@ work(void)
 			return how;
 		if (compact_wait() == 0)
 			compact_cooled();
-		find_bases();
+		find_bases(idle_since);
 
 		/* Not asleep meanwhile: nobody need wake us for what has to wait. */
 		wait_until(TimestampTzPlusMilliseconds(last_begin, MIN_CYCLE_MS));

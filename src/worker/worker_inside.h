@@ -14,6 +14,6 @@
 
 /* whole_base.c */
 extern long bases_wait(void);
-extern void find_bases(void);
+extern void find_bases(TimestampTz delivered_at);
 
 #endif							/* CACHE_NOTIFY_WORKER_INSIDE_H */

@@ -96,7 +96,7 @@ SELECT pg_temp.denied('SELECT * FROM _cache_notify.' || relation, 'he lists noth
 	FROM unnest('{version_counter,owed_delivery,history,running,counter_total}'::text[]) AS relation;
 SELECT pg_temp.denied('SELECT ' || call, 'he does not call ' || call)
 	FROM unnest(ARRAY['cache_notify.changes_since(NULL)', 'cache_notify.invalidate(''item'', ''a'')',
-		'cache_notify.new_history()', 'cache_notify.cascade_closure(''item'')', 'cache_notify.repair()',
+		'cache_notify.new_history()', 'cache_notify.new_history(1)', 'cache_notify.cascade_closure(''item'')', 'cache_notify.repair()',
 		'_cache_notify.statistics()', 'cache_notify.clear_statistics()']) AS call;
 SELECT pg_temp.denied('SELECT n FROM shop.item', 'a version lets him read no row');
 

@@ -65,6 +65,10 @@ SELECT is_current(:'token'), version('a', 't1') > :version AS forward, version('
 BEGIN READ ONLY;
 SELECT new_history();
 ROLLBACK;
+SELECT version_origin() + 2^40::bigint AS elsewhere \gset
+SELECT new_history(:elsewhere);
+SELECT version_origin() > :elsewhere AS above_that, version('a', 't1') < 2^53 AS exact_in_json;
+SELECT new_history(-1);
 
 -- Nobody knows the version of a domain while the extension is not there.
 DROP EXTENSION cache_notify;

@@ -56,6 +56,20 @@ END
 		is($ask->("SELECT cache_notify.is_current('$token')"), 'f', "$lane: $drop: tokens are stale");
 		$ear->heard;
 	}
+
+	# Whoever has an older snapshot notes no history of its own: versions of one and tokens
+	# of the other could not be compared.
+	for my $snapshot ('REPEATABLE READ', 'SERIALIZABLE')
+	{
+		my $old = session($node);
+
+		$old->query("BEGIN ISOLATION LEVEL $snapshot; SELECT 1");
+		$ask->("BEGIN; DROP EXTENSION cache_notify CASCADE; CREATE EXTENSION cache_notify; $setup COMMIT");
+		my $first = $ask->("SELECT cache_notify.version_origin(), cache_notify.token('a', 'item')");
+		$old->query("SELECT cache_notify.version('item', 'a'), cache_notify.token('a', 'item'), cache_notify.current_position()");
+		$old->query('COMMIT');
+		is($ask->("SELECT cache_notify.version_origin(), cache_notify.token('a', 'item')"), $first, "$lane: $snapshot: there is one history");
+	}
 	$node->stop;
 }
 
