@@ -157,7 +157,7 @@ SELECT cache_notify.invalidate('by%2Fnumber');
 SELECT cache_notify.invalidate('cache_notify/key/1029/7/contract');
 SELECT cache_notify.invalidate('cache_notify/definition/1');
 SELECT cache_notify.token('a', 'cache_notify/key/1029/7/contract');
-SELECT cache_notify.version('cache_notify/definition/1') - cache_notify.version_origin() AS of_definition;
+SELECT cache_notify.version('cache_notify/definition/1') >= cache_notify.version_origin() AS of_definition;
 SELECT cache_notify.version('/1');
 SELECT cache_notify.version(repeat('x', 64) || '/1');
 SELECT versions(repeat('x', 63) || '/1');
