@@ -11,6 +11,8 @@
 #   make test-fuzz         can an owner of tables harm anybody? an hour; FUZZ_SECONDS=60
 #   make test-mutants      do the tests notice small faults (test/mutants)? MUTANTS="counter
 #                          token" picks; goes on where it was stopped
+#   make test-mutants-packages the same of the packages' core, by cosmic-ray and Stryker;
+#                          MUTANTS="python"
 #   make test-hostile      sanitizer, sqlsmith, valgrind, suites, soak (tools/test-hostile); takes
 #                          three hours, HOSTILE="sqlsmith soak" picks, SOAK_MINUTES=5 shortens
 #   make test-interop      the same with the programs of others (test/interop)
@@ -219,6 +221,8 @@ test-hostile:
 test-mutants:
 	@tools/install-dependencies build test
 	@tools/test-mutants $(MUTANTS)
+test-mutants-packages:
+	@tools/test-mutants-packages $(MUTANTS)
 
 print-PARTS:
 	@echo '$(PARTS)'
@@ -264,5 +268,5 @@ figures:
 
 .PHONY: check-version check-sources prepare-parts print-PARTS FORCE \
 	test test-unit test-integration test-interop test-consistency test-fuzz \
-	test-all-versions test-upgrade test-package test-traces test-hostile test-mutants accept lint reference format demo benchmark figures
+	test-all-versions test-upgrade test-package test-traces test-hostile test-mutants test-mutants-packages accept lint reference format demo benchmark figures
 FORCE:

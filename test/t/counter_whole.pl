@@ -90,11 +90,11 @@ $node->safe_psql('postgres', "BEGIN; INSERT INTO item VALUES (1, 'prepared'); PR
 set_up('true');
 my $bases = $session->query('SELECT bases()');
 $session->query("INSERT INTO bill VALUES (0, 'a')") foreach (1 .. 3);
-sleep(2.5);
+$session->query('SELECT _cache_notify.start_whole_counters()');
 is($session->query('SELECT bases()'), $bases, 'no base while a transaction runs that may not know');
 $before->query('COMMIT');
 $session->query("INSERT INTO bill VALUES (0, 'a')");
-sleep(2.5);
+$session->query('SELECT _cache_notify.start_whole_counters()');
 is($session->query('SELECT bases()'), $bases, 'nor while one is prepared');
 $node->safe_psql('postgres', "COMMIT PREPARED 'p'");
 $session->query("INSERT INTO bill VALUES (0, 'a')");

@@ -106,6 +106,20 @@ foreach my $case ([ 'x FROM v', 'CREATE OR REPLACE VIEW v AS SELECT x + 1 AS x F
 }
 is(lost('SELECT m FROM v_mood', 'SELECT c_run($c$ALTER TYPE mood ADD VALUE IF NOT EXISTS $v$sad$v$$c$)'), 'f', 'nothing was added');
 
+# More than are looked at one by one, and then the one that matters
+ask('CREATE TABLE joined () INHERITS (metric)');
+ask("CREATE TABLE many_$_ (x int)") for 1 .. 70;
+my $columns = 0;
+foreach my $last (q{c_run('ALTER TABLE metric ADD COLUMN y int')}, q{c_run('ALTER TABLE metric DROP COLUMN y')},
+	q{c_inherit('joined', 'metric', false)}, q{c_inherit('joined', 'metric', true)}, q{c_drop('joined')})
+{
+	my $column = 'c' . ++$columns;
+	my $what = "SELECT (SELECT count(c_run(format('ALTER TABLE many_%s ADD COLUMN $column int', i))) FROM generate_series(1, 70) AS i)"
+	  . " + (SELECT count($last))";
+
+	is(stale_after($what, 'COMMIT') =~ s/ (?:other|part|mv)\b//gr, 'within metric; after metric', "after 70 others: $last");
+}
+
 # Within commands that tell of what they do themselves
 ask(q{
 	CREATE FUNCTION drop_if_there(t text) RETURNS int LANGUAGE plpgsql AS $$ BEGIN
@@ -122,6 +136,23 @@ foreach my $command ('REFRESH MATERIALIZED VIEW mv_drops', 'CREATE MATERIALIZED 
 	ask('CREATE TABLE metric_in () INHERITS (metric); INSERT INTO metric_in (x) VALUES (5)');
 	is(lost('SELECT x FROM metric', $command), 't', $command);
 	is(ask("SELECT to_regclass('metric_in') IS NULL"), 't', 'has dropped a child');
+}
+
+# The same of what fires no trigger of dropped objects
+ask(q{
+	CREATE FUNCTION add_column() RETURNS int LANGUAGE plpgsql AS $$ BEGIN
+		PERFORM public.c_run('ALTER TABLE public.metric ADD COLUMN added int'); RETURN 1; END $$;
+	CREATE FUNCTION adds() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM add_column(); RETURN NULL; END $$;
+	CREATE TABLE adding (i int);
+	CREATE CONSTRAINT TRIGGER late AFTER INSERT ON adding DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION adds();
+	CREATE MATERIALIZED VIEW mv_adds AS SELECT add_column() WITH NO DATA;
+});
+foreach my $command ('REFRESH MATERIALIZED VIEW mv_adds', 'CREATE MATERIALIZED VIEW mv_3 AS SELECT add_column()', 'CREATE TABLE made_3 AS SELECT add_column()',
+	'BEGIN; INSERT INTO adding VALUES (1); SET CONSTRAINTS ALL IMMEDIATE; COMMIT', 'INSERT INTO adding VALUES (1)')
+{
+	is(lost('SELECT x FROM metric', $command), 't', $command);
+	is(ask("SELECT count(*) FROM pg_attribute WHERE attrelid = 'metric'::regclass AND attname = 'added'"), 1, 'has added a column');
+	ask('ALTER TABLE metric DROP COLUMN added');
 }
 
 # Commands that tell by themselves are not told twice; what only moves rows is not told

@@ -359,8 +359,11 @@ says('no worker, and no other lane', sub {
 		$node->safe_psql('postgres', 'ALTER SYSTEM SET cache_notify.delivery = auto');
 		$node->restart;
 	});
-says('waits for a restart', q{ALTER SYSTEM SET cache_notify.waiting_scopes = 64; SELECT pg_reload_conf(); SELECT pg_sleep(0.5)},
-	'warning', 'setting cache_notify.waiting_scopes', 'takes effect when the server is restarted', sub { $node->restart });
+says('waits for a restart', sub {
+		$node->safe_psql('postgres', 'ALTER SYSTEM SET cache_notify.waiting_scopes = 64');
+		$node->reload;
+		wait_for('the reload', sub { $node->safe_psql('postgres', q{SELECT pending_restart FROM pg_settings WHERE name = 'cache_notify.waiting_scopes'}) eq 't' });
+	}, 'warning', 'setting cache_notify.waiting_scopes', 'takes effect when the server is restarted', sub { $node->restart });
 says('version', q{UPDATE pg_extension SET extversion = '0.9' WHERE extname = 'cache_notify'}, 'warning', 'extension cache_notify',
 	'are of version 0.9', q{UPDATE pg_extension SET extversion = (SELECT default_version FROM pg_available_extensions WHERE name = 'cache_notify') WHERE extname = 'cache_notify'});
 says('state that would be decoded', q{UPDATE pg_class SET relrewrite = 0 WHERE oid = '_cache_notify.version_counter'::regclass},
@@ -370,10 +373,18 @@ says('state that would be decoded', q{UPDATE pg_class SET relrewrite = 0 WHERE o
 
 my $listener = session($node);
 $listener->query('BEGIN; LISTEN cache_invalidation');
-says('listener in a transaction', sub { sleep 1.2 }, 'warning', 'process \d+', 'listens, and has been in a transaction',
+# For longer than its patience, which is a second
+sub is_older
+{
+	my ($begin) = @_;
+	return wait_for('a second to pass', sub { $node->safe_psql('postgres', "SELECT clock_timestamp() - ($begin) > '1 second'") eq 't' });
+}
+says('listener in a transaction', sub { is_older('SELECT xact_start FROM pg_stat_activity WHERE pid = ' . $listener->pid) }, 'warning', 'process \d+', 'listens, and has been in a transaction',
 	sub { $node->safe_psql('postgres', $_[0] =~ /(SELECT .*;)/) });
-says('prepared', q{BEGIN; INSERT INTO plain VALUES (2); PREPARE TRANSACTION 'it''s'; SELECT pg_sleep(1.2)},
-	'warning', q{prepared transaction it's}, 'its changes are not told');
+says('prepared', sub {
+		$node->safe_psql('postgres', q{BEGIN; INSERT INTO plain VALUES (2); PREPARE TRANSACTION 'it''s'});
+		is_older('SELECT prepared FROM pg_prepared_xacts');
+	}, 'warning', q{prepared transaction it's}, 'its changes are not told');
 says('overflow', sub {
 		$node->safe_psql('postgres', q{INSERT INTO item SELECT i, 't' || i FROM generate_series(1, 2000) AS i});
 		wait_for('the reset', sub { stat_of($node, 'overflows') > 0 });

@@ -97,6 +97,21 @@ busy('last');
 hears_ok($node, $ear, "the database after $many others has a worker");
 like(worker_pid($node, 'last'), qr/^\d+$/, 'really');
 
+# Two databases have one domain, of the same tenants, and both wait for their workers.
+$admin->query('CREATE DATABASE twin TEMPLATE template');
+my $twin_ear = ear($node, db => 'twin');
+busy('twin');
+my @writers = map { session($node, db => $_) } 'last', 'twin';
+configure($node, 'cache_notify.coalesce' => '300ms');
+for my $round (1 .. 3)
+{
+	$_->query($change) for @writers, reverse @writers;
+	hears_ok($node, $_, "round $round: each database hears of its own") for $ear, $twin_ear;
+}
+configure($node, 'cache_notify.coalesce' => '0');
+$_->quit for $twin_ear, @writers;
+$admin->query('DROP DATABASE twin');
+
 # ----------------------------------------------- commands that need no such thing
 
 for my $option ('CONNECTION LIMIT 20', 'IS_TEMPLATE false', 'ALLOW_CONNECTIONS true')
@@ -140,6 +155,7 @@ hears_ok($node, $ear, 'what was being committed meanwhile is delivered');
 
 $writer->query($change);
 hears_ok($node, $ear, 'and so is the next change');
+
 is(log_count($node, 'PANIC|TRAP|was terminated by signal'), 0, 'no crash');
 
 done_testing();

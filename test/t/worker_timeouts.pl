@@ -94,7 +94,9 @@ configure($node, 'cache_notify.delivery' => 'commit');
 $writer->query($change);
 occupy();
 $writer->send($change);
-sleep(4);
+wait_for('it to wait for longer than any timeout', sub {
+		$node->safe_psql('postgres', "SELECT clock_timestamp() - query_start > '4.5 s' FROM pg_stat_activity WHERE pid = " . $writer->pid) eq 't';
+	});
 ok(!$writer->is_done, 'commit lane: the commit waits');
 release();
 is(($writer->result)[1], '', 'and succeeds');

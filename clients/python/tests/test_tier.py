@@ -320,11 +320,12 @@ def test_stale_while_another_process_computes(make, pool, other):
 def test_ttl_is_counted_from_the_computation(make, db, other, redis):
     first, second = make(), make()
     load = Load()
-    get(first, db, load, ttl=1.0)
-    time.sleep(0.7)
+    start = time.monotonic()
+    get(first, db, load, ttl=4.0)
+    time.sleep(1.5)
     get(second, db, load)
     assert load.calls == 1
-    time.sleep(0.4)
+    time.sleep(max(0, start + 4.5 - time.monotonic()))
     get(second, db, load)
     assert load.calls == 2
 
