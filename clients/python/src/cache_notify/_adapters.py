@@ -308,7 +308,13 @@ class AlchemyEngine(Adapter):
 
     def run(self, question: str, parameters: Sequence[str | None] = ()) -> Any:
         # Without BEGIN and ROLLBACK, which would be two round trips more.
-        with self.db.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        with self.db.connect() as connection:
+            driver = connection.connection.driver_connection
+            kind = find(type(driver), _SYNC)
+            if kind in (Psycopg, Psycopg2):
+                with autocommit(driver):
+                    return kind(driver).run(question, parameters)
+            connection = connection.execution_options(isolation_level="AUTOCOMMIT")
             return Alchemy(connection).run(question, parameters)
 
     def query(self, statement: str, parameters: Any) -> Any:
