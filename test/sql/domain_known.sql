@@ -50,7 +50,7 @@ SELECT pg_temp.told('hand'), pg_temp.told('hand/1');
 INSERT INTO cache_notify.cascade_rules VALUES ('item', 'taken back');
 BEGIN;
 SAVEPOINT s;
-SELECT cache_notify.invalidate('taken back');
+SELECT cache_notify.invalidate('taken back', 'a');
 ROLLBACK TO s;
 INSERT INTO item VALUES (7, 'a', 1);
 SELECT count(cache_notify.invalidate('hand'));
