@@ -249,8 +249,8 @@ export class Listener implements Listening {
     await this.prove(client, probe, () => proved)
     this.overdue = null // what was sent while we did not listen is lost
     this.configuredAt = undefined
-    this.core.listenAnew()
     this.options.redefined()
+    this.core.listenAnew()
     const mayCatchUp = await this.mayCatchUp(client)
     while (!this.closed) {
       if (broken !== undefined) throw broken
@@ -333,7 +333,7 @@ export class Listener implements Listening {
     // What was overdue when the connection was lost came to nobody.
     const since = overdue === null ? this.settled : this.position
     if (this.position === null || (!mayCatchUp && overdue === null)) {
-      this.core.reset('began_to_listen')
+      this.reset('began_to_listen')
     } else if (mayCatchUp) {
       const changes = await withTimeout(
         client.query('SELECT tenant_id, domain, version::text FROM cache_notify.changes_since($1)', [
@@ -362,16 +362,16 @@ export class Listener implements Listening {
     }
     if (this.configuredAt !== undefined && this.configuredAt !== configuredAt) {
       // It may have been another lane in between.
-      if (!mayCatchUp) this.core.reset('reloaded')
-      this.core.listenAnew()
+      if (!mayCatchUp) this.reset('reloaded')
       this.options.redefined()
+      this.core.listenAnew()
     }
     this.configuredAt = configuredAt
   }
 
   private missed(tenant: string | null, domain: string | null, version: number, allKeys: boolean): void {
     if (domain === null || !isVersion(version)) {
-      this.core.reset('new_history')
+      this.reset('new_history')
     } else if (allKeys) {
       this.core.hear({ tenant, domain, version, keys: null })
     } else if (version !== this.core.heardVersion(tenant, domain)) {
@@ -380,10 +380,16 @@ export class Listener implements Listening {
     }
   }
 
+  /** Anything may have changed, definitions as well. */
+  protected reset(reason: string): void {
+    this.options.redefined()
+    this.core.reset(reason)
+  }
+
   protected heard(payload: string): void {
     const change = parsePayload(payload)
     if (change === null) {
-      this.core.reset('payload')
+      this.reset('payload')
       return
     }
     if (change.domain.startsWith(INTERNAL)) this.options.redefined()

@@ -221,7 +221,7 @@ export class RedisListener extends Listener {
   private async takeFrame(commands: Client, frame: string): Promise<void> {
     const parts = /^(\S+) (\d{1,15}) ([^]*)$/.exec(frame)
     if (parts === null) {
-      this.core.reset('payload')
+      this.reset('payload')
       return
     }
     const [epoch, n, payloads] = [parts[1] as string, Number(parts[2]), parts[3] as string]
@@ -255,8 +255,7 @@ export class RedisListener extends Listener {
       if (gap) break
     }
     if (this.last < upto) {
-      this.core.reset('relay_gap')
-      this.options.redefined()
+      this.reset('relay_gap')
       this.last = upto
     }
   }
@@ -280,8 +279,7 @@ export class RedisListener extends Listener {
   /** Another numbering: what was not heard of the one before cannot be known. */
   private beginEpoch(epoch: string, n: number): void {
     this.core.endLease()
-    this.core.reset(this.epoch === null ? 'began_to_listen' : 'relay_epoch')
-    this.options.redefined()
+    this.reset(this.epoch === null ? 'began_to_listen' : 'relay_epoch')
     this.questions = []
     this.silentSince = performance.now()
     this.epoch = epoch

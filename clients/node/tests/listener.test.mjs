@@ -72,6 +72,29 @@ test('nothing that arrives ends the listener', () =>
     assert.equal((await listeners(other)).length, 1)
   }))
 
+test('a reset is one of definitions as well: two tables have changed their domains', () =>
+  scenario(async ({ cache, pool, other }) => {
+    const query = async () =>
+      (await cache.query(pool, 'SELECT amount::int AS n FROM price WHERE id = 1', [], { tenant: 'acme' }))[0].n
+    const hits = () => cache.metrics.snapshot().hits ?? 0
+    assert.equal(await query(), 10)
+    await other.query('CREATE TABLE extra (id int PRIMARY KEY, tenant_id text)')
+    const before = cache.core.ticket().generation
+    // In one transaction: the listener never finds it missing, and listens anew.
+    await other.query(
+      `DROP EXTENSION cache_notify CASCADE; CREATE EXTENSION cache_notify;
+       SELECT cache_notify.setup_table_invalidation('price', 'extra'),
+              cache_notify.setup_table_invalidation('extra', 'price')`,
+    )
+    await until(() => cache.core.ticket().generation !== before)
+    for (const amount of [11, 12, 13]) {
+      const hit = hits()
+      await until(async () => (await query(), hits() > hit))
+      await other.query('UPDATE price SET amount = $1 WHERE id = 1', [amount])
+      await until(async () => (await query()) === amount)
+    }
+  }))
+
 test('nothing from memory while not listening, and nothing missed afterwards', () =>
   scenario(async ({ cache, pool, other, admin, config }) => {
     const get = () => cache.get(pool, 'sum', counted(), price)

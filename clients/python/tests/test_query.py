@@ -128,6 +128,27 @@ def test_definitions_that_move_while_nobody_listens(cache, db, other, views):
     assert query() == [(37,)]
 
 
+def test_a_reset_is_one_of_definitions_as_well(cache, db, other):
+    """The extension is created anew, and two tables have changed their domains."""
+    statement = "SELECT amount::int FROM price WHERE id = 1"
+
+    def query():
+        return ask(cache, db, statement, tenant="acme")[0]
+
+    assert query() == [(10,)]
+    other.execute("CREATE TABLE extra (id int PRIMARY KEY, tenant_id text)")
+    before = cache.core.ticket().generation
+    # In one transaction: the listener never finds it missing, and listens anew.
+    other.execute("DROP EXTENSION cache_notify CASCADE; CREATE EXTENSION cache_notify;"
+                  "SELECT cache_notify.setup_table_invalidation('price', 'extra'),"
+                  " cache_notify.setup_table_invalidation('extra', 'price')")
+    assert until(lambda: cache.core.ticket().generation != before)
+    for amount in range(11, 14):
+        assert until(lambda: ask(cache, db, statement, tenant="acme")[1])
+        other.execute("UPDATE price SET amount = %s WHERE id = 1", [amount])
+        assert until(lambda: query() == [(amount,)])  # noqa: B023
+
+
 def test_threads_that_ask_the_same(cache, dsn, views):
     values = []
 

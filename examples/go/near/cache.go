@@ -296,6 +296,9 @@ func (c *Cache) reads(ctx context.Context, db *pgx.Conn, statement string) ([]st
 			reads = append(reads, *name)
 		}
 	}
+	if rows.Err() != nil { // they may not be all
+		return nil, rows.Err()
+	}
 	if !cacheable {
 		reads = nil
 	}
@@ -305,7 +308,7 @@ func (c *Cache) reads(ctx context.Context, db *pgx.Conn, statement string) ([]st
 		c.statements[statement] = reads
 	}
 	c.mu.Unlock()
-	return reads, rows.Err()
+	return reads, nil
 }
 
 func entryName(name string, reads []string, tenant Whose) string {

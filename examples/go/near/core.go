@@ -137,12 +137,13 @@ func (c *Cache) drop(name string, e *entry) {
 	}
 }
 
-// reset drops everything, and refuses the fills in flight.
+// reset drops everything, and refuses the fills in flight. It may stand for definitions.
 func (c *Cache) reset() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.entries.InvalidateAll()
 	clear(c.watching)
+	clear(c.statements)
 	c.forget()
 }
 

@@ -34,6 +34,8 @@ class Answer:
 
 
 def answer_of(rows: Sequence[Sequence[Any]]) -> Answer:
+    if not rows:  # the extension was dropped while the statement ran
+        return Answer(None, "unknown_domain", False, False, False, ())
     token, read_committed, in_recovery, has_written = rows[0][:4]
     parts = []
     reason = "" if token is not None else "changed_by_transaction"

@@ -105,6 +105,7 @@ class Base:
         self._primary: psycopg.Connection | None = None  # asked about standbys only
         self._primary_lock = threading.Lock()
         self._primary_rests_until, self._primary_rest = 0.0, FIRST_REST
+        self._statements_lock = threading.Lock()
         self.core = self._Core(*self._limits, self.metrics)
         self.flights = self._Flights(self.core)
 
@@ -169,8 +170,9 @@ class Base:
             self._serving = not self._closed and self._disabled == 0
 
     def _forget_statements(self) -> None:
-        self._statements_generation += 1
-        self._statements.clear()
+        with self._statements_lock:
+            self._statements_generation += 1
+            self._statements.clear()
 
     def _is_off(self) -> bool:
         if self._closed or self._disabled > 0:

@@ -186,8 +186,8 @@ class Listener:
             self._prove(connection, parameters)
             self._overdue = None  # what was sent while we did not listen is lost
             self._configured_at = None
-            self._core.listen_anew()
             self._redefined()
+            self._core.listen_anew()
             may_catch_up = self._may_catch_up(connection)
             while not self._closed:
                 self._catch_up(connection, may_catch_up)
@@ -252,7 +252,7 @@ class Listener:
         # What was overdue when the connection was lost came to nobody.
         since = self._settled if overdue is None else self._position
         if self._position is None or (not may_catch_up and overdue is None):
-            self._core.reset("began_to_listen")
+            self._reset("began_to_listen")
         elif may_catch_up:
             for tenant, domain, version in connection.execute(
                     "SELECT tenant_id, domain, version FROM cache_notify.changes_since(%s)",
@@ -276,15 +276,15 @@ class Listener:
         if self._configured_at not in (None, configured_at):
             # It may have been another lane in between.
             if not may_catch_up:
-                self._core.reset("reloaded")
-            self._core.listen_anew()
+                self._reset("reloaded")
             self._redefined()
+            self._core.listen_anew()
         self._configured_at = configured_at
 
     def _missed(self, tenant: str | None, domain: str | None, version: object,
                 all_keys: bool) -> None:
         if domain is None or not is_version(version):
-            self._core.reset("new_history")
+            self._reset("new_history")
             return
         assert isinstance(version, int)
         if all_keys:
@@ -320,10 +320,16 @@ class Listener:
         else:
             self._heard(notification.extra)
 
+    def _reset(self, reason: str) -> None:
+        """Anything may have changed, definitions as well. What is known of statements goes
+        first: a fill that begins after the reset must not meet it."""
+        self._redefined()
+        self._core.reset(reason)
+
     def _heard(self, payload: bytes) -> None:
         change = parse_payload(payload)
         if change is None:
-            self._core.reset("payload")
+            self._reset("payload")
             return
         if change.domain.startswith(INTERNAL):
             self._redefined()

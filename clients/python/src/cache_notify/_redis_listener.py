@@ -165,7 +165,7 @@ class RedisListener(Listener):
             epoch, number, payloads = frame.split(b" ", 2)
             n = int(number)
         except ValueError:
-            self._core.reset("payload")
+            self._reset("payload")
             return
         if epoch != self._epoch:
             self._begin_epoch(epoch, n)
@@ -190,15 +190,14 @@ class RedisListener(Listener):
             if not entries:
                 break
         if self._last < upto:
-            self._core.reset("relay_gap")
-            self._redefined()
+            self._reset("relay_gap")
             self._last = upto
 
     def _hear_all(self, payloads: bytes) -> None:
         for payload in payloads.split(b"\n"):
             if payload == ANEW:
-                self._core.listen_anew()
                 self._redefined()
+                self._core.listen_anew()
             elif payload == AWAY:
                 self._core.end_lease()
                 self._questions.clear()
@@ -209,8 +208,7 @@ class RedisListener(Listener):
     def _begin_epoch(self, epoch: bytes, n: int) -> None:
         """Another numbering: what was not heard of the one before cannot be known."""
         self._core.end_lease()
-        self._core.reset("relay_epoch" if self._epoch is not None else "began_to_listen")
-        self._redefined()
+        self._reset("relay_epoch" if self._epoch is not None else "began_to_listen")
         self._questions.clear()
         self._silent_since = time.monotonic()
         self._epoch, self._last = epoch, n

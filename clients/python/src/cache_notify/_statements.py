@@ -105,10 +105,11 @@ def _analyse(cache: Base, adapter: Adapter, text: str, parameters: Any) -> Cours
     found = Statement(text, names, why_not)
     if why_not:
         log.warning("not cached: %s (%s)", " ".join(text.split())[:200], why_not)
-    if generation == cache._statements_generation:
-        if len(cache._statements) >= MAX_STATEMENTS:
-            cache._statements.clear()
-        cache._statements[text, parameters is None] = found
+    with cache._statements_lock:
+        if generation == cache._statements_generation:
+            if len(cache._statements) >= MAX_STATEMENTS:
+                cache._statements.clear()
+            cache._statements[text, parameters is None] = found
     return found
 
 

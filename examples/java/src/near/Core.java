@@ -155,10 +155,11 @@ final class Core {
         }
     }
 
-    /** Drops everything, and refuses the fills in flight. */
+    /** Drops everything, and refuses the fills in flight. It may stand for definitions. */
     synchronized void reset() {
         entries.invalidateAll();
         watching.clear();
+        statements.clear();
         forget();
     }
 
