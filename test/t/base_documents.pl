@@ -27,13 +27,13 @@ use Test::More;
 my $node = start_server('main', "shared_preload_libraries = 'cache_notify'\nwal_level = logical\nmax_replication_slots = 5\nmax_wal_senders = 5");
 my $databases = 0;
 
-# Lines that can be compared.
+# Lines that can be compared. How wide a column is depends on what it happens to hold.
 sub lines_of
 {
 	my ($text) = @_;
 
 	$text =~ s/ received from server process with PID \d+//g;
-	return grep { !/^\(\d+ rows?\)$/ && /\S/ } map { s/\s+$//r } split /\n/, $text;
+	return grep { !/^\(\d+ rows?\)$/ && /\S/ } map { s/ +/ /gr =~ s/--+/-/gr =~ s/^\s+|\s+$//gr } split /\n/, $text;
 }
 
 # The pieces of a document to run: { sql, shown, line }.
