@@ -199,9 +199,10 @@ CREATE VIEW _cache_notify.setting_finding AS
 	FROM pg_catalog.pg_extension e JOIN pg_catalog.pg_available_extensions a ON a.name = e.extname
 	WHERE e.extname IN ('cache_notify', 'pg_fraiseql_cache') AND e.extversion <> a.default_version
 	UNION ALL
-	SELECT 'error', 'channel ' || l.channel, split_part(l.problem, ': call ', 1),
-		format('SELECT cache_notify.setup_schema_invalidation(preset => %L, channel => %L, payload => %L, payload_suffix => %s);',
-			l.preset, l.channel, CASE WHEN l.preset IS DISTINCT FROM 'postgraphile' THEN l.payload END, _cache_notify.one_line(quote_nullable(nullif(l.payload_suffix, ''))))
+	SELECT 'error', coalesce('channel ' || l.channel, 'domain schema'), split_part(l.problem, ': call ', 1),
+		CASE WHEN l.channel IS NULL THEN 'SELECT cache_notify.setup_schema_invalidation(...) for whoever listened; or, if nobody does: SELECT cache_notify.remove_schema_invalidation();'
+		ELSE format('SELECT cache_notify.setup_schema_invalidation(preset => %L, channel => %L, payload => %L, payload_suffix => %s);',
+			l.preset, l.channel, CASE WHEN l.preset IS DISTINCT FROM 'postgraphile' THEN l.payload END, _cache_notify.one_line(quote_nullable(nullif(l.payload_suffix, '')))) END
 	FROM cache_notify.v_schema_invalidation l WHERE l.problem IS NOT NULL;
 COMMENT ON VIEW _cache_notify.setting_finding IS
 'What doctor() says of settings, of the lane, and of who hears of DDL.';

@@ -69,6 +69,7 @@ BEGIN ATOMIC
 		UNION ALL
 		SELECT d.domain, r.source_domain, r.target_domain, true
 		FROM wanted d JOIN cache_notify.cascade_rules r ON r.target_domain = d.domain
+		WHERE r.source_domain NOT IN (SELECT x.domain FROM watched x)
 		UNION ALL
 		SELECT n.start, r.source_domain, r.target_domain, false
 		FROM near n JOIN cache_notify.cascade_rules r ON r.source_domain = n.domain
@@ -82,7 +83,7 @@ BEGIN ATOMIC
 	FROM wanted d LEFT JOIN ranked k ON k.domain = d.domain GROUP BY d.domain;
 END;
 COMMENT ON FUNCTION _cache_notify.rules_to_note(text[]) IS
-'For each of these domains the notes of rules that what feeds it is to have: the rules from and into it, and those between domains that nothing feeds, and that rules connect with it by such domains only. At most 256.';
+'For each of these domains the notes of rules that what feeds it is to have: the rules from it, those into it from a domain that no relation feeds, and those between such domains that rules connect with it by such domains only. At most 256.';
 
 -- What a relation has noted that is not there may be lost.
 CREATE FUNCTION _cache_notify.with_lost_rules(notes text[], former text[]) RETURNS text[]

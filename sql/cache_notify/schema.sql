@@ -90,6 +90,11 @@ CREATE VIEW cache_notify.v_schema_invalidation AS
 		SELECT min(format(CASE WHEN evtname IS NULL THEN 'event trigger %I is missing' ELSE 'event trigger %I is disabled' END, name)
 				   || ': call cache_notify.setup_schema_invalidation() again')
 			FILTER (WHERE evtname IS NULL OR evtenabled IN ('D', 'R')) AS problem
-		FROM _cache_notify.schema_event_trigger) AS t;
+		FROM _cache_notify.schema_event_trigger) AS t
+	UNION ALL
+	-- The event triggers come and go with the listeners.
+	SELECT NULL, NULL, NULL, NULL, false, 'event triggers for listeners are there, and no listener is, as after a part of a dump: call cache_notify.setup_schema_invalidation(), or remove_schema_invalidation()'
+	WHERE EXISTS (SELECT FROM _cache_notify.schema_event_trigger t WHERE t.evtname IS NOT NULL)
+	AND NOT EXISTS (SELECT FROM _cache_notify.schema_listener);
 COMMENT ON VIEW cache_notify.v_schema_invalidation IS
-'Which channels hear of changes to the schema. payload is NULL where it tells what has changed. enabled is false while changes are missed, and problem says why.';
+'Which channels hear of changes to the schema. payload is NULL where it tells what has changed. enabled is false while changes are missed, and problem says why. channel NULL: listeners have been lost.';

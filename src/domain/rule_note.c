@@ -8,9 +8,10 @@
  * can restore.  A domain that has lost a rule but is also fed by a table would go
  * on having tokens.  So what relations are watched with, which every dump of
  * them has, says which rules there are: an argument "rule=..." for each rule from
- * or into their domain, and for those between domains that no relation feeds, where
- * such rules lead to it or away from it.  While one of these is not there, its
- * target is not known.
+ * their domain, for each into it from a domain that no relation feeds, and for those
+ * between such domains, where such rules lead to it or away from it.  While one of
+ * these is not there, its target is not known.  Whoever may write rules of his own
+ * domains only has no table noted but his own, and so locks no other.
  *
  * What a note says is <rule_type>/<keys>/<tenants>/<target>/<source>, as in
  * cascade_rules; of the domains only the source can have slashes.  Triggers for

@@ -88,7 +88,27 @@ SELECT domain, problem FROM cache_notify.v_invalidation_status WHERE table_name 
 INSERT INTO cache_notify.cascade_rules VALUES ('n_hand_made', 'n_c');
 SELECT * FROM noted WHERE relation = 'hand'::regclass;
 
+-- Whoever may not write the table has his own tables note his rules, and locks nobody else's.
+CREATE ROLE note_mallory;
+GRANT ALL ON SCHEMA note TO note_mallory;
+SET ROLE note_mallory;
+CREATE TABLE mine (id int);
+SELECT cache_notify.setup_table_invalidation('mine', 'n_mine');
+BEGIN;
+SELECT cache_notify.set_cascade_rule('n_mine', 'n_page');
+SELECT relation::regclass, mode FROM pg_locks WHERE locktype = 'relation' AND relation IN ('mine'::regclass, 'page'::regclass);
+COMMIT;
+RESET ROLE;
+SELECT * FROM noted WHERE note ~ 'n_mine';
+SELECT cache_notify.repair();
+SELECT * FROM noted WHERE note ~ 'n_mine';
+SET ROLE note_mallory;
+SELECT cache_notify.remove_cascade_rule('n_mine', 'n_page');
+RESET ROLE;
+SELECT * FROM noted WHERE note ~ 'n_mine';
+SELECT cache_notify.token(NULL, 'n_page') IS NOT NULL AS proven;
+
 DELETE FROM cache_notify.cascade_rules WHERE source_domain LIKE 'n\_%';
 SELECT * FROM noted;
 DROP SCHEMA note CASCADE;
-DROP ROLE note_owner;
+DROP ROLE note_owner, note_mallory;

@@ -23,11 +23,13 @@ my $version = server_version($publisher);
 my %publications = (
 	all => 'FOR ALL TABLES',
 	list => 'FOR TABLE item, other',
-	$version >= 15 ? (schema => 'FOR TABLES IN SCHEMA public, shop') : ());
+	$version >= 15 ? (schema => 'FOR TABLES IN SCHEMA public, shop') : (),
+	$version >= 19 ? (sequences => 'FOR ALL TABLES, ALL SEQUENCES', except => 'FOR ALL TABLES EXCEPT (TABLE other)') : ());
 my $tables = <<'END';
 CREATE SCHEMA shop;
 CREATE TABLE item (id int PRIMARY KEY, tenant_id text, n int);
 CREATE TABLE other (id int PRIMARY KEY);
+CREATE SEQUENCE number;
 END
 my $watch = <<'END';
 SELECT cache_notify.setup_table_invalidation('item', fire_on_replica => true);
@@ -82,6 +84,18 @@ sub replicate
 	is($to->('SELECT count(*), sum(n) FROM item'), $from->('SELECT count(*), sum(n) FROM item'), "$name: replicated");
 	is( $from->("SELECT count(*) FROM pg_publication_tables WHERE schemaname IN ('cache_notify', '_cache_notify')"),
 		0, "$name: nothing of ours is published");
+	if ($version >= 19)
+	{
+		is( $from->("SELECT count(*) FROM pg_publication_sequences WHERE schemaname IN ('cache_notify', '_cache_notify')"),
+			0, "$name: no sequence of ours either");
+	}
+	if ($kind eq 'sequences')
+	{
+		$from->("SELECT setval('number', 77)");
+		$to->("ALTER SUBSCRIPTION $slot REFRESH SEQUENCES");
+		$subscriber->poll_query_until($name, 'SELECT last_value = 77 FROM number');
+		is($to->('SELECT last_value FROM number'), 77, "$name: sequences are copied");
+	}
 	if ($theirs && $ours)
 	{
 		isnt($to->("SELECT cache_notify.version('item', 't')"),

@@ -233,6 +233,9 @@ says('schema listener', q{SELECT cache_notify.setup_schema_invalidation('postgre
 is($node->safe_psql('postgres', 'SELECT channel, preset, payload, payload_suffix FROM cache_notify.v_schema_invalidation'),
 	"pgrst|postgrest|reload schema|\n", 'and the listener is as it was');
 
+says('lost listeners', q{DO $$BEGIN EXECUTE format('DROP TRIGGER %I ON cache_notify.configuration', 'schema_listener_' || md5('pgrst')); END$$},
+	'error', 'domain schema', 'no listener is, as after a part of a dump', q{SELECT cache_notify.setup_schema_invalidation('postgrest', payload_suffix => E'\n')});
+
 # Set-up refuses it to him.
 says('too many channels', join('', 'CREATE ROLE many;', map {
 			"CREATE TABLE many$_ (id int); SELECT cache_notify.setup_table_invalidation('many$_', 'many', channel => 'many$_');"
