@@ -19,6 +19,24 @@ INSERT INTO item VALUES (1);
 SELECT * FROM cache_notify.v_cascade_rules WHERE source_domain !~ '/' ORDER BY 1, 2;
 SELECT cache_notify.version('page') > 0 AS moved;
 
+-- What else he can, and cannot, as the README says.
+CREATE TABLE line (id int, item_id int);
+ALTER TABLE item ADD PRIMARY KEY (id);
+ALTER TABLE line ADD FOREIGN KEY (item_id) REFERENCES item;
+SELECT cache_notify.setup_table_invalidation('line');
+SELECT source_domain, target_domain FROM cache_notify.suggest_cascades() WHERE source_domain = 'item';
+SELECT cache_notify.cascade_graph() ~ 'page' AS graph;
+ALTER TABLE line DISABLE TRIGGER USER;
+SELECT object, problem FROM cache_notify.doctor() WHERE object ~ 'line';
+DROP TABLE line;
+ALTER TABLE item DROP CONSTRAINT item_pkey;
+SELECT cache_notify.invalidate('item');
+SELECT cache_notify.repair();
+SELECT cache_notify.new_history();
+SELECT cache_notify.setup_schema_invalidation('postgrest');
+SELECT * FROM cache_notify.domain_version;
+SELECT * FROM cache_notify.stats;
+
 -- What the table refuses, and what is not fed.
 SELECT cache_notify.set_cascade_rule('item', 'item');
 SELECT cache_notify.set_cascade_rule('item', 'page', 'x');
