@@ -519,6 +519,17 @@ compat_indexed_columns(Relation rel)
 #endif
 }
 
+/* What opening a relation does for its statistics.  15: renamed. */
+void
+compat_init_statistics(Relation rel)
+{
+#if PG_VERSION_NUM >= 150000
+	pgstat_init_relation(rel);
+#else
+	pgstat_initstats(rel);
+#endif
+}
+
 /* Count an update that heap_update() did not make.  16: on another page, or not. */
 void
 compat_count_hot_update(Relation rel)

@@ -191,6 +191,7 @@ extern void compat_no_transaction_timeout(void);
 extern uint64 compat_notify_queue_bytes(void);
 extern void compat_set_index_columns(Relation rel, const Bitmapset *columns);
 extern Bitmapset *compat_indexed_columns(Relation rel);
+extern void compat_init_statistics(Relation rel);
 extern void compat_count_hot_update(Relation rel);
 
 #endif							/* CACHE_NOTIFY_COMPAT_H */

@@ -13,6 +13,7 @@
 #include "access/relation.h"
 #include "access/sysattr.h"
 #include "nodes/bitmapset.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
 
@@ -58,11 +59,32 @@ open_told_heap(LOCKMODE lockmode)
 	return heap;
 }
 
+/*
+ * As this backend knows it, NULL if that is out of date.  With the lock come the
+ * invalidations: if there was none, it is there, and no catalog need be asked.
+ */
+static Relation
+open_known_heap(LOCKMODE lockmode)
+{
+	Oid			relid = heap_changes.relid;
+	Relation	heap = NULL;
+
+	if (heap_known_at != heap_changes.count)
+		return NULL;
+	LockRelationOid(relid, lockmode);
+	if (heap_known_at == heap_changes.count)
+		heap = RelationIdGetRelation(relid);
+	if (heap == NULL)
+		UnlockRelationOid(relid, lockmode);
+	else
+		compat_init_statistics(heap);
+	return heap;
+}
+
 static Relation
 open_heap(LOCKMODE lockmode)
 {
-	Relation	heap = heap_known_at == heap_changes.count ?
-		try_relation_open(heap_changes.relid, lockmode) : NULL;
+	Relation	heap = open_known_heap(lockmode);
 
 	if (heap != NULL)
 		return heap;

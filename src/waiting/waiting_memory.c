@@ -106,7 +106,7 @@ waiting_find_database(Oid database)
 {
 	if (my_slot >= 0 && waiting_state->databases[my_slot].oid == database)
 		return &waiting_state->databases[my_slot];
-	for (int i = 0; i < MAX_DATABASES; i++)
+	for (int i = 0; i < waiting_state->ndatabases; i++)
 		if (waiting_state->databases[i].oid == database)
 		{
 			if (database == MyDatabaseId)

@@ -121,6 +121,7 @@ typedef struct WaitingState
 	int			refusals;		/* in a row: no worker could be started */
 	TimestampTz refused_at;
 	TimestampTz complained_at;	/* about that; 0: never */
+	int			ndatabases;		/* no slot from here on was ever used */
 	WaitingDatabase databases[MAX_DATABASES];
 	WaitingScope scopes[FLEXIBLE_ARRAY_MEMBER];
 	/* after the scopes: WaitingEvent events[nscopes], int buckets[nscopes] */

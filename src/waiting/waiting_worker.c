@@ -123,6 +123,9 @@ waiting_make_database(Oid database)
 		db = longest_unused();
 	if (db != NULL && db->oid != database)
 	{
+		int			slot = db - waiting_state->databases;
+
+		waiting_state->ndatabases = Max(waiting_state->ndatabases, slot + 1);
 		db->oid = database;
 		db->owed = true;		/* nobody knows: the worker will look */
 		db->failures = 0;
