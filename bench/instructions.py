@@ -64,7 +64,9 @@ INSTRUCTIONS_UPDATE = counted(
     warm_up=50, transactions=500,
 )
 
-UNWATCHED = "CREATE TABLE plain (LIKE item INCLUDING ALL);\nINSERT INTO plain TABLE item;\n"
+# With room on its pages as well: its storage parameters are not copied.
+UNWATCHED = ("CREATE TABLE plain (LIKE item INCLUDING ALL) WITH (fillfactor = 40);\n"
+             "INSERT INTO plain TABLE item;\n")
 
 INSTRUCTIONS_CONNECTION = dataclasses.replace(
     counted(
