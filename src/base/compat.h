@@ -194,4 +194,7 @@ extern Bitmapset *compat_indexed_columns(Relation rel);
 extern void compat_init_statistics(Relation rel);
 extern void compat_count_hot_update(Relation rel);
 
+/* Later: compare heap_update() with counter/hot_update.c, which writes its record. */
+#define COMPAT_HEAP_RECORD_KNOWN	(PG_VERSION_NUM < 200000)
+
 #endif							/* CACHE_NOTIFY_COMPAT_H */

@@ -186,7 +186,7 @@ put_version(CounterTable *table, Buffer buffer, HeapTuple old, HeapTuple new,
 	START_CRIT_SECTION();
 	PageSetPrunable(BufferGetPage(buffer), xid);
 	RelationPutHeapTuple(table->heap, buffer, new, false);
-	header->t_infomask &= ~(HEAP_XMAX_BITS | HEAP_MOVED);
+	header->t_infomask &= ~HEAP_XMAX_BITS;	/* no HEAP_MOVED: is_usual() */
 	header->t_infomask2 &= ~HEAP_KEYS_UPDATED;
 	HeapTupleHeaderSetHotUpdated(header);
 	HeapTupleHeaderSetXmax(header, xid);
@@ -207,7 +207,8 @@ static bool
 may_hot_update(CounterTable *table)
 {
 	/* What a user may have set for logical decoding: the old row in the WAL. */
-	return table->heap->rd_rel->relreplident != REPLICA_IDENTITY_FULL &&
+	return COMPAT_HEAP_RECORD_KNOWN &&
+		table->heap->rd_rel->relreplident != REPLICA_IDENTITY_FULL &&
 		counter_columns_unindexed(table);
 }
 
