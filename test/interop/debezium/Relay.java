@@ -114,25 +114,31 @@ public class Relay {
         committer.markBatchFinished();
     }
 
-    public static void main(String[] arguments) throws Exception {
+    /* What a file of properties says, and where the server is. */
+    static Properties connector(String path, Map<String, String> env)
+            throws java.io.IOException {
         Properties connector = new Properties();
-        try (FileReader file = new FileReader(arguments[0], StandardCharsets.UTF_8)) {
+        try (FileReader file = new FileReader(path, StandardCharsets.UTF_8)) {
             connector.load(file);
         }
-        Map<String, String> env = System.getenv();
-        String socket = env.get("PGHOST") + "/.s.PGSQL." + env.get("PGPORT");
         connector.setProperty("database.hostname", "localhost");
         connector.setProperty("database.port", env.get("PGPORT"));
         connector.setProperty("database.dbname", env.get("PGDATABASE"));
         connector.setProperty("database.user", env.get("PGUSER"));
         connector.setProperty("driver.socketFactory", SOCKET_FACTORY);
-        connector.setProperty("driver.socketFactoryArg", socket);
+        connector.setProperty("driver.socketFactoryArg",
+            env.get("PGHOST") + "/.s.PGSQL." + env.get("PGPORT"));
         connector.setProperty("converter.schemas.enable", "false");
+        return connector;
+    }
 
+    public static void main(String[] arguments) throws Exception {
+        Map<String, String> env = System.getenv();
+        Properties connector = connector(arguments[0], env);
         Properties session = new Properties();
         session.setProperty("user", env.get("PGUSER"));
         session.setProperty("socketFactory", SOCKET_FACTORY);
-        session.setProperty("socketFactoryArg", socket);
+        session.setProperty("socketFactoryArg", connector.getProperty("driver.socketFactoryArg"));
         Relay relay = new Relay(arguments[1], arguments[2]);
         try (Connection server = DriverManager.getConnection(
                 "jdbc:postgresql://localhost/" + env.get("PGDATABASE"), session)) {

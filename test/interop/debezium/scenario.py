@@ -2,7 +2,8 @@
 """PostgreSQL -> Debezium (Relay.java) -> Redis -> an application's cache (cache.py).
 
 Runs all of them on private sockets and says in TAP whether the cache heard every
-commit, in commit order, and never served what was no longer true.
+commit, in commit order, and never served what was no longer true; then Debezium as it
+comes (Tables.java), which publishes all tables: none of ours.
 """
 
 import json
@@ -70,6 +71,39 @@ class Relay:
 
     def kill(self):
         """The hard way: it can neither confirm nor clean up anything."""
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+
+class Tables:
+    """Tables.java as a process, and the events that it prints."""
+
+    def __init__(self, log):
+        with open(log, "a", encoding="utf-8") as errors:
+            self.process = subprocess.Popen(
+                ["java", "-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.log.org.apache.kafka=warn",
+                 "-cp", f"{HERE}/build/classes:{HERE}/build/lib/*", "Tables", f"{HERE}/tables.properties"],
+                stdout=subprocess.PIPE, stderr=errors, text=True,
+            )
+        self.events = queue.Queue()
+        threading.Thread(target=self.listen, daemon=True).start()
+
+    def listen(self):
+        for line in self.process.stdout:
+            self.events.put(line.strip())
+
+    def until(self, last):
+        """The events up to this one."""
+        events = []
+        deadline = time.monotonic() + WAIT
+        while last not in events:
+            try:
+                events.append(self.events.get(timeout=max(0, deadline - time.monotonic())))
+            except queue.Empty:
+                break
+        return events
+
+    def kill(self):
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
 
@@ -338,6 +372,49 @@ def slot_lost(tap, session, application, relay):
     tap.equal(application.hear(), message, "the new slot goes on")
 
 
+# All of ours that Debezium reads when it begins.
+OF_RULES = ["cache_notify cascade_rules"]
+
+
+def all_tables(tap, session, log):
+    """What Debezium does if nobody says which tables: all of them, as it finds them."""
+    run(session, "CREATE TABLE first (id int PRIMARY KEY)", "INSERT INTO first VALUES (1)",
+        "CREATE TABLE last (id int PRIMARY KEY)",
+        "SELECT cache_notify.setup_table_invalidation('first')",
+        "INSERT INTO cache_notify.cascade_rules VALUES ('first', 'page')",
+        "SELECT cache_notify.setup_schema_invalidation('postgrest')")
+    tables = Tables(log)
+    try:
+        read = tables.until("public first")
+        deadline = time.monotonic() + WAIT
+        while not run(session, "SELECT 1 FROM pg_replication_slots WHERE slot_name = 'tables' AND active"):
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.05)
+        tap.equal(run(session, "SELECT puballtables FROM pg_publication WHERE pubname = 'tables'"), [(True,)],
+                  "Debezium publishes all tables")
+        tap.equal(run(session, "SELECT schemaname, tablename FROM pg_publication_tables WHERE pubname = 'tables'"
+                      " AND schemaname LIKE '%cache\\_notify'"), [], "and none of ours")
+        # What writes our state in every way: counters, what is owed, rules, a history.
+        run(session, "UPDATE first SET id = id + 1", "BEGIN", "UPDATE first SET id = id + 1",
+            "CREATE TABLE made (id int PRIMARY KEY)", "PREPARE TRANSACTION 'tables'", "COMMIT PREPARED 'tables'",
+            "SELECT cache_notify.invalidate('page')", "SELECT cache_notify.compact()",
+            "INSERT INTO cache_notify.cascade_rules VALUES ('first', 'other')",
+            "SELECT cache_notify.new_history()", "UPDATE first SET id = id + 1", "INSERT INTO last VALUES (1)")
+        told = tables.until("public last")
+        tap.ok("public first" in read and {"public first", "public last"} <= set(told),
+               "the tables are read and told", [*read, *told], "first, last")
+        # It begins by reading every table, of ours the one that people write rules into.
+        tap.equal([e for e in [*read, *told] if "cache_notify " in e and e not in OF_RULES], [],
+                  "and no state of ours")
+        tap.equal([e for e in told[told.index("public first"):] if e in OF_RULES], [],
+                  "nor changes of the rules")
+        run(session, "INSERT INTO made VALUES (1)")
+        tap.ok("public made" in tables.until("public made"), "it goes on")
+    finally:
+        tables.kill()
+
+
 def main():
     tap = Tap()
     directory = tempfile.mkdtemp(prefix="cache_notify.")
@@ -357,6 +434,7 @@ def main():
         late_fill(tap, session, application)
         under_load(tap, session, application, relay)
         slot_lost(tap, session, application, relay)
+        all_tables(tap, session, relay.log)
     finally:
         if tap.failed or sys.exc_info()[0]:
             with open(relay.log, encoding="utf-8") as log:
