@@ -53,9 +53,11 @@ class Server:
     def promote(self):
         program("pg_ctl", "promote", "-s", "-w", "-D", self.data)
 
+    def connect(self):
+        return psycopg.connect(host=self.directory, autocommit=True, user="postgres", dbname="postgres")
+
     def execute(self, statement, *parameters):
-        with psycopg.connect(host=self.directory, autocommit=True, user="postgres",
-                             dbname="postgres") as connection:
+        with self.connect() as connection:
             cursor = connection.execute(statement, parameters)
             return cursor.fetchall() if cursor.description else None
 
@@ -81,7 +83,9 @@ class Cluster:
         self.primary_host = os.path.join(directory, "primary")
         self.standby_host = os.path.join(directory, "standby")
         self._made = 0
-        self.meanwhile = lambda: None   # called while it waits for a server to be filled
+        self.meanwhile = lambda: None   # called now and then while something takes long
+        self.omitted = None     # one of protocols.STEPS
+        self.former = None      # the old side, if it was left open
         self.primary = self._new_server()
         self.primary.initialize(settings)
         self.primary.start()
@@ -133,6 +137,9 @@ class Cluster:
         new.start()
         new.execute("CREATE ROLE reader LOGIN IN ROLE pg_monitor; CREATE ROLE writer LOGIN")
         new.take_schema_of(old)
+        if self.omitted == "counts_no_replicated_rows":
+            for table in ("item", "price", "setting"):
+                new.execute("SELECT cache_notify.setup_table_invalidation(%s)", table)
         old.execute("DROP PUBLICATION IF EXISTS moving; CREATE PUBLICATION moving FOR ALL TABLES")
         new.execute(f"CREATE SUBSCRIPTION moving CONNECTION 'host={old.directory} user=postgres"
                     " dbname=postgres application_name=moving' PUBLICATION moving")
@@ -140,26 +147,48 @@ class Cluster:
             "SELECT bool_and(srsubstate = 'r') FROM pg_subscription_rel"))
         return new
 
+    def leave_early(self, new):
+        new.execute("DROP SUBSCRIPTION moving")
+        time.sleep(0.2)
+
     def switch_over(self, new):
         """As doc/operations.md says. Nobody writes meanwhile but who ignores that."""
         old, standby = self.primary, self.standby
         old.execute("ALTER DATABASE postgres SET default_transaction_read_only = on")
-        old.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                    " WHERE datname = current_database() AND backend_type = 'client backend'"
-                    " AND pid <> pg_backend_pid()")
+        old.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {self._ended()}")
+        self._until(lambda: old.execute("SELECT count(*) = 0 FROM pg_prepared_xacts"))
         (lsn,), = old.execute("SELECT pg_current_wal_lsn()")
-        self._until(lambda: old.execute(
-            "SELECT confirmed_flush_lsn >= %s FROM pg_replication_slots WHERE slot_name = 'moving'", lsn))
-        new.execute("DROP SUBSCRIPTION moving")
-        new.execute("SELECT cache_notify.new_history()")
+        if self.omitted != "leaves_early":
+            self._until(lambda: old.execute(
+                "SELECT confirmed_flush_lsn >= %s FROM pg_replication_slots WHERE slot_name = 'moving'", lsn))
+            new.execute("DROP SUBSCRIPTION moving")
+        (origin,), = old.execute("SELECT cache_notify.version_origin()")
+        if self.omitted not in ("leaves_listeners", "leaves_readers"):
+            self._close(old)
+        else:
+            if self.former:
+                self._close(self.former)
+            self.former = old
+        if self.omitted != "keeps_history":
+            new.execute("SELECT cache_notify.new_history(%s)", origin)
+        if standby:
+            self._close(standby)
         self.primary, self.standby = new, None
         self._point(self.primary_host, new)
-        for server in (standby, old):
-            if server:
-                server.stop("immediate")
-                server.destroy()
         if standby:
             self.add_standby()
+
+    def _ended(self):
+        """Whose connections end."""
+        everybody = ("datname = current_database() AND backend_type = 'client backend'"
+                     " AND pid <> pg_backend_pid()")
+        return everybody + {"leaves_listeners": " AND application_name NOT LIKE '%%listener%%'",
+                            "leaves_readers": " AND application_name <> ''"}.get(self.omitted, "")
+
+    @staticmethod
+    def _close(server):
+        server.stop("immediate")
+        server.destroy()
 
     @staticmethod
     def _until(question, patience=120):
@@ -177,6 +206,6 @@ class Cluster:
                 time.sleep(0.02)
 
     def stop(self):
-        for server in (self.standby, self.primary):
+        for server in (self.standby, self.former, self.primary):
             if server:
                 server.stop("immediate")

@@ -8,11 +8,19 @@ import threading
 import time
 from collections import Counter
 
+from truth import Cell
+from writer import table_of
+
+# What schema.sql has of the extension.
+with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "watch.sql")) as file:
+    SET_UP = file.read()
+
 LISTENER = "application_name LIKE '%%listener%%'"
 
 
 class Faults:
     def __init__(self, cluster, truth, seed, names, relays=None):
+        self.new_side_stale = 0
         self.cluster = cluster
         self.relays = relays
         self.truth = truth
@@ -108,27 +116,83 @@ class Faults:
         truth.history.value += 1
         truth.pause.value = False
 
+    @contextlib.contextmanager
+    def writers_paused(self):
+        """Until every reader has heard of what happens meanwhile, and for a moment longer: what
+        a cache should have dropped then is not dropped by the next change."""
+        self.truth.pause.value = True
+        try:
+            while not all(self.truth.paused):
+                time.sleep(0.01)
+            yield
+            fence = self.truth.fences.value
+            until = time.monotonic() + 3
+            while not self.truth.heard_since(fence) and time.monotonic() < until:
+                self.cluster.meanwhile()
+                time.sleep(0.05)
+            time.sleep(0.2)
+        finally:
+            self.truth.pause.value = False
+
     def switch_over(self):
         """Logical replication to a new server, and everybody goes there."""
-        truth, cluster = self.truth, self.cluster
+        cluster = self.cluster
         new = cluster.replicate()
-        truth.pause.value = True
-        while not all(truth.paused):
-            time.sleep(0.01)
-        cluster.switch_over(new)
-        truth.pause.value = False
+        # As a failover there would: the versions of the old side are above those of the new one.
+        cluster.primary.execute("SELECT cache_notify.new_history()")
+        self.cache_on(new)
+        cluster.meanwhile()
+        if cluster.omitted == "leaves_early":
+            cluster.leave_early(new)
+        with self.writers_paused():
+            cluster.switch_over(new)
         return True
 
+    def cache_on(self, new):
+        """Somebody has a cache on the new side already, while its rows come in."""
+        held = {}
+        until = time.monotonic() + 0.3
+        with new.connect() as connection:
+            while time.monotonic() < until:
+                for number in self.truth.busy_with:
+                    tenant = f"tenant {number}"
+                    token, rows = held.get(tenant, (None, None))
+                    now, current, rows_now = connection.execute(
+                        "SELECT cache_notify.token(%(tenant)s, 'item'), cache_notify.is_current(%(token)s),"
+                        " array(SELECT n FROM item WHERE tenant_id = %(tenant)s ORDER BY cell)",
+                        {"tenant": tenant, "token": token}).fetchone()
+                    if current and rows != rows_now:
+                        self.new_side_stale += 1
+                    elif not current:
+                        held[tenant] = now, rows_now
+
     def recreate(self):
-        """The extension is dropped and created once more. Writers wait meanwhile: one
-        that writes several tables could meet the DROP half-way, and fail."""
-        truth = self.truth
-        truth.pause.value = True
-        while not all(truth.paused):
-            time.sleep(0.01)
-        self.cluster.primary.execute(RECREATE)
-        truth.pause.value = False
+        """The extension is dropped and created once more, at once or after a while, and in
+        between rows change. Writers wait meanwhile: one that writes several tables could meet
+        the DROP half-way, and fail."""
+        cells = self.random.sample(range(Cell.COUNT), 60)
+        at_once = self.random.random() < 0.5
+        with self.writers_paused():
+            self.truth.write_for(cells, lambda written: self.create_anew(written, at_once))
         return True
+
+    def create_anew(self, written, at_once):
+        with self.cluster.primary.connect() as connection:
+            connection.autocommit = False
+            connection.execute("SET client_min_messages = error")
+            connection.execute("SET lock_timeout = '10s'")
+            connection.execute("DROP EXTENSION cache_notify CASCADE")
+            if self.cluster.omitted == "forgets_origin":
+                connection.execute("ALTER DATABASE postgres RESET cache_notify.former_origin")
+            if not at_once:
+                connection.commit()
+            for cell, number in written.items():
+                connection.execute(f"UPDATE {table_of(cell)} SET n = %s WHERE cell = %s", [number, cell])
+            if not at_once:
+                connection.commit()
+                time.sleep(0.2)
+            connection.execute("CREATE EXTENSION cache_notify")
+            connection.execute(SET_UP)
 
     # ------------------------------------------------------------- with --relay
 
@@ -171,21 +235,6 @@ class Faults:
         self.relays.lose_frames()
         return True
 
-
-# In one transaction, so nobody finds it missing.
-RECREATE = """
-DO $$
-BEGIN
-    SET LOCAL client_min_messages = error;
-    SET LOCAL lock_timeout = '10s';
-    DROP EXTENSION cache_notify CASCADE;
-    CREATE EXTENSION cache_notify;
-    PERFORM cache_notify.setup_table_invalidation('item', keys => '{cell}', fields => '{keys}');
-    PERFORM cache_notify.setup_table_invalidation('price', keys => '{cell}', buckets => 16, fields => '{keys}');
-    PERFORM cache_notify.setup_table_invalidation('setting');
-    INSERT INTO cache_notify.cascade_rules VALUES ('price', 'offer'), ('setting', 'offer');
-END
-$$"""
 
 FAULTS = {"listener": Faults.listener, "silence": Faults.silence, "writer": Faults.writer, "worker": Faults.worker,
           "kill": Faults.kill, "immediate": Faults.immediate, "failover": Faults.failover,

@@ -40,6 +40,7 @@ import time
 
 import psycopg
 
+from protocols import STEPS
 from reader import Reader, Reading
 from tunnel import Tunnel
 
@@ -94,7 +95,7 @@ class ForeignReader(Reader):
         threading.Thread(target=self.hear, daemon=True).start()
         self.say({"do": "open", "listen": relay or listen, "primary": listen,
                   "heartbeat": min(self.heartbeat, 1e5), "lease": min(self.lease, 1e6),
-                  "lag": 0.05, "rule_off": None if protocol == "full" else protocol,
+                  "lag": 0.05, "rule_off": None if protocol in ("full", *STEPS) else protocol,
                   "queries": [self.told(query, numbers) for query in self.queries]})
         kinds = self.kinds.get(timeout=60)
         self.queries = [query for query in self.queries if query.kind in kinds]

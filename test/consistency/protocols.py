@@ -116,9 +116,30 @@ class GivesUp(Cache):
             self._closed = True
 
 
+class IgnoresResets(Cache):
+    """Passes over a reset."""
+
+    class _Core(Core):
+        def reset(self, reason="reset"):
+            if reason != "payload":
+                super().reset(reason)
+
+
+# Here the cache keeps its rules, and a step of what faults.py does is left out: of a
+# switch-over as doc/operations.md has it, or of what DROP EXTENSION does by itself.
+STEPS = {
+    "counts_no_replicated_rows": "the tables of the new side lack fire_on_replica",
+    "leaves_early": "the subscription is dropped while the old side is still written",
+    "leaves_listeners": "the old side stays open, and listeners there",
+    "leaves_readers": "the old side stays open, and readers there",
+    "keeps_history": "no new_history() there",
+    "forgets_origin": "DROP EXTENSION leaves nothing behind",
+}
+
 PROTOCOLS = {"full": Cache, "notify_only": NotifyOnly, "query_first": QueryFirst,
              "forgets_keys": ForgetsKeys, "joins_anything": JoinsAnything,
              "ignores_tenants": IgnoresTenants, "nests_anything": NestsAnything,
              "ignores_silence": IgnoresSilence,
              "trusts_any_beat": TrustsAnyBeat, "trusts_old_beats": TrustsOldBeats,
-             "ignores_gaps": IgnoresGaps, "gives_up": GivesUp}
+             "ignores_gaps": IgnoresGaps, "gives_up": GivesUp, "ignores_resets": IgnoresResets,
+             **dict.fromkeys(STEPS, Cache)}

@@ -25,10 +25,15 @@ import psycopg
 from psycopg.pq import TransactionStatus
 
 from protocols import PROTOCOLS  # finds the package for what follows
-from cache_notify._listener import Listener
+from cache_notify._listener import DEFINITIONS, Listener
 from truth import Cell, Key, ROWS, SETTINGS, SLOTS, TENANTS
 
 THREADS = 3
+
+# The server is gone, its recovery had to cancel the query, or it is the old side of a
+# switch-over; or the extension is not there.
+LOSSES = (psycopg.OperationalError, ConnectionError, psycopg.errors.ReadOnlySqlTransaction,
+          psycopg.errors.UndefinedFunction, psycopg.errors.InvalidSchemaName)
 
 # The first so many queries are asked for much more often than the others.
 HOT = 2
@@ -101,8 +106,9 @@ def judged(protocol, reader):
 
     class JudgedListener(Listener):
         def _take(self, notification):
-            # On busy networks and machines what is committed is not heard of at once.
-            if reader.listener_random.random() < 0.05:
+            # On busy networks and machines what is committed is not heard of at once. But not
+            # for each function of an extension that is dropped.
+            if notification.relname != DEFINITIONS.encode() and reader.listener_random.random() < 0.05:
                 time.sleep(reader.listener_random.uniform(0.001, 0.05))
             super()._take(notification)
 
@@ -194,6 +200,7 @@ class Reader:
     def fence_came_in(self, slot):
         if self.pulse:
             self.pulse.hear(self.number, self.truth.fenced_at[slot])
+        self.truth.heard[self.number] = slot
         if self.truth.history.value == self.history:
             self.floor, self.next_floor = self.next_floor, self.truth.fence_said(slot)
             self.count["fences"] += 1
@@ -290,11 +297,18 @@ class Reading:
                     self.open()
                 for _ in range(200):
                     self.one_read()
-            except (psycopg.OperationalError, ConnectionError):
-                # The server is gone, or its recovery had to cancel the query.
-                self.connection = None
-                reader.count["lost connections"] += 1
-                time.sleep(0.02)
+            except LOSSES:
+                self.lose()
+            except psycopg.errors.InternalError_ as error:
+                # A function of the extension was dropped while it was called.
+                if "cache lookup failed" not in str(error):
+                    raise
+                self.lose()
+
+    def lose(self):
+        self.connection = None
+        self.reader.count["lost connections"] += 1
+        time.sleep(0.02)
 
     def open(self):
         cluster = self.reader.cluster

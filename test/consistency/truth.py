@@ -55,7 +55,7 @@ class Key:
 
 
 class Truth:
-    def __init__(self, writers):
+    def __init__(self, writers, readers):
         self.writers = writers
         self.acknowledged = RawArray(ctypes.c_int64, Cell.COUNT)
         # A row per fence: what was acknowledged before it was sent.
@@ -63,6 +63,8 @@ class Truth:
         # When it had been, by time.monotonic(), and how many fences were sent.
         self.fenced_at = RawArray(ctypes.c_double, SLOTS)
         self.fences = RawValue(ctypes.c_int64, 0)
+        # The last that each reader has heard of, by its slot.
+        self.heard = RawArray(ctypes.c_int64, readers)
         # Odd while a failover takes acknowledged commits back.
         self.history = RawValue(ctypes.c_int64, 0)
         # Values above the first and up to the second were lost in it.
@@ -86,6 +88,20 @@ class Truth:
     def snapshot(self):
         return self.acknowledged[:]
 
+    def write_for(self, cells, update):
+        """Somebody else writes these cells, while their writers are paused: update() is given
+        the number of each and commits."""
+        written = {}
+        for cell in cells:
+            writer = cell % self.writers
+            self.numbers[writer] += 1
+            written[cell] = self.numbers[writer]
+            self.begun[writer * Key.COUNT + Key.of_cell(cell)] += 1
+        update(written)
+        for cell, number in written.items():
+            self.acknowledged[cell] = number
+            self.done[cell % self.writers * Key.COUNT + Key.of_cell(cell)] += 1
+
     def changes(self, counters, keys):
         return sum(counters[writer * Key.COUNT + key]
                    for writer in range(self.writers) for key in keys)
@@ -105,6 +121,10 @@ class Truth:
             self.fenced[first:first + Cell.COUNT] = self.acknowledged[:]
             self.fenced_at[slot % SLOTS] = time.monotonic()
             self.fences.value = slot + 1
+
+    def heard_since(self, fence):
+        """Has every reader heard of a fence after this one?"""
+        return all(0 < (slot - fence) % SLOTS < SLOTS / 2 for slot in self.heard)
 
     def fence_said(self, slot):
         first = slot % SLOTS * Cell.COUNT

@@ -240,8 +240,8 @@ func scan(rows pgx.Rows) ([]int64, error) {
 	return values, rows.Err()
 }
 
-// kindOf: a connection that is lost, a server that goes down, comes up or had to cancel, is
-// what the checker does; anything else must not be.
+// kindOf: a connection that is lost, a server that goes down, comes up or had to cancel, an
+// extension that is not there, is what the checker does; anything else must not be.
 func kindOf(err error, db *pgx.Conn) string {
 	var said *pgconn.PgError
 	var connecting *pgconn.ConnectError
@@ -249,11 +249,15 @@ func kindOf(err error, db *pgx.Conn) string {
 		return "lost"
 	}
 	if errors.As(err, &said) {
-		for _, class := range []string{"08", "57", "40001", "25006"} {
+		for _, class := range []string{"08", "57", "40001", "25006", "42883", "3F000"} {
 			if strings.HasPrefix(said.Code, class) {
 				_ = db.Close(context.Background())
 				return "lost"
 			}
+		}
+		// A function of the extension was dropped while it was called.
+		if strings.Contains(said.Message, "cache lookup failed") {
+			return "lost"
 		}
 	}
 	return "failed"

@@ -167,11 +167,12 @@ async function execute({ slot, sql, parameters }) {
   return {}
 }
 
-/** The connection is lost, or the server is going down, coming up, or had to cancel. */
+/** The connection is lost, the server is going down, coming up, or had to cancel, or the extension is not there. */
 const isLoss = (error) =>
-  /^(08|57|40001|25006)/.test(error.code ?? '') ||
+  /^(08|57|40001|25006|42883|3F000)/.test(error.code ?? '') ||
   ['ECONNREFUSED', 'ECONNRESET', 'ENOENT', 'EPIPE'].includes(error.code) ||
-  /[Cc]onnection (terminated|ended)|not queryable|was closed|timeout/.test(error.message)
+  // The last: a function of the extension was dropped while it was called.
+  /[Cc]onnection (terminated|ended)|not queryable|was closed|timeout|cache lookup failed/.test(error.message)
 
 async function answer(told, act) {
   try {

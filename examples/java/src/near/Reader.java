@@ -181,7 +181,10 @@ public final class Reader {
         private boolean isLoss(SQLException error) throws RuntimeException {
             String state = String.valueOf(error.getSQLState());
             boolean loss = state.startsWith("08") || state.startsWith("57") || state.equals("40001")
-                    || state.equals("25006");
+                    || state.equals("25006")
+                    // The extension is not there, or was dropped while a function was called.
+                    || state.equals("42883") || state.equals("3F000")
+                    || error.getMessage().contains("cache lookup failed");
             if (loss && db != null) {
                 try {
                     db.close();
