@@ -164,9 +164,31 @@ def test_fork(watched, dsn):
     assert watched.node.metrics.snapshot().get("listener_failures", 0) == 0
 
 
+def test_what_a_relay_has_missed_is_not_told_while_nodes_serve(watched, relay, relays, store):
+    """It comes in no order: of two changes the later could be heard of first."""
+    frames = store.client.pubsub()
+    frames.subscribe("cache_notify:changes")
+    second = relays()
+    assert until(lambda: second.has_said("standing by"))
+    relay.kill()
+    watched.change()
+    told = []
+
+    def is_told():
+        message = frames.get_message(timeout=0.1)
+        if message is not None and message["type"] == "message":
+            told.extend(message["data"].split(b" ", 2)[2].split(b"\n"))
+        return any(b'"price"' in payload for payload in told)
+
+    assert until(is_told)
+    price = next(at for at, payload in enumerate(told) if b'"price"' in payload)
+    assert b'{"relay": "away"}' in told[:price]
+    assert watched.comes()
+    frames.close()
+
+
 def test_another_relay_takes_over_from_one_that_was_killed(watched, relay, relays):
-    """In less than the nodes' lease, so that they serve from memory all the time; what was
-    changed in between they hear of."""
+    """In less than the nodes' lease; what was changed in between they hear of."""
     second = relays()
     assert until(lambda: second.has_said("standing by"))
     relay.kill()

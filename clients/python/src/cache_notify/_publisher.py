@@ -244,6 +244,10 @@ class Publisher:
         except Exception as error:  # noqa: BLE001 (then their leases end)
             log.debug("could not say so: %s", error)
 
+    def pause_nodes(self) -> None:
+        """Before all that waits: nobody should rely on us until the next beat."""
+        self._waiting.insert(0, AWAY)
+
     # -------------------------------------------------------------- publishing
 
     def _add(self, payload: bytes) -> None:

@@ -26,6 +26,7 @@ class Relay(Listener):
     def __init__(self, conninfo: str, publisher: Publisher, channel: str, heartbeat: float,
                  lease: float) -> None:
         self._publisher = publisher
+        self._nodes_serve = True
         core: Core = publisher  # type: ignore[assignment]  # what of it a listener uses
         super().__init__(conninfo, core, channel, heartbeat, lease, _nothing)
 
@@ -53,8 +54,18 @@ class Relay(Listener):
 
     def _catch_up(self, connection: psycopg.Connection, may_catch_up: bool) -> None:
         self._publisher.begin_beat()
+        self._nodes_serve = True
         super()._catch_up(connection, may_catch_up)
         self._publisher.finish_beat(self._settled, complete=not self._overdue)
+
+    def _missed(self, tenant: str | None, domain: str | None, version: object,
+                all_keys: bool) -> None:
+        # What was missed comes in no order: a node could serve what is older than the
+        # change that it has just heard of.
+        if all_keys and self._nodes_serve:
+            self._publisher.pause_nodes()
+            self._nodes_serve = False
+        super()._missed(tenant, domain, version, all_keys)
 
     def _heard(self, payload: bytes) -> None:
         self._publisher.hear_raw(payload)
